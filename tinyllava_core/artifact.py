@@ -1,0 +1,116 @@
+"""An artifact is a folder named by what went into it. This file names it, makes it once, and reads it back.
+
+`<workspace>/artifacts/<stage>/<fingerprint>/` is built in a sibling `.<fingerprint>.partial`, its `result.json` is
+written last, then one rename. It knows nothing of Prefect, of the lineage store or of what a stage does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock
+from pydantic import BaseModel
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A finished folder: what stage made it, from what, with which result."""
+
+    stage: str
+    fingerprint: str
+    folder: Path
+    made: bool = True  # False: it was there already
+
+    def manifest(self) -> dict[str, Any]:
+        """Read `result.json`: stage, version, fingerprint, spec, inputs, result, made_at, seconds, size_bytes."""
+        data: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
+        return data
+
+    def result(self, kind: type[R]) -> R:
+        """Give the stage's result as the dataclass that it returned."""
+        fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        return kind(**{key: value for key, value in self.manifest()["result"].items() if key in fields})
+
+
+def make_once(
+    workspace: Path,
+    stage: str,
+    version: int,
+    spec: BaseModel | Mapping[str, Any],
+    inputs: Mapping[str, Artifact],
+    make: Callable[[Path], Any],
+    *,
+    resumable: bool = False,
+) -> Artifact:
+    """Give the artifact of (stage, version, spec, inputs): found, or made by `make(folder)`, which returns a result dataclass.
+
+    Two callers that want the same artifact at once: one makes it, the other waits. `resumable`: a partial folder that a
+    killed maker left is handed to `make` as it is; otherwise it is emptied first.
+    """
+    plain = canonical(spec)
+    name = fingerprint(stage, version, plain, inputs)
+    home = workspace / "artifacts" / stage
+    home.mkdir(parents=True, exist_ok=True)
+    final, partial = home / name, home / f".{name}.partial"
+    with FileLock(home / f".{name}.lock"):
+        if (final / "result.json").is_file():
+            return Artifact(stage=stage, fingerprint=name, folder=final, made=False)
+        if partial.exists() and not resumable:
+            shutil.rmtree(partial)
+        partial.mkdir(exist_ok=True)
+        started = time.monotonic()
+        result = make(partial)
+        body = {
+            "stage": stage,
+            "version": version,
+            "fingerprint": name,
+            "spec": plain,
+            "inputs": {key: artifact.fingerprint for key, artifact in inputs.items()},
+            "result": dataclasses.asdict(result),
+            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - started, 3),
+            "size_bytes": sum(file.lstat().st_size for file in partial.rglob("*") if file.is_file()),
+        }
+        write_aside(partial / "result.json", json.dumps(body, indent=1, ensure_ascii=False))
+        if final.exists():  # a folder without result.json: somebody's remains
+            shutil.rmtree(final)
+        partial.rename(final)
+    return Artifact(stage=stage, fingerprint=name, folder=final)
+
+
+def fingerprint(stage: str, version: int, spec: Any, inputs: Mapping[str, Artifact]) -> str:
+    """Hash (stage, version, spec, the inputs' fingerprints) -> 16 hex digits."""
+    named = {key: artifact.fingerprint for key, artifact in inputs.items()}
+    text = json.dumps([stage, version, canonical(spec), named], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def canonical(spec: Any) -> Any:
+    """Turn a spec into plain JSON values."""
+    if isinstance(spec, BaseModel):
+        return spec.model_dump(mode="json")
+    return json.loads(json.dumps(spec, default=lambda value: value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)))
+
+
+def write_aside(path: Path, text: str) -> None:
+    """Write a whole file under another name, then rename it: a reader sees the old or the new one, never half."""
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.rename(path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file's bytes -> 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,77 @@
+"""The base of everything a user writes or one program hands to another as YAML. Not for values inside a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tinyllava_core.errors import BadInput, nearest
+
+
+class Frozen(BaseModel):
+    """A checked, immutable value; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def parse(cls, data: Any, where: str) -> Self:
+        """Check `data` against this model. Raises BadInput: one line with the place, the value and what was expected."""
+        if not isinstance(data, dict):
+            raise BadInput(f"{where}: expected keys and values, found {type(data).__name__}")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise BadInput(f"{where}: {describe(error, cls)}") from None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a YAML file into this model. Raises BadInput if it is missing, is not YAML or does not fit."""
+        return cls.parse(read_yaml(path), str(path))
+
+    def write(self, path: Path) -> None:
+        """Write this value as YAML, such that `read` gives it back."""
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file. Raises BadInput if it is missing or is not YAML (with the line)."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """Put the first fault of a pydantic error into one line, with the nearest known key where a key is unknown."""
+    first = error.errors()[0]
+    loc = [part for part in first["loc"] if not str(part).startswith("function-")]
+    place = ".".join(str(part) for part in loc)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = known_keys(model, tuple(loc[:-1]))
+        return f"unknown key {place!r}{nearest(str(loc[-1]), known)}. Known here: {', '.join(known)}{more}"
+    if first["type"] == "missing":
+        return f"key {place!r} is missing{more}"
+    return f"{place or 'value'} = {first['input']!r}: {first['msg']}{more}"
+
+
+def known_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """List the keys that `model` has at `loc`, following nested models and lists of models."""
+    current: Any = model
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        field = current.model_fields.get(part) if current else None
+        current = _inner_model(field.annotation) if field else None
+    return list(current.model_fields) if current else []
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in getattr(annotation, "__args__", ()) if (found := _inner_model(arg))), None)

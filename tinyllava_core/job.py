@@ -1,0 +1,96 @@
+"""The door between the two halves: what a GPU process is told, and how it tells its progress. No torch here.
+
+`tasks/launch.py` writes a job as YAML and starts `python -m tinyllava_core.<half> JOB.yaml`; the process answers with
+progress lines on stdout and its result in `<out>/<kind>.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from tinyllava_core.artifact import write_aside
+from tinyllava_core.errors import BadInput
+from tinyllava_core.frozen import Frozen
+from tinyllava_core.recipe import Recipe, StageName
+
+PROGRESS_MARK = "@progress "  # then one JSON object; every other line is log
+R = TypeVar("R")
+
+
+class TrainJob(Frozen):
+    """Train one stage: `python -m tinyllava_core.train JOB.yaml`. Continues from the newest checkpoint in `out`."""
+
+    kind: Literal["train"] = "train"
+    stage: StageName
+    recipe: Recipe
+    shards: Path  # artifact folder of stage shard
+    plan: Path  # artifact folder of stage plan
+    start: Path | None  # checkpoint folder of the stage before; None: assemble the pretrained parts
+    out: Path  # artifact folder being made
+
+
+class EvaluateJob(Frozen):
+    """Answer one benchmark's questions and score them: `python -m tinyllava_core.evaluate JOB.yaml`."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    recipe: Recipe
+    checkpoint: Path
+    benchmark: str  # the manifest's name, for tables
+    scorer: str  # key of evaluate/benchmarks' table
+    annotations: Path  # official annotation file
+    image_root: Path
+    blind: bool  # blank every image
+    out: Path
+
+
+class ExportJob(Frozen):
+    """Export a checkpoint: `python -m tinyllava_core.model JOB.yaml`."""
+
+    kind: Literal["export"] = "export"
+    recipe: Recipe
+    checkpoint: Path
+    out: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a GPU process is: one line of its stdout."""
+
+    done: int
+    total: int
+    unit: str  # steps | questions
+    note: str = ""  # e.g. "loss 1.23"
+
+    def line(self) -> str:
+        """Write this as a progress line."""
+        return PROGRESS_MARK + json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def parse(cls, line: str) -> Progress | None:
+        """Read a line of a process; None if it is not a progress line."""
+        if not line.startswith(PROGRESS_MARK):
+            return None
+        return cls(**json.loads(line.removeprefix(PROGRESS_MARK)))
+
+
+def tell(progress: Progress) -> None:
+    """Tell the process that started this one how far it is."""
+    print(progress.line(), file=sys.stdout, flush=True)
+
+
+def write_result(out: Path, kind: str, result: Any) -> None:
+    """Leave a job's result dataclass as `<out>/<kind>.json`."""
+    write_aside(out / f"{kind}.json", json.dumps(dataclasses.asdict(result), indent=1))
+
+
+def read_result(out: Path, kind: str, result: type[R]) -> R:
+    """Read what `write_result` left. Raises BadInput if the process left nothing."""
+    path = out / f"{kind}.json"
+    if not path.is_file():
+        raise BadInput(f"{path}: the {kind} process ended without leaving its result; see {out / 'log.txt'}")
+    return result(**json.loads(path.read_text()))

@@ -1,0 +1,141 @@
+"""What each stage returns: the fields are the columns of its lineage table (lineage/schema.sql, a test compares them).
+
+Only numbers, strings, booleans and None, so that a result is at once a row, a line of JSON and a line of a page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadResult:
+    """Stage `download`: one source or benchmark on this disk."""
+
+    source: str  # the manifest's name
+    kind: str  # source | benchmark
+    licence: str | None
+    urls: str  # space-separated, as in the manifest; a local folder's path otherwise
+    annotations: str  # path of the annotation file, relative to the artifact's folder, or absolute for a local source
+    annotations_sha256: str
+    image_root: str  # folder the records' image paths are relative to; relative to the artifact's folder, or absolute
+    num_files: int  # files under image_root
+    size_bytes: int  # of those files and the annotations
+    num_requested: int  # rows of a URL table; 0 without one
+    num_failed: int  # of those, not downloaded; each with its reason in failures.parquet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectResult:
+    """Stage `inspect`: every record and image of one source looked at once."""
+
+    source: str
+    num_records: int  # in the annotation file
+    num_good: int
+    num_dropped: int  # each with its reason in dropped.parquet; good + dropped = records
+    num_images: int  # different image files of good records
+    image_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixResult:
+    """Stage `mix`: which records, in which order."""
+
+    num_sources: int
+    num_records: int  # rows of mix.parquet (a record that the shares take twice counts twice)
+    num_distinct_records: int
+    num_images: int
+    num_text_only: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardResult:
+    """Stage `shard`: the mix as WebDataset tars."""
+
+    num_shards: int
+    num_records: int
+    size_bytes: int  # of the tars
+    sha256: str  # of the tars' own sha256, in order: the same seed gives the same bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanResult:
+    """Stage `plan`: every optimizer step laid out beforehand."""
+
+    stage: str  # pretrain | sft
+    num_steps: int
+    num_records: int  # planned places: records x epochs
+    num_voided: int  # each with its reason in voided.parquet
+    num_truncated: int
+    num_packs: int
+    num_tokens: int  # image tokens included
+    num_supervised: int
+    num_images: int
+    padding_fraction: float  # of num_packs * max_length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """Stages `pretrain` and `sft`: a trained checkpoint."""
+
+    stage: str  # pretrain | sft
+    num_steps: int
+    num_records: int
+    num_tokens: int
+    first_loss: float
+    last_loss: float  # mean over the last tenth of the steps
+    seconds: float  # of all lives of the process
+    num_lives: int  # 1: never killed
+    num_parameters: int
+    num_trained: int
+    checkpoint_sha256: str  # of the model's safetensors
+    device: str
+    world_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateResult:
+    """Stage `evaluate`: one benchmark on one checkpoint, images seen or blanked."""
+
+    benchmark: str
+    scorer: str  # pope | vqa | ...
+    blind: bool  # images blanked
+    metric: str  # the headline metric's name
+    score: float  # percent
+    stderr: float  # percent
+    num_questions: int
+    num_unparsed: int  # answers the scorer could make nothing of
+    answers_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportResult:
+    """Stage `export`: the checkpoint in a format others load."""
+
+    format: str  # hf-llava
+    size_bytes: int
+    max_logit_difference: float  # between this package's model and the exported one, same batch, fp32
+    equal_generations: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportResult:
+    """Stage `report`: the page of a run."""
+
+    num_tables: int
+    num_figures: int
+    size_bytes: int
+
+
+RESULTS: dict[str, type] = {
+    "download": DownloadResult,
+    "inspect": InspectResult,
+    "mix": MixResult,
+    "shard": ShardResult,
+    "plan": PlanResult,
+    "train": TrainResult,
+    "evaluate": EvaluateResult,
+    "export": ExportResult,
+    "report": ReportResult,
+}
