@@ -92,7 +92,9 @@ def make_once(
 def fingerprint(stage: str, version: int, spec: Any, inputs: Mapping[str, Artifact]) -> str:
     """Hash (stage, version, spec, the inputs' fingerprints) -> 16 hex digits."""
     named = {key: artifact.fingerprint for key, artifact in inputs.items()}
-    text = json.dumps([stage, version, canonical(spec), named], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    text = json.dumps(
+        [stage, version, canonical(spec), named], sort_keys=True, separators=(",", ":"), ensure_ascii=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -100,7 +102,11 @@ def canonical(spec: Any) -> Any:
     """Turn a spec into plain JSON values."""
     if isinstance(spec, BaseModel):
         return spec.model_dump(mode="json")
-    return json.loads(json.dumps(spec, default=lambda value: value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)))
+    return json.loads(
+        json.dumps(
+            spec, default=lambda value: value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+        )
+    )
 
 
 def write_aside(path: Path, text: str) -> None:

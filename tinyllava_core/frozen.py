@@ -33,7 +33,9 @@ class Frozen(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write this value as YAML, such that `read` gives it back."""
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        path.write_text(
+            yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8"
+        )
 
 
 def read_yaml(path: Path) -> Any:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyllava_core.errors import BadInput
+
 TOY_BACKBONES = Path(__file__).parent / "toyworld" / "backbones"
 
 
@@ -74,6 +76,34 @@ CONNECTORS: dict[str, Connector] = {
 
 LANGUAGES: dict[str, Language] = {
     "toy-llama": Language(weights=str(TOY_BACKBONES / "language"), width=128, num_layers=4, prompt="short"),
-    "tinyllama-1.1b": Language(weights="TinyLlama/TinyLlama-1.1B-Chat-v1.0", width=2048, num_layers=22, prompt="vicuna"),
+    "tinyllama-1.1b": Language(
+        weights="TinyLlama/TinyLlama-1.1B-Chat-v1.0", width=2048, num_layers=22, prompt="vicuna"
+    ),
     "phi-2": Language(weights="microsoft/phi-2", width=2560, num_layers=32, prompt="vicuna"),
 }
+
+
+def tokenizer_folder(language: Language) -> Path:
+    """Give the folder with the language model's tokenizer, fetching it from the hub where the row names one.
+
+    Raises BadInput if it cannot be had.
+    """
+    folder = Path(language.weights)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                language.weights,
+                revision=language.revision,
+                allow_patterns=["tokenizer*", "special_tokens_map.json", "generation_config.json"],
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise BadInput(
+            f"the tokenizer of {language.weights} is neither in the hub's cache nor to be fetched ({type(error).__name__}); "
+            "connect to the hub once, or set HF_HOME to a cache that holds it"
+        ) from None

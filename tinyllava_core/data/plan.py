@@ -1,0 +1,249 @@
+"""Stage `plan`: lay out every optimizer step of one training stage beforehand. It trains nothing and needs no GPU.
+
+Which records, in which packed sequences, how many tokens, how many of them supervised: training is a function of this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tinyllava_core.artifact import file_sha256
+from tinyllava_core.data.prompt import Tokenizer, encode, load_tokenizer
+from tinyllava_core.data.read import ShardReader
+from tinyllava_core.errors import BadInput
+from tinyllava_core.frozen import Frozen
+from tinyllava_core.parts import LANGUAGES, VISIONS, tokenizer_folder
+from tinyllava_core.recipe import Recipe
+from tinyllava_core.results import PlanResult
+
+VERSION = 1
+_CHUNK = 2000  # records tokenized in one call
+
+PLAN_SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("pack", pa.int32()),
+        ("slot", pa.int32()),
+        ("epoch", pa.int32()),
+        ("position", pa.int64()),
+        ("record_id", pa.string()),
+        ("source", pa.string()),
+        ("shard", pa.int32()),
+        ("place", pa.int32()),
+        ("num_tokens", pa.int32()),
+        ("num_supervised", pa.int32()),
+        ("num_images", pa.int16()),
+        ("truncated", pa.bool_()),
+    ]
+)
+_VOIDED_SCHEMA = pa.schema(
+    [("position", pa.int64()), ("record_id", pa.string()), ("source", pa.string()), ("reason", pa.string())]
+)
+
+
+class PlanSpec(Frozen):
+    """Everything besides the shards that decides a plan."""
+
+    stage: str
+    tokenizer: str  # folder or hub name, as the language model's row gives it
+    tokenizer_sha256: str
+    tokens_per_image: int
+    prompt: str
+    max_length: int
+    global_batch: int
+    epochs: int
+    group_by_modality: bool
+    seed: int
+
+
+@dataclass(slots=True)
+class _Lengths:
+    """What tokenizing told about each kept record of the shards, column by column."""
+
+    rows: list[int] = field(default_factory=list)  # row of index.parquet
+    num_tokens: list[int] = field(default_factory=list)
+    num_supervised: list[int] = field(default_factory=list)
+    truncated: list[bool] = field(default_factory=list)
+    voided: list[tuple[int, str]] = field(default_factory=list)  # row, reason
+
+
+def plan_spec(recipe: Recipe, stage: str) -> PlanSpec:
+    """Derive the plan's spec from a recipe. Raises BadInput if the tokenizer cannot be had."""
+    training, language = recipe.training(stage), LANGUAGES[recipe.model.language]
+    folder = tokenizer_folder(language)
+    return PlanSpec(
+        stage=stage,
+        tokenizer=recipe.model.language,
+        tokenizer_sha256=file_sha256(folder / "tokenizer.json"),
+        tokens_per_image=VISIONS[recipe.model.vision].num_patches,
+        prompt=training.prompt or language.prompt,
+        max_length=training.max_length,
+        global_batch=training.global_batch,
+        epochs=training.epochs,
+        group_by_modality=training.group_by_modality,
+        seed=recipe.seed,
+    )
+
+
+def plan(shards: Path, spec: PlanSpec, out: Path) -> PlanResult:
+    """Write plan.parquet, steps.parquet and voided.parquet for the shards of one mix.
+
+    Every step takes exactly `global_batch` records, the last one what is left; a record that cannot be trained on at
+    `max_length` is kept in voided.parquet under its reason. Raises BadInput if nothing is left to train on.
+    """
+    reader = ShardReader(shards)
+    lengths = measure(reader, spec, load_tokenizer(tokenizer_folder(LANGUAGES[spec.tokenizer])))
+    index = reader.index
+    _write_voided(index, lengths, out)
+    if not lengths.rows:
+        raise BadInput(
+            f"plan {spec.stage}: none of {len(index)} records can be trained on at max_length {spec.max_length} "
+            f"({spec.tokens_per_image} tokens an image); reasons in {out / 'voided.parquet'}; raise {spec.stage}.max_length"
+        )
+    rows = np.asarray(lengths.rows, dtype=np.int64)
+    tokens = np.asarray(lengths.num_tokens, dtype=np.int32)
+    num_images = index.column("num_images").to_numpy()[rows]
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("step", "pack", "slot", "epoch", "which")}
+    step = num_packs = 0
+    for epoch in range(spec.epochs):
+        order = epoch_order(len(rows), epoch, spec.seed)
+        for members in cut_steps(order, num_images > 0, spec.global_batch, spec.group_by_modality):
+            packs = pack(tokens[members], spec.max_length)
+            num_packs += len(packs)
+            for number, places in enumerate(packs):
+                count = len(places)
+                columns["step"].append(np.full(count, step, np.int32))
+                columns["pack"].append(np.full(count, number, np.int32))
+                columns["slot"].append(np.arange(count, dtype=np.int32))
+                columns["epoch"].append(np.full(count, epoch, np.int32))
+                columns["which"].append(members[places])
+            step += 1
+    which = np.concatenate(columns.pop("which"))
+    placed = {name: np.concatenate(parts) for name, parts in columns.items()}
+    table = index.select(["position", "record_id", "source", "shard", "place", "num_images"]).take(
+        pa.array(rows[which])
+    )
+    measured = {
+        "num_tokens": tokens[which],
+        "num_supervised": np.asarray(lengths.num_supervised, dtype=np.int32)[which],
+        "truncated": np.asarray(lengths.truncated, dtype=np.bool_)[which],
+    }
+    full = {
+        name: table.column(name) if name in table.column_names else pa.array((placed | measured)[name])
+        for name in PLAN_SCHEMA.names
+    }
+    plan_table = pa.table(full, schema=PLAN_SCHEMA)
+    pq.write_table(plan_table, out / "plan.parquet")
+    _write_steps(plan_table, out)
+    num_tokens = int(measured["num_tokens"].sum())
+    return PlanResult(
+        stage=spec.stage,
+        num_steps=step,
+        num_records=len(which),
+        num_voided=len(lengths.voided),
+        num_truncated=int(sum(lengths.truncated)),
+        num_packs=num_packs,
+        num_tokens=num_tokens,
+        num_supervised=int(measured["num_supervised"].sum()),
+        num_images=int(num_images[which].sum()),
+        padding_fraction=round(1 - num_tokens / (num_packs * spec.max_length), 6),
+    )
+
+
+def measure(reader: ShardReader, spec: PlanSpec, tokenizer: Tokenizer) -> _Lengths:
+    """Tokenize every record once, in the mix's order; the tokens themselves are not kept."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    found = _Lengths()
+    for first in range(0, len(reader), _CHUNK):
+        rows = range(first, min(first + _CHUNK, len(reader)))
+        encoded = encode([reader.turns(row) for row in rows], spec.prompt, tokenizer, spec.tokens_per_image)
+        for row, item in zip(rows, encoded, strict=True):
+            reason = item.voided(spec.max_length)
+            if reason is not None:
+                found.voided.append((row, reason))
+                continue
+            kept = item.cut(spec.max_length)
+            found.rows.append(row)
+            found.num_tokens.append(len(kept.ids))
+            found.num_supervised.append(kept.num_supervised)
+            found.truncated.append(len(item.ids) > spec.max_length)
+    return found
+
+
+def epoch_order(count: int, epoch: int, seed: int) -> np.ndarray:
+    """Order `count` records for one epoch -> [count] indices. The first epoch is the mix's own order; later ones are seeded."""
+    if epoch == 0:
+        return np.arange(count)
+    keys = [hashlib.md5(f"{seed}:{epoch}:{place}".encode(), usedforsecurity=False).digest() for place in range(count)]
+    return np.asarray(sorted(range(count), key=keys.__getitem__), dtype=np.int64)
+
+
+def cut_steps(order: np.ndarray, has_image: np.ndarray, global_batch: int, by_modality: bool) -> Iterator[np.ndarray]:
+    """Cut an order into optimizer steps of `global_batch` records -> [global_batch] indices each; the last takes what is left.
+
+    `by_modality`: a step is with or without images as far as the numbers allow; the rests of both share the last steps.
+    """
+    if not by_modality:
+        yield from (order[first : first + global_batch] for first in range(0, len(order), global_batch))
+        return
+    waiting: dict[bool, list[int]] = {True: [], False: []}
+    for record in order.tolist():
+        queue = waiting[bool(has_image[record])]
+        queue.append(record)
+        if len(queue) == global_batch:
+            yield np.asarray(queue)
+            queue.clear()
+    rest = np.asarray(waiting[True] + waiting[False], dtype=np.int64)
+    yield from (rest[first : first + global_batch] for first in range(0, len(rest), global_batch))
+
+
+def pack(tokens: Sequence[int] | np.ndarray, max_length: int) -> list[list[int]]:
+    """Pack records into sequences of at most `max_length` tokens: best fit, longest first -> places of each pack.
+
+    Packs come longest first, and a pack's places in the step's order, so that dealing packs out to ranks in turn balances them.
+    """
+    packs: list[list[int]] = []
+    room: list[int] = []
+    for place in sorted(range(len(tokens)), key=lambda i: (-int(tokens[i]), i)):
+        need = int(tokens[place])
+        fitting = [(left, number) for number, left in enumerate(room) if left >= need]
+        if fitting:
+            _, number = min(fitting)
+            packs[number].append(place)
+            room[number] -= need
+        else:
+            packs.append([place])
+            room.append(max_length - need)
+    fullest_first = sorted(range(len(packs)), key=lambda number: (room[number], number))
+    return [sorted(packs[number]) for number in fullest_first]
+
+
+def _write_voided(index: pa.Table, lengths: _Lengths, out: Path) -> None:
+    voided = index.select(["position", "record_id", "source"]).take(
+        pa.array([row for row, _ in lengths.voided], pa.int64())
+    )
+    reasons = pa.array([reason for _, reason in lengths.voided], pa.string())
+    pq.write_table(voided.append_column("reason", reasons).cast(_VOIDED_SCHEMA), out / "voided.parquet")
+
+
+def _write_steps(table: pa.Table, out: Path) -> None:
+    sums: list[tuple[str, str]] = [("record_id", "count"), ("pack", "max")]
+    sums += [(name, "sum") for name in ("num_tokens", "num_supervised", "num_images")]
+    grouped = table.group_by("step").aggregate(sums).sort_by("step")
+    steps = pa.table(
+        {
+            "step": grouped["step"],
+            "num_records": grouped["record_id_count"],
+            "num_packs": pa.array(grouped["pack_max"].to_numpy() + 1, pa.int32()),
+            **{name: grouped[f"{name}_sum"] for name in ("num_tokens", "num_supervised", "num_images")},
+        }
+    )
+    pq.write_table(steps, out / "steps.parquet")
