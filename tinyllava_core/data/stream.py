@@ -1,0 +1,115 @@
+"""The packs of a plan, read from the shards in the plan's order. It decides nothing: order and packing are the plan's.
+
+A pack is named by (step, number of the pack in the step): any rank can read any pack, so resuming is a step number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from tinyllava_core.data.example import ImageMode, Pack, join, pixels
+from tinyllava_core.data.prompt import encode, load_tokenizer
+from tinyllava_core.data.read import ShardReader
+from tinyllava_core.parts import Vision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How records become tensors: what the plan was made with."""
+
+    tokenizer_folder: Path
+    prompt: str
+    max_length: int
+    vision: Vision
+    image_mode: ImageMode
+
+
+class PlannedPacks(Dataset[Pack]):
+    """Every pack of a plan, by (step, number)."""
+
+    def __init__(self, shards: Path, plan: Path, reading: Reading) -> None:
+        self.reader = ShardReader(shards)
+        self.reading = reading
+        self.tokenizer = None
+        steps = pq.read_table(plan / "steps.parquet")
+        self.num_packs: list[int] = steps["num_packs"].to_pylist()
+        self.num_records: list[int] = steps["num_records"].to_pylist()
+        self.num_tokens: list[int] = steps["num_tokens"].to_pylist()
+        self.num_supervised: list[int] = steps["num_supervised"].to_pylist()
+        table = pq.read_table(
+            plan / "plan.parquet", columns=["step", "pack", "position", "num_tokens", "num_supervised"]
+        )
+        self._planned = {name: table[name].to_numpy() for name in table.column_names}
+        row_of_position = np.full(int(self.reader.index["position"].to_numpy().max()) + 1, -1, np.int64)
+        row_of_position[self.reader.index["position"].to_numpy()] = np.arange(len(self.reader))
+        self._rows = row_of_position[self._planned["position"]]
+        packs_before = np.concatenate([[0], np.cumsum(self.num_packs)])
+        pack_number = packs_before[self._planned["step"]] + self._planned["pack"]
+        self._packs_before = packs_before
+        self._starts = np.searchsorted(pack_number, np.arange(packs_before[-1] + 1))
+
+    def __len__(self) -> int:
+        return int(self._packs_before[-1])
+
+    def __getitem__(self, key: tuple[int, int]) -> Pack:  # type: ignore[override]
+        step, number = key
+        which = int(self._packs_before[step]) + number
+        places = range(int(self._starts[which]), int(self._starts[which + 1]))
+        if self.tokenizer is None:
+            self.tokenizer = load_tokenizer(self.reading.tokenizer_folder)
+        rows = [int(self._rows[place]) for place in places]
+        found = encode(
+            [self.reader.turns(row) for row in rows],
+            self.reading.prompt,
+            self.tokenizer,
+            self.reading.vision.num_patches,
+        )
+        records = [record.cut(self.reading.max_length) for record in found]
+        for place, record in zip(places, records, strict=True):
+            planned = (int(self._planned["num_tokens"][place]), int(self._planned["num_supervised"][place]))
+            assert (len(record.ids), record.num_supervised) == planned, f"plan and tokens disagree at position {place}"
+        images = [
+            pixels(image, self.reading.vision, self.reading.image_mode)
+            for row in rows
+            for image in self.reader.images(row)
+        ]
+        return join(records, images, self.reading.vision.image_size)
+
+
+def rank_packs(packs: PlannedPacks, step: int, rank: int, world_size: int) -> list[tuple[int, bool]]:
+    """Deal a step's packs to one rank -> [(number, counts)]. Every rank gets equally many; a rank short of one repeats one uncounted."""
+    total = packs.num_packs[step]
+    rounds = -(-total // world_size)
+    places = [round_ * world_size + rank for round_ in range(rounds)]
+    return [(place, True) if place < total else (place % total, False) for place in places]
+
+
+def stream(
+    packs: PlannedPacks, first_step: int, rank: int, world_size: int, workers: int
+) -> Iterator[list[tuple[Pack, bool]]]:
+    """Give one rank's packs of each step from `first_step` on, read ahead by worker processes."""
+    dealt = [rank_packs(packs, step, rank, world_size) for step in range(first_step, len(packs.num_packs))]
+    keys = [(step, number) for step, numbers in enumerate(dealt, first_step) for number, _ in numbers]
+    loader = DataLoader(
+        packs,
+        sampler=keys,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+        multiprocessing_context="fork" if workers else None,
+    )
+    arriving = iter(loader)
+    for numbers in dealt:
+        yield [(next(arriving), counts) for _, counts in numbers]
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)

@@ -1,0 +1,97 @@
+"""The model: transformers' Llava with a connector from our table and the language model's own head. It trains nothing.
+
+Shapes: B batch, T tokens, D language width, N images, K tokens of one image, S supervised tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+from tinyllava_core.model import connector as connectors
+
+# The three parts, under the names that transformers gives their modules.
+PREFIXES: dict[str, tuple[str, ...]] = {
+    "vision": ("model.vision_tower.",),
+    "connector": ("model.multi_modal_projector.",),
+    "language": ("model.language_model.", "lm_head."),
+}
+
+
+class TinyLlava(LlavaForConditionalGeneration):
+    """Vision encoder -> connector -> small language model."""
+
+    def __init__(self, config: LlavaConfig) -> None:
+        super().__init__(config)
+        self.model.multi_modal_projector = connectors.build(
+            getattr(config, "connector", "mlp"),
+            config.vision_config.hidden_size,
+            config.text_config.hidden_size,
+            getattr(config, "connector_layers", 2),
+        )
+        if getattr(config, "head_bias", False):  # Phi-2's head has one, transformers' Llava class has not
+            self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=True)
+
+    def image_tokens(self, pixels_N3HW: Tensor) -> Tensor:
+        """Encode images into the language model's space -> [N, K, D]. A frozen encoder runs without autograd."""
+        vision, trained = self.model.vision_tower, any(p.requires_grad for p in self.model.vision_tower.parameters())
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            hidden = vision(pixels_N3HW, output_hidden_states=True).hidden_states[self.config.vision_feature_layer]
+        if self.config.vision_feature_select_strategy == "default":
+            hidden = hidden[:, 1:]  # the class token
+        return self.model.multi_modal_projector(hidden)
+
+    def supervised_logits(
+        self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor, keep_T: Tensor
+    ) -> Tensor:
+        """Run one pack and give the logits of the places that `keep_T` marks -> [S, vocabulary].
+
+        No record sees another: attention is causal inside a record, and positions start anew in each. Without images the
+        trained parts in front of the language model get a zero-weighted dummy, so that every rank has the same graph.
+        """
+        embedded_1TD = self.get_input_embeddings()(ids_T)[None]
+        if len(pixels_N3HW):
+            embedded_1TD = splice(
+                embedded_1TD, self.image_tokens(pixels_N3HW), (ids_T == self.config.image_token_id)[None]
+            )
+        elif any(
+            p.requires_grad
+            for module in (self.model.vision_tower, self.model.multi_modal_projector)
+            for p in module.parameters()
+        ):
+            size = self.config.vision_config.image_size
+            dummy = pixels_N3HW.new_zeros(1, 3, size, size)
+            embedded_1TD = embedded_1TD + 0.0 * self.image_tokens(dummy).sum()
+        hidden_1TD = self.model.language_model(
+            inputs_embeds=embedded_1TD,
+            position_ids=position_T[None],
+            attention_mask=record_mask(record_T),
+            use_cache=False,
+        ).last_hidden_state
+        logits: Tensor = self.lm_head(hidden_1TD[0, keep_T])
+        return logits
+
+
+def splice(text_BTD: Tensor, image_NKD: Tensor, is_image_BT: Tensor) -> Tensor:
+    """Lay the image tokens into the places that `is_image_BT` marks, in reading order -> [B, T, D].
+
+    Raises ValueError unless exactly N * K places are marked: a truncated image is a fault of the data, not a batch to repair.
+    """
+    marked, given = int(is_image_BT.sum()), image_NKD.shape[0] * image_NKD.shape[1]
+    if marked != given:
+        raise ValueError(
+            f"{marked} places are marked as image tokens, but {given} were given ({image_NKD.shape[0]} images)"
+        )
+    return text_BTD.masked_scatter(is_image_BT[..., None], image_NKD.to(text_BTD.dtype))
+
+
+def record_mask(record_T: Tensor) -> Tensor:
+    """Say which token may look at which: earlier ones, and itself, of its own record -> [1, 1, T, T] bool."""
+    causal = torch.ones(len(record_T), len(record_T), dtype=torch.bool, device=record_T.device).tril()
+    return (causal & (record_T[:, None] == record_T[None, :]))[None, None]
+
+
+def part_of(name: str) -> str:
+    """Tell which of the three parts a parameter belongs to."""
+    return next(part for part, prefixes in PREFIXES.items() if name.startswith(prefixes))

@@ -1,0 +1,158 @@
+"""`python -m tinyllava_core.train JOB.yaml`: train one stage on this process's rank. Started by tasks/launch.py, or by hand.
+
+Ends with 0 and a result, with 2 and one line for a fault of the user's, with 143 after SIGTERM (state saved).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from transformers.utils import logging as transformers_logging
+
+from tinyllava_core.artifact import file_sha256
+from tinyllava_core.data.stream import PlannedPacks, Reading
+from tinyllava_core.errors import BadInput
+from tinyllava_core.job import TrainJob, write_result
+from tinyllava_core.model import checkpoint
+from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.parts import LANGUAGES, VISIONS, tokenizer_folder
+from tinyllava_core.results import TrainResult
+from tinyllava_core.train import trainable
+from tinyllava_core.train.engine import DeepSpeedEngine, Engine, TorchEngine, rank, start_ranks, world_size
+from tinyllava_core.train.ledger import Ledger, append_rows, barrier, read_rows
+from tinyllava_core.train.loop import Stopped, train
+
+
+def main(argv: list[str]) -> int:
+    """Run the job file named in `argv`; give the exit code."""
+    should_stop = [False]
+    signal.signal(signal.SIGTERM, lambda *_: should_stop.__setitem__(0, True))
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        run(TrainJob.read(Path(argv[-1])), should_stop)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 143
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+def run(job: TrainJob, should_stop: list[bool]) -> None:
+    """Train the job's stage from its newest resume folder, or from its beginning, to its end."""
+    started_at, training = datetime.now(UTC).isoformat(timespec="seconds"), job.recipe.training(job.stage)
+    device = choose_device(job.recipe.launch.device)
+    start_ranks(device.type)
+    make_repeatable(job.recipe.seed)
+    model = load_start(job)
+    trainable.choose(model, training)
+    before = trainable.tensor_digests(model)
+    model.to(device).train()
+    if training.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    engine = make_engine(model, job)
+    packs = PlannedPacks(job.shards, job.plan, reading(job))
+    ledger = Ledger(job.out)
+    newest = ledger.newest()
+    first_step = ledger.load(engine, newest) if newest else 0
+    if rank() == 0:
+        ledger.open_life(first_step, world_size(), device.type, started_at)
+    barrier()
+    train(model, engine, packs, training, ledger, first_step, device, should_stop)
+    if rank() == 0:
+        finish(model.cpu(), job, before, ledger, device.type)
+    barrier()
+
+
+def load_start(job: TrainJob) -> TinyLlava:
+    """Give the model that the stage starts from: the stage before's checkpoint, or the parts put together."""
+    if job.start is not None:
+        return checkpoint.load_model(job.start)
+    return checkpoint.assemble(job.recipe.model, job.recipe.seed)
+
+
+def make_engine(model: TinyLlava, job: TrainJob) -> Engine:
+    """Choose the back that the recipe's launch section names."""
+    training, launch = job.recipe.training(job.stage), job.recipe.launch
+    groups = trainable.groups(model, training)
+    if launch.zero_stage is None:
+        return TorchEngine(model, groups, training)
+    return DeepSpeedEngine(model, groups, training, launch)
+
+
+def reading(job: TrainJob) -> Reading:
+    """Say how this stage's records become tensors, just as its plan was told."""
+    training, parts = job.recipe.training(job.stage), job.recipe.model
+    language = LANGUAGES[parts.language]
+    return Reading(
+        tokenizer_folder=tokenizer_folder(language),
+        prompt=training.prompt or language.prompt,
+        max_length=training.max_length,
+        vision=VISIONS[parts.vision],
+        image_mode=parts.image_mode,
+    )
+
+
+def finish(model: TinyLlava, job: TrainJob, before: dict[str, bytes], ledger: Ledger, device: str) -> None:
+    """Check that the right parts moved, save the checkpoint, leave the result."""
+    training, parts, out = job.recipe.training(job.stage), job.recipe.model, job.out
+    rows = trainable.part_rows(model, training, before)
+    trainable.check_moved(rows, job.stage)
+    (out / "parts.jsonl").unlink(missing_ok=True)
+    append_rows(out / "parts.jsonl", [{field: getattr(row, field) for field in row.__slots__} for row in rows])
+    language = LANGUAGES[parts.language]
+    checkpoint.save(
+        model, parts, job.recipe.sft.prompt or language.prompt, tokenizer_folder(language), out / "checkpoint"
+    )
+    steps = read_rows(ledger.steps)
+    tail = steps[-max(1, len(steps) // 10) :]
+    result = TrainResult(
+        stage=job.stage,
+        num_steps=len(steps),
+        num_records=sum(row["num_records"] for row in steps),
+        num_tokens=sum(row["num_tokens"] for row in steps),
+        first_loss=steps[0]["loss"],
+        last_loss=sum(row["loss"] for row in tail) / len(tail),
+        seconds=round(sum(row["seconds"] for row in steps), 2),
+        num_lives=len(read_rows(ledger.lives)),
+        num_parameters=sum(row.num_parameters for row in rows),
+        num_trained=sum(row.num_trained for row in rows),
+        checkpoint_sha256=file_sha256(out / "checkpoint" / "model.safetensors"),
+        device=device,
+        world_size=world_size(),
+    )
+    write_result(out, "train", result)
+    shutil.rmtree(out / "resume", ignore_errors=True)
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn the recipe's word into this rank's device. Raises BadInput for cuda without a GPU."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadInput("launch.device is 'cuda', but torch sees no GPU here; set it to auto or cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+def make_repeatable(seed: int) -> None:
+    """Seed, and ask for deterministic kernels: on a CPU the same steps give the same bits."""
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

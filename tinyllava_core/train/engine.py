@@ -1,0 +1,144 @@
+"""Two backs of one small interface: plain PyTorch (any number of ranks) and DeepSpeed. They know no data and no recipe file.
+
+A step is: for each of this rank's packs `backward(loss)`, then once `step()`. The loss is already divided by the supervised
+tokens of the whole step over all ranks, so gradients are summed, never averaged.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.recipe import Launch, Training
+
+
+class Engine(Protocol):
+    """What the loop asks of a back."""
+
+    groups: list[dict[str, Any]]  # the optimizer's, to set learning rates on
+
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """Add the gradients of one pack; `is_last`: of this rank's last pack in the step."""
+
+    def step(self) -> float:
+        """Sum over ranks, clip, update, clear -> global gradient norm before clipping."""
+
+    def save(self, folder: Path) -> None:
+        """Write weights that are trained and the optimizer's state."""
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+
+
+class TorchEngine:
+    """Plain PyTorch; with several ranks every rank holds all, and gradients are summed once a step."""
+
+    def __init__(self, model: TinyLlava, groups: list[dict[str, Any]], training: Training) -> None:
+        self.model, self.max_grad_norm = model, training.max_grad_norm
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8)
+        self.groups: list[dict[str, Any]] = self.optimizer.param_groups
+
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """Add gradients; nothing is sent before `step`."""
+        loss.backward()
+
+    def step(self) -> float:
+        """Sum gradients over ranks, clip, update."""
+        for parameter in self.trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            if dist.is_initialized():
+                dist.all_reduce(parameter.grad)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.max_grad_norm or float("inf"))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def save(self, folder: Path) -> None:
+        """Rank 0 writes; the other ranks hold the same."""
+        if rank() == 0:
+            weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+            torch.save({"weights": weights, "optimizer": self.optimizer.state_dict()}, folder / "state.pt")
+
+    def load(self, folder: Path) -> None:
+        """Every rank reads the same file."""
+        state = torch.load(folder / "state.pt", map_location="cpu", weights_only=True)
+        parameters = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, value in state["weights"].items():
+                parameters[name].copy_(value)
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+class DeepSpeedEngine:
+    """DeepSpeed ZeRO; its JSON is derived here from the recipe and exists nowhere else."""
+
+    def __init__(self, model: TinyLlava, groups: list[dict[str, Any]], training: Training, launch: Launch) -> None:
+        import deepspeed
+
+        optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8)
+        self.engine, self.optimizer, _, _ = deepspeed.initialize(
+            model=model, optimizer=optimizer, config=deepspeed_config(training, launch), dist_init_required=False
+        )
+        self.groups: list[dict[str, Any]] = self.optimizer.param_groups
+
+    def backward(self, loss: Tensor, is_last: bool) -> None:
+        """DeepSpeed averages over ranks: undo it, the loss is normalised already."""
+        self.engine.set_gradient_accumulation_boundary(is_last)
+        self.engine.backward(loss * dist.get_world_size(), scale_wrt_gas=False)
+        if not is_last:
+            self.engine.step()
+
+    def step(self) -> float:
+        """Clip and update."""
+        self.engine.step()
+        norm = self.engine.get_global_grad_norm()
+        return float(norm) if norm is not None else float("nan")
+
+    def save(self, folder: Path) -> None:
+        """All ranks write their share."""
+        self.engine.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=True)
+
+    def load(self, folder: Path) -> None:
+        """All ranks read their share."""
+        self.engine.load_checkpoint(str(folder), tag="state", load_module_strict=False)
+
+
+def deepspeed_config(training: Training, launch: Launch) -> dict[str, Any]:
+    """Derive DeepSpeed's configuration from the recipe. Source of the ZeRO numbers: zero2.json and zero3.json of LLaVA."""
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,  # the boundary is set by hand, packs differ from step to step
+        "gradient_clipping": training.max_grad_norm or 0.0,
+        "bf16": {"enabled": False},  # arithmetic is chosen by autocast, weights stay fp32
+        "zero_allow_untested_optimizer": True,
+        "zero_optimization": {
+            "stage": launch.zero_stage,
+            "overlap_comm": False,
+            "contiguous_gradients": True,
+            "stage3_gather_16bit_weights_on_model_save": True,
+        },
+    }
+
+
+def start_ranks(device: str) -> None:
+    """Join the process group that torchrun or the deepspeed launcher announces in the environment; alone, do nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "RANK" in os.environ:
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+
+
+def rank() -> int:
+    """Give this process's rank; 0 when alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Give the number of ranks; 1 when alone."""
+    return dist.get_world_size() if dist.is_initialized() else 1

@@ -1,0 +1,22 @@
+"""The learning rate as a function of the step: a warm-up, then cosine, linear or constant. No state to save."""
+
+from __future__ import annotations
+
+import math
+
+from tinyllava_core.recipe import Training
+
+
+def lr_factor(training: Training, step: int, num_steps: int) -> float:
+    """Give the factor on every part's peak learning rate for optimizer step `step`, counted from 0.
+
+    Source: transformers' get_cosine_schedule_with_warmup, whose warm-up of ceil(fraction * steps) starts from zero and whose
+    first step therefore has rate 0; ours counts that step as 1, so that no step is spent on nothing.
+    """
+    warmup = math.ceil(training.warmup_fraction * num_steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    passed = (step - warmup) / max(1, num_steps - warmup)
+    if training.schedule == "constant":
+        return 1.0
+    return 1.0 - passed if training.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * passed))

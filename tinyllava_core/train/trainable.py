@@ -1,0 +1,122 @@
+"""Which parameters a stage trains, in the open; and the check, afterwards, that just these moved. No optimizer here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tinyllava_core.model.tinyllava import TinyLlava, part_of
+from tinyllava_core.recipe import PART_NAMES, Training
+
+_BLOCK = re.compile(r"\.layers?\.(\d+)\.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartRow:
+    """One part in one stage: a line of parts.jsonl and of the table that is printed."""
+
+    part: str
+    num_parameters: int
+    num_trained: int
+    trainable_from_layer: int | None
+    lr: float | None
+    num_tensors_trained: int
+    num_tensors_moved: int
+    moved: bool
+
+
+def choose(model: TinyLlava, training: Training) -> None:
+    """Set `requires_grad` of every parameter as the stage says; what can never get a gradient stays frozen."""
+    for name, parameter in model.named_parameters():
+        first = training.part(part_of(name)).trainable_from_layer
+        parameter.requires_grad_(first is not None and _is_trained(name, first) and not _is_unused(name, model))
+
+
+def _is_trained(name: str, first: int) -> bool:
+    """Tell whether a parameter is trained from block `first` on. 0: the whole part. k > 0: the blocks k, k + 1, ... alone.
+
+    Source: `partially-tune` of the reference implementation and `unlock_vit` of ShareGPT4V.
+    """
+    if first == 0:
+        return True
+    block = _BLOCK.search(name)
+    return block is not None and int(block.group(1)) >= first
+
+
+def _is_unused(name: str, model: TinyLlava) -> bool:
+    """Tell whether a vision parameter lies behind the hidden state that the connector reads."""
+    if part_of(name) != "vision" or "multi_modal_projector" in name:
+        return False
+    block = _BLOCK.search(name)
+    if block is None:
+        return any(piece in name for piece in ("post_layernorm", ".head.", "pooler"))
+    last_used = model.config.vision_config.num_hidden_layers + model.config.vision_feature_layer
+    return int(block.group(1)) > last_used
+
+
+def groups(model: TinyLlava, training: Training) -> list[dict[str, object]]:
+    """Make the optimizer's groups: per part, matrices with weight decay and the rest without. Frozen parts have none."""
+    found: list[dict[str, object]] = []
+    for part in PART_NAMES:
+        row = training.part(part)
+        mine = [p for name, p in model.named_parameters() if part_of(name) == part and p.requires_grad]
+        decay = training.weight_decay if row.weight_decay is None else row.weight_decay
+        for weight_decay, members in (
+            (decay, [p for p in mine if p.ndim > 1]),
+            (0.0, [p for p in mine if p.ndim <= 1]),
+        ):
+            if members:
+                peak = training.lr if row.lr is None else row.lr
+                found.append(
+                    {"params": members, "weight_decay": weight_decay, "lr": peak, "peak_lr": peak, "part": part}
+                )
+    return found
+
+
+def tensor_digests(model: nn.Module) -> dict[str, bytes]:
+    """Hash every parameter's bits, to see later whether it moved."""
+    return {name: _digest(parameter) for name, parameter in model.named_parameters()}
+
+
+def part_rows(model: TinyLlava, training: Training, before: Mapping[str, bytes]) -> list[PartRow]:
+    """Compare with the digests `before` training -> a row for each part."""
+    moved = {name for name, digest in tensor_digests(model).items() if digest != before[name]}
+    rows = []
+    for part in PART_NAMES:
+        mine = {name: p for name, p in model.named_parameters() if part_of(name) == part}
+        trained = {name for name, p in mine.items() if p.requires_grad}
+        stage_part = training.part(part)
+        rows.append(
+            PartRow(
+                part=part,
+                num_parameters=sum(p.numel() for p in mine.values()),
+                num_trained=sum(mine[name].numel() for name in trained),
+                trainable_from_layer=stage_part.trainable_from_layer,
+                lr=(stage_part.lr or training.lr) if trained else None,
+                num_tensors_trained=len(trained),
+                num_tensors_moved=len(moved & set(mine)),
+                moved=bool(moved & set(mine)),
+            )
+        )
+    return rows
+
+
+def check_moved(rows: list[PartRow], stage: str) -> None:
+    """Raise RuntimeError, by name, if a part that was to be trained has a tensor that did not move, or a frozen one moved."""
+    for row in rows:
+        if row.num_tensors_moved != row.num_tensors_trained:
+            wanted = "trained" if row.num_tensors_trained else "frozen"
+            raise RuntimeError(
+                f"stage {stage}: part {row.part} was to be {wanted}, {row.num_tensors_trained} of its tensors should have moved, "
+                f"{row.num_tensors_moved} did; the checkpoint is not kept"
+            )
+
+
+def _digest(parameter: Tensor) -> bytes:
+    flat = parameter.detach().to("cpu").contiguous().view(-1)
+    return hashlib.blake2b(flat.view(torch.uint8).numpy().tobytes(), digest_size=16).digest()
