@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tinyllava_core.data.example import ImageMode, Pack, join, pixels
-from tinyllava_core.data.prompt import encode, load_tokenizer
+from tinyllava_core.data.prompt import Tokenizer, encode, load_tokenizer
 from tinyllava_core.data.read import ShardReader
 from tinyllava_core.parts import Vision
 
@@ -37,7 +37,7 @@ class PlannedPacks(Dataset[Pack]):
     def __init__(self, shards: Path, plan: Path, reading: Reading) -> None:
         self.reader = ShardReader(shards)
         self.reading = reading
-        self.tokenizer = None
+        self.tokenizer: Tokenizer | None = None
         steps = pq.read_table(plan / "steps.parquet")
         self.num_packs: list[int] = steps["num_packs"].to_pylist()
         self.num_records: list[int] = steps["num_records"].to_pylist()

@@ -1,0 +1,127 @@
+"""The plan lays out every step: each record once, exact batches, packs that fit, the paper's step counts."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tiny import make_shards, make_tokenizer, png
+
+from tinyllava_core import parts
+from tinyllava_core.data.plan import PlanSpec, cut_steps, epoch_order, pack, plan
+from tinyllava_core.errors import BadInput
+from tinyllava_core.parts import Language
+
+
+@pytest.fixture
+def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eleven records: six with one image, one with two, four without; their answers are 1 .. 11 words long."""
+    make_tokenizer(tmp_path / "language")
+    row = Language(weights=str(tmp_path / "language"), width=24, num_layers=2, prompt="short")
+    monkeypatch.setitem(parts.LANGUAGES, "tiny", row)
+    records = []
+    for number in range(11):
+        images = [png(number)] * (2 if number == 3 else 0 if number % 3 == 2 or number == 10 else 1)
+        answer = " ".join(["red"] * (number + 1))
+        records.append(([("user", "<image>" * len(images) + "\nwhat colour?"), ("assistant", answer)], images))
+    make_shards(tmp_path / "shards", records)
+    return tmp_path / "shards"
+
+
+def spec(**changes: object) -> PlanSpec:
+    values = dict(
+        stage="sft", tokenizer="tiny", tokenizer_sha256="", tokens_per_image=9, prompt="short", max_length=64,
+        global_batch=4, epochs=1, group_by_modality=False, seed=0,
+    )  # fmt: skip
+    return PlanSpec(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_each_record_stands_once_in_each_epoch(shards: Path, tmp_path: Path) -> None:
+    result = plan(shards, spec(epochs=3), tmp_path)
+    rows = pq.read_table(tmp_path / "plan.parquet").to_pylist()
+    for epoch in range(3):
+        assert sorted(row["position"] for row in rows if row["epoch"] == epoch) == list(range(11))
+    assert (result.num_records, result.num_steps, result.num_voided) == (33, 9, 0)
+    first = [row["position"] for row in sorted(rows, key=lambda row: row["step"]) if row["epoch"] == 0]
+    assert [sorted(first[:4]), sorted(first[4:8]), sorted(first[8:])] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10]]
+
+
+def test_the_numbers_of_the_plan_are_those_of_its_rows(shards: Path, tmp_path: Path) -> None:
+    result = plan(shards, spec(), tmp_path)
+    rows = pq.read_table(tmp_path / "plan.parquet").to_pylist()
+    steps = pq.read_table(tmp_path / "steps.parquet").to_pylist()
+    # "USER: " + image + "\nwhat colour? ASSISTANT:" + n times " red" + end: only the answers' lengths differ
+    answers = {row["position"]: row["num_supervised"] for row in rows}
+    assert [answers[n] for n in range(11)] == [n + 2 for n in range(11)]
+    assert result.num_supervised == sum(n + 2 for n in range(11)) == sum(step["num_supervised"] for step in steps)
+    assert result.num_tokens == sum(row["num_tokens"] for row in rows) == sum(step["num_tokens"] for step in steps)
+    assert [step["num_records"] for step in steps] == [4, 4, 3]
+    assert result.num_images == 8
+    packs = {(row["step"], row["pack"]) for row in rows}
+    assert result.num_packs == len(packs) == sum(step["num_packs"] for step in steps)
+    for step, number in packs:
+        assert sum(row["num_tokens"] for row in rows if (row["step"], row["pack"]) == (step, number)) <= 64
+    assert result.padding_fraction == pytest.approx(1 - result.num_tokens / (64 * len(packs)), abs=1e-6)
+
+
+def test_what_cannot_be_trained_on_is_kept_under_its_reason(shards: Path, tmp_path: Path) -> None:
+    result = plan(shards, spec(max_length=20, prompt="plain"), tmp_path)
+    voided = {row["position"]: row["reason"] for row in pq.read_table(tmp_path / "voided.parquet").to_pylist()}
+    # two images of 9 and one token "red" fit 20; nothing is cut but the long captions of images (9 + n + 2 > 20: n = 10 has none)
+    assert voided == {}
+    tight = plan(shards, spec(max_length=16, prompt="plain"), tmp_path)
+    voided = {row["position"]: row["reason"] for row in pq.read_table(tmp_path / "voided.parquet").to_pylist()}
+    assert voided == {3: "image_cut"}
+    assert (tight.num_records, tight.num_voided, result.num_voided) == (10, 1, 0)
+    assert tight.num_truncated == sum(9 + n + 1 + 1 > 16 for n in (0, 1, 4, 6, 7, 9))
+    with pytest.raises(BadInput, match=r"none of 11 records can be trained on at max_length 16"):
+        plan(shards, spec(max_length=16, tokens_per_image=1000, prompt="vicuna"), tmp_path)
+
+
+def test_the_same_plan_twice_is_the_same_bytes(shards: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        plan(shards, spec(epochs=2), tmp_path / name)
+    assert (tmp_path / "one" / "plan.parquet").read_bytes() == (tmp_path / "two" / "plan.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(("count", "batch", "steps"), [(558_128, 256, 2181), (665_298, 128, 5198)])
+def test_the_papers_step_counts_stand(count: int, batch: int, steps: int) -> None:
+    found = list(cut_steps(np.arange(count), np.ones(count, bool), batch, by_modality=False))
+    assert len(found) == steps
+    assert {len(members) for members in found[:-1]} == {batch}
+
+
+def test_grouping_by_modality_mixes_at_most_the_rests() -> None:
+    has_image = np.asarray([random.Random(place).random() < 0.9 for place in range(1000)])
+    found = list(cut_steps(np.arange(1000), has_image, 32, by_modality=True))
+    assert sorted(np.concatenate(found).tolist()) == list(range(1000))
+    assert len(found) == -(-1000 // 32)
+    assert sum(len(set(has_image[members])) == 2 for members in found) <= 1
+
+
+def test_later_epochs_have_another_seeded_order() -> None:
+    first, second, again = epoch_order(50, 0, 5), epoch_order(50, 1, 5), epoch_order(50, 1, 5)
+    assert first.tolist() == list(range(50))
+    assert second.tolist() == again.tolist() != first.tolist()
+    assert sorted(second.tolist()) == list(range(50))
+    assert epoch_order(50, 1, 6).tolist() != second.tolist()
+
+
+def test_packing_puts_what_fits_together_longest_pack_first() -> None:
+    # 60 and 40 fill a pack of 100; 50, 30 and 20 another one
+    assert pack([20, 60, 50, 30, 40], 100) == [[1, 4], [0, 2, 3]]
+    assert pack([100, 100], 100) == [[0], [1]]
+
+
+def test_packing_wastes_little_on_lengths_like_llavas() -> None:
+    random_lengths = np.random.default_rng(0).lognormal(6.2, 0.6, 128 * 20).clip(60, 2048).astype(int)
+    used = total = 0
+    for first in range(0, len(random_lengths), 128):
+        packs = pack(random_lengths[first : first + 128], 2048)
+        used += int(random_lengths[first : first + 128].sum())
+        total += len(packs) * 2048
+    assert 1 - used / total < 0.03
