@@ -11,7 +11,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
@@ -25,6 +25,8 @@ R = TypeVar("R")
 class TrainJob(Frozen):
     """Train one stage: `python -m tinyllava_core.train JOB.yaml`. Continues from the newest checkpoint in `out`."""
 
+    MODULE: ClassVar[str] = "tinyllava_core.train"
+    VERSION: ClassVar[int] = 1  # raise when the same job gives another result than before
     kind: Literal["train"] = "train"
     stage: StageName
     recipe: Recipe
@@ -37,6 +39,8 @@ class TrainJob(Frozen):
 class EvaluateJob(Frozen):
     """Answer one benchmark's questions and score them: `python -m tinyllava_core.evaluate JOB.yaml`."""
 
+    MODULE: ClassVar[str] = "tinyllava_core.evaluate"
+    VERSION: ClassVar[int] = 1  # raise when the same job gives another result than before
     kind: Literal["evaluate"] = "evaluate"
     recipe: Recipe
     checkpoint: Path
@@ -51,6 +55,8 @@ class EvaluateJob(Frozen):
 class ExportJob(Frozen):
     """Export a checkpoint: `python -m tinyllava_core.model JOB.yaml`."""
 
+    MODULE: ClassVar[str] = "tinyllava_core.model"
+    VERSION: ClassVar[int] = 1  # raise when the same job gives another result than before
     kind: Literal["export"] = "export"
     recipe: Recipe
     checkpoint: Path

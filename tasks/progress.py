@@ -1,0 +1,109 @@
+"""Show how far a stage is: a bar on a terminal, a progress artifact in Prefect, a line now and then in the log.
+
+Only looks: whatever goes wrong while showing must not stop what is shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import TaskRunContext
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from tinyllava_core.job import Progress
+
+CONSOLE = Console(highlight=False)  # the one console: a bar and a line printed beside it must know of each other
+LOG = logging.getLogger("tinyllava")  # goes to Prefect by its setting logging.extra_loggers
+LOG.setLevel(logging.INFO)
+
+ARTIFACT_EVERY_S = 1.0
+LINE_EVERY_S = 30.0
+
+
+@contextlib.contextmanager
+def showing(title: str) -> Iterator[Callable[[Progress], None]]:
+    """Give a function that takes a stage's progress and shows it, until the block ends."""
+    artifact = _Artifact(title)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TextColumn("elapsed,"),
+        TimeRemainingColumn(),
+        TextColumn("left  {task.fields[note]}"),
+    )
+    with Bars(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as bars:
+        bar = bars.add_task(title, total=None, unit="", note="")
+        last_line = started = time.monotonic()
+
+        def show(progress: Progress) -> None:
+            nonlocal last_line
+            bars.update(
+                bar, completed=progress.done, total=progress.total or None, unit=progress.unit, note=progress.note
+            )
+            artifact.show(progress)
+            now = time.monotonic()
+            if not CONSOLE.is_terminal and now - last_line >= LINE_EVERY_S:
+                last_line = now
+                LOG.info("%s", line(title, progress, now - started))
+
+        yield show
+    artifact.close()
+
+
+def line(title: str, progress: Progress, seconds: float) -> str:
+    """Say in one line how far a stage is."""
+    note = f", {progress.note}" if progress.note else ""
+    return f"{title}: {progress.done:,} of {progress.total:,} {progress.unit} in {seconds:.0f} s{note}"
+
+
+def slug(text: str) -> str:
+    """Make a key that Prefect takes for an artifact: small letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+class _Artifact:
+    """Prefect's progress artifact of one task run: made at the first progress, written at most once a second."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.id: UUID | None = None
+        self.percent = 0.0
+        self.written = float("-inf")
+        self.usable = TaskRunContext.get() is not None
+
+    def show(self, progress: Progress) -> None:
+        self.percent = 100.0 * progress.done / progress.total if progress.total else 0.0
+        if time.monotonic() - self.written >= ARTIFACT_EVERY_S:
+            self._write(f"{self.title}: {progress.unit}")
+
+    def close(self) -> None:
+        if self.id is not None:
+            self._write(None)
+
+    def _write(self, description: str | None) -> None:
+        if not self.usable:
+            return
+        try:
+            if self.id is None:
+                made = create_progress_artifact(
+                    self.percent, key=slug(f"progress-{self.title}"), description=description
+                )
+                assert isinstance(made, UUID)
+                self.id = made
+            else:
+                update_progress_artifact(self.id, progress=self.percent)
+        except Exception as error:  # the server is away: the stage goes on without being watched
+            self.usable = False
+            LOG.warning("%s: progress is no longer shown in Prefect: %s", self.title, error)
+        self.written = time.monotonic()
