@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from tinyllava_core.parts import Language, Vision
+
 WORDS = (
     "USER: ASSISTANT: what colour is the cat ? a red blue green dog sits on mat yes no it how many are there "
     "say what you see in this picture Answer the question using single word or phrase . 0 1 2 3 4 5 6 7 8 9"
@@ -132,3 +134,19 @@ def make_shards(folder: Path, records: Sequence[tuple[list[tuple[str, str]], lis
     )
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "index.parquet")
     pq.write_table(pa.table({"shard": [0], "name": [path.name]}), folder / "shards.parquet")
+
+
+def tiny_rows(folder: Path) -> tuple[Vision, Language]:
+    """Give the rows of the parts that `make_parts` wrote."""
+    half = (0.5, 0.5, 0.5)
+    vision = Vision(
+        weights=str(folder / "vision"),
+        image_size=24,
+        patch_size=8,
+        width=16,
+        num_layers=3,
+        num_class_tokens=0,
+        mean=half,
+        std=half,
+    )
+    return vision, Language(weights=str(folder / "language"), width=24, num_layers=2, prompt="short")

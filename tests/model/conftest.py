@@ -1,0 +1,32 @@
+"""A tiny model of the real classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny import make_parts, tiny_rows
+
+from tinyllava_core import parts
+from tinyllava_core.model import checkpoint
+from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.recipe import Model
+
+
+@pytest.fixture(scope="session")
+def tiny_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts")
+    make_parts(folder)
+    vision, language = tiny_rows(folder)
+    parts.VISIONS["tiny"], parts.LANGUAGES["tiny"] = vision, language
+    return folder
+
+
+@pytest.fixture
+def tiny_choice(tiny_parts: Path) -> Model:
+    return Model(vision="tiny", language="tiny")
+
+
+@pytest.fixture
+def tiny_model(tiny_choice: Model) -> TinyLlava:
+    return checkpoint.assemble(tiny_choice, seed=1).eval()
