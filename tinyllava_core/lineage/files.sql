@@ -1,0 +1,166 @@
+-- The shape of each view over files in artifact folders: views.py says which files, and makes a view of every table here.
+-- `fingerprint` and `stage` come from the file's path; a column that a file does not have is NULL.
+
+CREATE TABLE failures (
+    fingerprint VARCHAR,
+    url VARCHAR,
+    name VARCHAR,
+    reason VARCHAR,
+    detail VARCHAR
+);
+COMMENT ON TABLE failures IS 'download: rows of URL tables that could not be had, each with its reason.';
+
+CREATE TABLE records (
+    fingerprint VARCHAR,
+    record_id VARCHAR,
+    source VARCHAR,
+    index INTEGER,             -- place in the annotation file, from 0
+    original_id VARCHAR,
+    turns STRUCT(role VARCHAR, text VARCHAR)[],
+    images STRUCT(path VARCHAR, sha256 VARCHAR, width INTEGER, height INTEGER, format VARCHAR, size_bytes BIGINT)[],
+    num_images SMALLINT,
+    num_turns SMALLINT,
+    num_chars INTEGER,
+    repairs VARCHAR[]
+);
+COMMENT ON TABLE records IS 'inspect: every good record of every source, with its turns and images.';
+
+CREATE TABLE images (
+    fingerprint VARCHAR,
+    source VARCHAR,
+    path VARCHAR,
+    sha256 VARCHAR,
+    width INTEGER,
+    height INTEGER,
+    format VARCHAR,
+    size_bytes BIGINT,
+    reason VARCHAR             -- NULL: good
+);
+COMMENT ON TABLE images IS 'inspect: every image file that a record names, good or not.';
+
+CREATE TABLE dropped (
+    fingerprint VARCHAR,
+    record_id VARCHAR,
+    source VARCHAR,
+    index INTEGER,
+    original_id VARCHAR,
+    reason VARCHAR,
+    detail VARCHAR,
+    record_json VARCHAR        -- as the annotation file had it
+);
+COMMENT ON TABLE dropped IS 'inspect: every record that was not taken, with its reason.';
+
+CREATE TABLE mixes (
+    fingerprint VARCHAR,
+    position BIGINT,
+    record_id VARCHAR,
+    source VARCHAR,
+    repeat SMALLINT,           -- how many times the record came before
+    num_images SMALLINT
+);
+COMMENT ON TABLE mixes IS 'mix: the order of the records.';
+
+CREATE TABLE placements (
+    fingerprint VARCHAR,
+    position BIGINT,
+    shard INTEGER,
+    place INTEGER,
+    key VARCHAR,
+    record_id VARCHAR,
+    source VARCHAR,
+    num_images SMALLINT,
+    json_offset BIGINT,        -- bytes in the tar
+    json_size BIGINT,
+    image_offsets BIGINT[],
+    image_sizes BIGINT[],
+    image_sha256 VARCHAR[]
+);
+COMMENT ON TABLE placements IS 'shard: where each record and image lies, to the byte.';
+
+CREATE TABLE plans (
+    fingerprint VARCHAR,
+    step INTEGER,
+    pack INTEGER,
+    slot INTEGER,
+    epoch INTEGER,
+    position BIGINT,
+    record_id VARCHAR,
+    source VARCHAR,
+    shard INTEGER,
+    place INTEGER,
+    num_tokens INTEGER,
+    num_supervised INTEGER,
+    num_images SMALLINT,
+    truncated BOOLEAN
+);
+COMMENT ON TABLE plans IS 'plan: every planned place: which record, in which pack of which optimizer step.';
+
+CREATE TABLE voided (
+    fingerprint VARCHAR,
+    position BIGINT,
+    record_id VARCHAR,
+    source VARCHAR,
+    reason VARCHAR
+);
+COMMENT ON TABLE voided IS 'plan: records of a mix that cannot be trained on, each with its reason.';
+
+CREATE TABLE steps (
+    fingerprint VARCHAR,
+    stage VARCHAR,             -- pretrain | sft
+    step INTEGER,
+    loss DOUBLE,
+    lr_vision DOUBLE,          -- NULL: frozen
+    lr_connector DOUBLE,
+    lr_language DOUBLE,
+    grad_norm DOUBLE,
+    num_records INTEGER,
+    num_tokens BIGINT,
+    num_supervised BIGINT,
+    seconds DOUBLE,
+    life INTEGER
+);
+COMMENT ON TABLE steps IS 'train: every optimizer step that was taken.';
+
+CREATE TABLE lives (
+    fingerprint VARCHAR,
+    stage VARCHAR,
+    life INTEGER,
+    from_step INTEGER,
+    started_at TIMESTAMP,
+    world_size INTEGER,
+    device VARCHAR
+);
+COMMENT ON TABLE lives IS 'train: one row per life of the training process; a killed run has several.';
+
+CREATE TABLE parts (
+    fingerprint VARCHAR,
+    stage VARCHAR,
+    part VARCHAR,              -- vision | connector | language
+    num_parameters BIGINT,
+    num_trained BIGINT,
+    trainable_from_layer INTEGER,
+    lr DOUBLE,
+    moved BOOLEAN              -- did its tensors change? looked at, not assumed
+);
+COMMENT ON TABLE parts IS 'train: the three parts of the model and what training did to them.';
+
+CREATE TABLE answers (
+    fingerprint VARCHAR,
+    question_id VARCHAR,
+    prompt VARCHAR,
+    text VARCHAR,
+    answer_id VARCHAR,
+    model_id VARCHAR,
+    metadata JSON
+);
+COMMENT ON TABLE answers IS 'evaluate: every answer, as the model gave it.';
+
+CREATE TABLE items (
+    fingerprint VARCHAR,
+    question_id VARCHAR,
+    image VARCHAR,
+    answer VARCHAR,
+    parsed VARCHAR,            -- what the scorer read in the answer
+    score DOUBLE               -- 0..1
+);
+COMMENT ON TABLE items IS 'evaluate: every answer, scored.';

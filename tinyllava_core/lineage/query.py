@@ -1,0 +1,117 @@
+"""Ask the lineage: the queries that come with the package, and any SQL of the user's. It only reads.
+
+A shipped query opens with a comment: what it answers, then a line for each parameter: `-- $name = default: meaning`, or
+`-- $name: meaning` if it has to be given. Values are bound, never formatted in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tinyllava_core.errors import BadInput, nearest, unknown
+
+QUERIES = Path(__file__).parent / "queries"
+_PARAMETER = re.compile(r"-- \$(?P<name>\w+)(?P<default> = (?P<value>.+?))?: (?P<meaning>.+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A value that a shipped query asks for."""
+
+    name: str
+    required: bool
+    default: str | None  # None is SQL's NULL
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A shipped query: one file of queries/."""
+
+    name: str
+    meaning: str
+    parameters: tuple[Parameter, ...]
+    sql: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back: column names, and rows of Python values."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def shipped() -> dict[str, Query]:
+    """Read the queries that come with the package, by name."""
+    return {path.stem: read(path) for path in sorted(QUERIES.glob("*.sql"))}
+
+
+def read(path: Path) -> Query:
+    """Read one query file with its opening comment."""
+    sql = path.read_text(encoding="utf-8")
+    lines = sql.splitlines()
+    found = [match for line in lines if (match := _PARAMETER.fullmatch(line))]
+    parameters = tuple(
+        Parameter(
+            name=match["name"],
+            required=match["default"] is None,
+            default=None if match["value"] in (None, "null") else match["value"],
+            meaning=match["meaning"],
+        )
+        for match in found
+    )
+    return Query(name=path.stem, meaning=lines[0].removeprefix("-- "), parameters=parameters, sql=sql)
+
+
+def ask(connection: duckdb.DuckDBPyConnection, question: str, values: Mapping[str, str]) -> Answer:
+    """Answer a shipped query (by its name) or any SQL, with `values` bound to its `$name` parameters.
+
+    Raises BadInput: no such query, a parameter missing or unknown, or what the database says against the SQL.
+    """
+    sql, bound = bind(question, values)
+    try:
+        cursor = connection.execute(sql, bound or None)
+        return Answer(columns=tuple(column[0] for column in cursor.description or ()), rows=cursor.fetchall())
+    except duckdb.Error as error:
+        raise BadInput(f"SQL: {_explained(connection, str(error))}") from None
+
+
+def bind(question: str, values: Mapping[str, str]) -> tuple[str, dict[str, str | None]]:
+    """Find the SQL of a question, and a value for each of its parameters. Raises BadInput as `ask` does, without a database."""
+    if not re.fullmatch(r"[\w-]+", question):
+        return question, dict(values)
+    queries = shipped()
+    if question not in queries:
+        raise unknown("query", question, queries)
+    return queries[question].sql, _filled(queries[question], values)
+
+
+def _filled(query: Query, values: Mapping[str, str]) -> dict[str, str | None]:
+    known = [parameter.name for parameter in query.parameters]
+    for name in values:
+        if name not in known:
+            raise BadInput(
+                f"query {query.name} has no parameter {name!r}{nearest(name, known)}. It has: {', '.join(known)}"
+            )
+    for parameter in query.parameters:
+        if parameter.required and parameter.name not in values:
+            raise BadInput(f"query {query.name} needs {parameter.name}=...: {parameter.meaning}")
+    return {parameter.name: values.get(parameter.name, parameter.default) for parameter in query.parameters}
+
+
+def _explained(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+    """Put the database's complaint into one line; for a missing table, say which there are."""
+    missing = re.match(r"Catalog Error: Table with name (\S+) does not exist", text)
+    if missing:
+        names = connection.execute("SELECT name FROM (SHOW TABLES)").fetchall()
+        return str(unknown("table", missing[1], [name for (name,) in names]))
+    body, _, pointer = text.partition("\n\nLINE ")
+    near = f" (line {pointer.splitlines()[0].strip()})" if pointer else ""
+    return " ".join(body.split()) + near

@@ -1,0 +1,167 @@
+-- The tables of lineage.duckdb: small rows that tasks leave as fragments. The big ones are views: files.sql, views.sql.
+-- Times are UTC. A test holds each stage's table against its dataclass in tinyllava_core/results.py.
+
+CREATE TABLE run (
+    run_id VARCHAR,
+    recipe VARCHAR,            -- its name
+    recipe_yaml VARCHAR,       -- the whole recipe, overrides applied
+    recipe_sha256 VARCHAR,
+    overrides_json VARCHAR,    -- the dotted keys that were set on it
+    flow_run_id VARCHAR,       -- Prefect's
+    git_commit VARCHAR,        -- of this package's clone; NULL outside one
+    git_dirty BOOLEAN,
+    packages_json VARCHAR,     -- name -> version
+    host VARCHAR,
+    seed BIGINT,
+    started_at TIMESTAMP
+);
+COMMENT ON TABLE run IS 'One row per start of the pipeline: which recipe, which code, which packages.';
+
+CREATE TABLE run_end (
+    run_id VARCHAR,
+    ended_at TIMESTAMP,
+    state VARCHAR              -- Prefect's word: Completed, Failed, Cancelled, ...
+);
+COMMENT ON TABLE run_end IS 'How a run ended; a run without a row here is still going, or was killed.';
+
+CREATE TABLE stage (
+    run_id VARCHAR,
+    stage VARCHAR,             -- the artifact folder's word
+    name VARCHAR,              -- which one: a source, pretrain or sft, a benchmark (or "<benchmark> blind"), or nothing
+    fingerprint VARCHAR,
+    made BOOLEAN,              -- false: the artifact was there already
+    started_at TIMESTAMP,
+    seconds DOUBLE,
+    task_run_id VARCHAR        -- Prefect's
+);
+COMMENT ON TABLE stage IS 'One row per stage of a run: which artifact it gave, and whether it had to make it.';
+
+CREATE TABLE artifact (
+    fingerprint VARCHAR,       -- of (stage, version, spec, inputs): the folder's name
+    stage VARCHAR,
+    version BIGINT,            -- of the stage's code
+    folder VARCHAR,            -- where it was made
+    spec_json VARCHAR,         -- everything besides the inputs that decided it
+    made_at TIMESTAMP,
+    seconds DOUBLE,
+    size_bytes BIGINT
+);
+COMMENT ON TABLE artifact IS 'One row per finished artifact folder.';
+
+CREATE TABLE edge (
+    fingerprint VARCHAR,
+    input VARCHAR,             -- what the input is to the artifact
+    input_fingerprint VARCHAR
+);
+COMMENT ON TABLE edge IS 'Which artifact went into which: the graph of everything that was made.';
+
+CREATE TABLE download (
+    fingerprint VARCHAR,
+    source VARCHAR,
+    kind VARCHAR,              -- source | benchmark
+    licence VARCHAR,
+    urls VARCHAR,              -- space-separated
+    annotations VARCHAR,       -- path, relative to the artifact's folder or absolute
+    annotations_sha256 VARCHAR,
+    image_root VARCHAR,        -- path, relative to the artifact's folder or absolute
+    num_files BIGINT,
+    size_bytes BIGINT,
+    num_requested BIGINT,      -- rows of a URL table
+    num_failed BIGINT          -- of those, not downloaded: view failures
+);
+COMMENT ON TABLE download IS 'Stage download: one source or benchmark on this disk.';
+
+CREATE TABLE inspect (
+    fingerprint VARCHAR,
+    source VARCHAR,
+    num_records BIGINT,        -- in the annotation file
+    num_good BIGINT,
+    num_dropped BIGINT,        -- each with its reason: view dropped
+    num_images BIGINT,         -- different image files of good records
+    image_bytes BIGINT
+);
+COMMENT ON TABLE inspect IS 'Stage inspect: every record and image of one source looked at once.';
+
+CREATE TABLE mix (
+    fingerprint VARCHAR,
+    num_sources BIGINT,
+    num_records BIGINT,        -- a record that the shares take twice counts twice
+    num_distinct_records BIGINT,
+    num_images BIGINT,
+    num_text_only BIGINT,
+    seed BIGINT
+);
+COMMENT ON TABLE mix IS 'Stage mix: which records, in which order; the rows are in view mixes.';
+
+CREATE TABLE shard (
+    fingerprint VARCHAR,
+    num_shards BIGINT,
+    num_records BIGINT,
+    size_bytes BIGINT,         -- of the tars
+    sha256 VARCHAR             -- of the tars' own sha256, in order
+);
+COMMENT ON TABLE shard IS 'Stage shard: a mix as WebDataset tars; the rows are in view placements.';
+
+CREATE TABLE plan (
+    fingerprint VARCHAR,
+    stage VARCHAR,             -- pretrain | sft
+    num_steps BIGINT,
+    num_records BIGINT,        -- planned places: records x epochs
+    num_voided BIGINT,         -- each with its reason: view voided
+    num_truncated BIGINT,
+    num_packs BIGINT,
+    num_tokens BIGINT,         -- image tokens included
+    num_supervised BIGINT,
+    num_images BIGINT,
+    padding_fraction DOUBLE    -- of num_packs x max_length
+);
+COMMENT ON TABLE plan IS 'Stage plan: every optimizer step laid out beforehand; the rows are in view plans.';
+
+CREATE TABLE train (
+    fingerprint VARCHAR,
+    stage VARCHAR,             -- pretrain | sft
+    num_steps BIGINT,
+    num_records BIGINT,
+    num_tokens BIGINT,
+    first_loss DOUBLE,
+    last_loss DOUBLE,          -- mean over the last tenth of the steps
+    seconds DOUBLE,            -- of all lives of the process
+    num_lives BIGINT,          -- 1: never killed
+    num_parameters BIGINT,
+    num_trained BIGINT,
+    checkpoint_sha256 VARCHAR,
+    device VARCHAR,
+    world_size BIGINT
+);
+COMMENT ON TABLE train IS 'Stages pretrain and sft: a trained checkpoint; what happened is in views steps, lives, parts, ledger.';
+
+CREATE TABLE evaluate (
+    fingerprint VARCHAR,
+    benchmark VARCHAR,
+    scorer VARCHAR,
+    blind BOOLEAN,             -- every image blanked
+    metric VARCHAR,
+    score DOUBLE,              -- percent
+    stderr DOUBLE,             -- percent
+    num_questions BIGINT,
+    num_unparsed BIGINT,
+    answers_sha256 VARCHAR
+);
+COMMENT ON TABLE evaluate IS 'Stage evaluate: one benchmark on one checkpoint; the rows are in views answers and items.';
+
+CREATE TABLE export (
+    fingerprint VARCHAR,
+    format VARCHAR,
+    size_bytes BIGINT,
+    max_logit_difference DOUBLE,
+    equal_generations BOOLEAN
+);
+COMMENT ON TABLE export IS 'Stage export: a checkpoint in a format that others load.';
+
+CREATE TABLE report (
+    fingerprint VARCHAR,
+    num_tables BIGINT,
+    num_figures BIGINT,
+    size_bytes BIGINT
+);
+COMMENT ON TABLE report IS 'Stage report: the page of a run.';

@@ -1,0 +1,82 @@
+"""The views over the files in artifact folders: which files, and the statements that make them. It runs none of them.
+
+Paths are absolute, because a relative one would be looked up from the reader's working directory. A view that finds no
+file yet is empty, with the same columns and types.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinyllava_core.lineage.tables import Table, file_tables, literal, quoted
+
+# view -> its files in <workspace>/artifacts/<stage>/<fingerprint>/
+FILES: dict[str, tuple[tuple[str, ...], str]] = {
+    "failures": (("download",), "failures.parquet"),
+    "records": (("inspect",), "records.parquet"),
+    "images": (("inspect",), "images.parquet"),
+    "dropped": (("inspect",), "dropped.parquet"),
+    "mixes": (("mix",), "mix.parquet"),
+    "placements": (("shard",), "index.parquet"),
+    "plans": (("plan",), "plan.parquet"),
+    "voided": (("plan",), "voided.parquet"),
+    "steps": (("pretrain", "sft"), "steps.jsonl"),
+    "lives": (("pretrain", "sft"), "lives.jsonl"),
+    "parts": (("pretrain", "sft"), "parts.jsonl"),
+    "answers": (("evaluate",), "answers.jsonl"),
+    "items": (("evaluate",), "items.jsonl"),
+}
+_FINISHED = "[0-9a-f]*"  # an artifact's folder; one that is being made begins with a dot
+_FROM_PATH = {"fingerprint": "parse_path(filename)[-2]", "stage": "parse_path(filename)[-3]"}
+
+
+def patterns(workspace: Path, view: str) -> list[str]:
+    """Give the patterns of a view's files, relative to the workspace, that match some file now."""
+    stages, file = FILES[view]
+    candidates = [f"artifacts/{stage}/{_FINISHED}/{file}" for stage in stages]
+    return [pattern for pattern in candidates if any(workspace.glob(pattern))]
+
+
+def found(workspace: Path) -> str:
+    """Say which patterns match files now: as long as this stays the same, the views need not be made again."""
+    return " ".join(pattern for view in FILES for pattern in patterns(workspace, view))
+
+
+def statements(workspace: Path) -> list[str]:
+    """Write the statements that make every view over files of this workspace, with their comments."""
+    made: list[str] = []
+    for name, table in file_tables().items():
+        matching = [f"{_glob_escaped(str(workspace))}/{pattern}" for pattern in patterns(workspace, name)]
+        made.append(f"CREATE VIEW {quoted(name)} AS {_select(table, matching)}")
+        made.append(f"COMMENT ON VIEW {quoted(name)} IS {literal(table.comment)}")
+    return made
+
+
+def _select(table: Table, globs: list[str]) -> str:
+    if not globs:
+        empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in table.columns.items())
+        return f"SELECT {empty} WHERE false"
+    columns = ", ".join(
+        f"{_FROM_PATH[name]} AS {quoted(name)}" if name in _FROM_PATH else quoted(name) for name in table.columns
+    )
+    paths = "[" + ", ".join(literal(glob) for glob in globs) + "]"
+    read = _read_parquet if FILES[table.name][1].endswith(".parquet") else _read_jsonl
+    return f"SELECT {columns} FROM {read(paths, {n: k for n, k in table.columns.items() if n not in _FROM_PATH})}"
+
+
+def _read_parquet(paths: str, columns: dict[str, str]) -> str:
+    """Read with declared names and types: what a file lacks is NULL, and no file is opened before a query needs it."""
+    shape = ", ".join(
+        f"{literal(name)}: {{name: {literal(name)}, type: {literal(kind)}, default_value: NULL}}"
+        for name, kind in columns.items()
+    )
+    return f"read_parquet({paths}, schema = MAP {{{shape}}})"
+
+
+def _read_jsonl(paths: str, columns: dict[str, str]) -> str:
+    shape = ", ".join(f"{quoted(name)}: {literal(kind)}" for name, kind in columns.items())
+    return f"read_json({paths}, format = 'newline_delimited', columns = {{{shape}}})"
+
+
+def _glob_escaped(path: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)

@@ -1,0 +1,83 @@
+-- Views that join tables and views over files: what one asks for most.
+
+CREATE VIEW source AS
+SELECT
+    download.source,
+    download.kind,
+    download.licence,
+    download.urls,
+    download.annotations_sha256,
+    download.num_files,
+    download.size_bytes,
+    download.num_failed,
+    inspected.num_records,
+    inspected.num_good,
+    inspected.num_dropped,
+    inspected.num_images,
+    download.fingerprint AS download_fingerprint,
+    inspected.fingerprint AS inspect_fingerprint
+FROM (SELECT DISTINCT * FROM download) AS download
+LEFT JOIN (
+    SELECT DISTINCT
+        inspect.*,
+        edge.input_fingerprint
+    FROM inspect
+    JOIN edge ON edge.fingerprint = inspect.fingerprint
+) AS inspected ON inspected.input_fingerprint = download.fingerprint;
+COMMENT ON VIEW source IS 'One row per downloaded source or benchmark, with what inspection found in it (a benchmark is not inspected).';
+
+CREATE VIEW score AS
+SELECT
+    stage.run_id,
+    run.recipe,
+    evaluate.*,
+    checkpoint.input_fingerprint AS checkpoint
+FROM (SELECT DISTINCT run_id, fingerprint FROM stage WHERE stage = 'evaluate') AS stage
+JOIN (SELECT DISTINCT * FROM evaluate) AS evaluate ON evaluate.fingerprint = stage.fingerprint
+LEFT JOIN run ON run.run_id = stage.run_id
+LEFT JOIN (
+    SELECT DISTINCT
+        edge.fingerprint,
+        edge.input_fingerprint
+    FROM edge
+    JOIN train ON train.fingerprint = edge.input_fingerprint
+) AS checkpoint ON checkpoint.fingerprint = evaluate.fingerprint;
+COMMENT ON VIEW score IS 'One row per score of a run, with the training artifact that it is the score of.';
+
+CREATE VIEW ledger AS
+SELECT
+    trained.fingerprint,
+    trained.stage,
+    plans.step,
+    plans.pack,
+    plans.slot,
+    plans.epoch,
+    plans.position,
+    plans.record_id,
+    plans.source,
+    plans.num_tokens,
+    plans.num_supervised,
+    plans.num_images,
+    plans.truncated,
+    trained.life,
+    plans.fingerprint AS plan_fingerprint
+FROM (
+    SELECT
+        fingerprint,
+        stage,
+        step,
+        max(life) AS life
+    FROM steps
+    GROUP BY ALL
+) AS trained
+JOIN (SELECT DISTINCT fingerprint, input_fingerprint FROM edge) AS edge ON edge.fingerprint = trained.fingerprint
+JOIN plans ON plans.fingerprint = edge.input_fingerprint AND plans.step = trained.step;
+COMMENT ON VIEW ledger IS 'Which record was seen at which step of which training: one row per planned place that was trained.';
+
+CREATE TABLE publication (
+    workspace VARCHAR,         -- the views' paths are absolute: a moved workspace is published again
+    files VARCHAR,             -- the views that found files
+    sql_sha256 VARCHAR,        -- of schema.sql, files.sql and views.sql
+    published_at TIMESTAMP
+);
+COMMENT ON TABLE publication IS 'When this file was written, and from where.';
