@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +25,7 @@ from prefect.context import TaskRunContext
 from prefect.exceptions import TerminationSignal
 
 from tasks.progress import showing
+from tasks.server import free_port
 from tasks.tree import GRACE_S, plant
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
@@ -95,13 +95,6 @@ def supervise(command: Sequence[str], log: Path, title: str, how: Launch, *, gra
     if code != 0:
         raise _failure(code, log, begin, title, how)
     _tidy(log)
-
-
-def free_port() -> int:
-    """Find a port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int | None:
