@@ -50,7 +50,10 @@ def read_yaml(path: Path) -> Any:
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """Put the first fault of a pydantic error into one line, with the nearest known key where a key is unknown."""
-    first = error.errors()[0]
+    faults = error.errors()
+    first = next(
+        (fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0]
+    )  # a mistyped key explains the rest
     loc = [part for part in first["loc"] if not str(part).startswith("function-")]
     place = ".".join(str(part) for part in loc)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -59,7 +62,12 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         return f"unknown key {place!r}{nearest(str(loc[-1]), known)}. Known here: {', '.join(known)}{more}"
     if first["type"] == "missing":
         return f"key {place!r} is missing{more}"
-    return f"{place or 'value'} = {first['input']!r}: {first['msg']}{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error" and isinstance(
+        first["input"], dict
+    ):  # a rule between several keys: it says itself which values clash
+        return f"{place}: {message}{more}" if place else f"{message}{more}"
+    return f"{place or 'value'} = {first['input']!r}: {message}{more}"
 
 
 def known_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
