@@ -1,0 +1,140 @@
+"""The shipped queries on the hand-made workspace: every expected row was counted on paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_workspace import AA, BLIND, SEEN, TRAIN, leave_artifact, leave_run, leave_score, leave_use
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.lineage.query import ask, shipped
+from tinyllava_core.lineage.store import open_read_only, publish
+
+CATS_0, CATS_1, CATS_2, TALK_1 = "cats-00000000", "cats-00000001", "cats-00000002", "talk-00000001"
+
+
+def rows(workspace: Path, question: str, **values: str) -> list[tuple]:
+    with open_read_only(workspace) as connection:
+        return ask(connection, question, values).rows
+
+
+TRAINED = [
+    ("pretrain", TRAIN["pretrain"], "cats", 3, 3, 30, 100.0, 100.0),
+    ("sft", TRAIN["sft"], "cats", 3, 3, 30, 60.0, 75.0),
+    ("sft", TRAIN["sft"], "talk", 2, 1, 10, 40.0, 25.0),
+]
+
+
+def test_what_trained_this_follows_the_newest_sft_back_through_pretrain(made_once: Path):
+    assert rows(made_once, "what_trained_this") == TRAINED
+
+
+@pytest.mark.parametrize(
+    "checkpoint", [TRAIN["sft"], "f2", f"/some/where/artifacts/sft/{TRAIN['sft']}/checkpoint", SEEN, BLIND[:4]]
+)
+def test_what_trained_this_takes_a_fingerprint_a_prefix_a_path_and_anything_made_from_it(
+    made_once: Path, checkpoint: str
+):
+    assert rows(made_once, "what_trained_this", checkpoint=checkpoint) == TRAINED
+
+
+def test_what_trained_this_of_a_pretrain_checkpoint_is_pretrain_alone(made_once: Path):
+    assert rows(made_once, "what_trained_this", checkpoint="f1") == TRAINED[:1]
+
+
+def test_who_saw_this_image_tells_records_and_steps_of_both_stages(made_once: Path):
+    assert rows(made_once, "who_saw_this_image", sha256="aa") == [
+        ("pretrain", TRAIN["pretrain"], AA, CATS_0, 1, [0]),
+        ("pretrain", TRAIN["pretrain"], AA, CATS_2, 1, [1]),
+        ("sft", TRAIN["sft"], AA, CATS_0, 1, [0]),
+        ("sft", TRAIN["sft"], AA, CATS_2, 1, [2]),
+    ]
+
+
+def test_who_saw_an_image_that_nobody_saw_is_nobody(made_once: Path):
+    assert rows(made_once, "who_saw_this_image", sha256="cc") == []
+
+
+def test_why_dropped_gives_the_reason_with_an_example(made_once: Path):
+    expected = [("inspect", "talk", "no turns", 1, "talk-00000000: conversations is empty")]
+    assert rows(made_once, "why_dropped") == expected
+    assert rows(made_once, "why_dropped", source="talk", run="run-") == expected
+    assert rows(made_once, "why_dropped", source="cats") == []
+    assert rows(made_once, "why_dropped", run="another") == []
+
+
+def test_mix_shares_sets_what_was_wanted_beside_what_was_planned(made_once: Path):
+    """sft: 3 cats and 2 x 1 talk are wanted; tokens 30 : 10, supervised 12 : 2. The path of a manifest counts as its name."""
+    assert rows(made_once, "mix_shares") == [
+        ("pretrain", "cats", 1.0, 100.0, 100.0, 100.0, 100.0, 3),
+        ("sft", "cats", 1.0, 60.0, 60.0, 75.0, 85.7, 3),
+        ("sft", "talk", 2.0, 40.0, 40.0, 25.0, 14.3, 2),
+    ]
+
+
+def test_records_at_step_gives_the_packs_and_the_words(made_once: Path):
+    words = ("<image>\nWhat is it?", "A cat.")
+    assert rows(made_once, "records_at_step", step="1") == [
+        ("sft", 0, 0, CATS_1, 10, 4, False, *words),
+        ("sft", 0, 1, TALK_1, 5, 1, False, *words),
+    ]
+    assert rows(made_once, "records_at_step", step="1", checkpoint="f1") == [
+        ("pretrain", 0, 0, CATS_2, 10, 4, False, *words)
+    ]
+
+
+def test_compare_runs_shows_what_differs_and_the_scores(workspace: Path):
+    """The second run has another seed, another sft learning rate and, with it, another sft and another score."""
+    new_sft, new_seen = "f3" + "0" * 14, "e3" + "0" * 14
+    leave_run(workspace, "run-2", "2026-01-02T10:00:00+00:00", seed=43, scores=(new_seen, BLIND))
+    leave_score(workspace, new_seen, blind=False, score=94.5)
+    leave_artifact(workspace, new_sft, "sft", {}, {"lr": 0.002})
+    leave_use(workspace, "run-2", "sft", "sft", new_sft)
+    publish(workspace)
+    expected = [
+        ("run", "run", "run-1", "run-2", None),
+        ("run", "seed", "42", "43", None),
+        ("setting", "sft lr", "0.0005", "0.002", None),
+        ("score", "pope accuracy", "90.0", "94.5", 4.5),
+        ("score", "pope blind accuracy", "50.0", "50.0", 0.0),
+    ]
+    assert rows(workspace, "compare_runs") == expected
+    assert rows(workspace, "compare_runs", first="run-1", second="run-2") == expected
+
+
+def test_every_shipped_query_says_in_one_line_what_it_answers_and_names_its_parameters():
+    for query in shipped().values():
+        assert query.meaning.endswith((".", "?")), query.name
+        assert all(f"${parameter.name}" in query.sql.split("\n\n", 1)[1] for parameter in query.parameters), query.name
+
+
+def test_the_five_questions_are_shipped():
+    assert {"what_trained_this", "who_saw_this_image", "why_dropped", "compare_runs", "mix_shares"} <= shipped().keys()
+
+
+@pytest.mark.parametrize(
+    ("question", "values", "message"),
+    [
+        ("why_droped", {}, "nearest: 'why_dropped'"),
+        ("who_saw_this_image", {}, "needs sha256=...: the image's sha256, or its first digits."),
+        ("why_dropped", {"sorce": "x"}, "no parameter 'sorce'; nearest: 'source'"),
+        ("records_at_step", {"step": "first"}, "Could not convert string 'first' to INT32"),
+        ("SELECT * FROM recordz", {}, "unknown table 'recordz'; nearest: 'records'"),
+        ("SELECT nope FROM run", {}, 'Referenced column "nope" not found'),
+        ("SELEC 1", {}, 'syntax error at or near "SELEC" (line 1: SELEC 1)'),
+        ("DELETE FROM run", {}, "read-only"),
+        ("CREATE TABLE mine (a INTEGER)", {}, "read-only"),
+        ("SELECT $a", {}, "Values were not provided"),
+    ],
+)
+def test_a_faulty_question_gets_one_clear_line(made_once: Path, question: str, values: dict[str, str], message: str):
+    with pytest.raises(BadInput) as caught:
+        rows(made_once, question, **values)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_values_are_bound_and_never_read_as_sql(made_once: Path):
+    assert rows(made_once, "why_dropped", source="talk' OR '1'='1") == []
+    assert rows(made_once, "SELECT $word", word="a' b") == [("a' b",)]
