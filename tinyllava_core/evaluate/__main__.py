@@ -1,0 +1,109 @@
+"""The evaluation process: `python -m tinyllava_core.evaluate JOB.yaml` answers one benchmark and scores it.
+
+Leaves answers.jsonl, items.jsonl, subscores.json and evaluate.json in the job's folder. Started again, it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinyllava_core import job
+from tinyllava_core.artifact import file_sha256, write_aside
+from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.answer import Answerer, answer_all, pick_device
+from tinyllava_core.evaluate.benchmarks import benchmark
+from tinyllava_core.evaluate.journal import Journal
+from tinyllava_core.evaluate.questions import QuestionId, Scored, check_images
+from tinyllava_core.results import EvaluateResult
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one job file. Exit code 2 and one line on stderr where the input is at fault."""
+    if len(arguments) != 1:
+        print("usage: python -m tinyllava_core.evaluate JOB.yaml", file=sys.stderr)
+        return 2
+    try:
+        evaluate(job.EvaluateJob.read(Path(arguments[0])))
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def evaluate(todo: job.EvaluateJob) -> EvaluateResult:
+    """Answer what is not answered yet, score all, and leave the result. Raises BadInput before any model is loaded, where it can."""
+    row, settings = benchmark(todo.scorer), todo.recipe.evaluate
+    device = pick_device(todo.recipe.launch.device)
+    questions = row.read(todo.annotations, todo.image_root)
+    if not todo.blind:
+        check_images(questions, todo.image_root)
+    todo.out.mkdir(parents=True, exist_ok=True)
+    answers = todo.out / "answers.jsonl"
+    journal = Journal(answers, questions, model_id(todo.checkpoint))
+    if journal.left:
+        if journal.texts:
+            print(
+                f"evaluate {todo.benchmark}: going on after {len(journal.texts)} of {len(questions)} questions",
+                flush=True,
+            )
+        answer_all(
+            Answerer(todo.checkpoint, precision=settings.precision, device=device),
+            journal,
+            todo.image_root,
+            blind=todo.blind,
+            batch_size=settings.batch_size,
+            max_new_tokens=row.max_new_tokens,
+            on_progress=job.tell,
+        )
+    journal.close()
+    scored = row.score(questions, journal.texts)
+    _leave(todo.out, scored, journal.texts)
+    result = EvaluateResult(
+        benchmark=todo.benchmark,
+        scorer=todo.scorer,
+        blind=todo.blind,
+        metric=scored.metric,
+        score=scored.score,
+        stderr=scored.stderr,
+        num_questions=len(questions),
+        num_unparsed=scored.num_unparsed,
+        answers_sha256=file_sha256(answers),
+    )
+    job.write_result(todo.out, "evaluate", result)
+    print(
+        f"evaluate {todo.benchmark}{' blind' if todo.blind else ''}: {scored.metric} {scored.score:.1f} % "
+        f"(standard error {scored.stderr:.1f}, {len(questions)} questions, {scored.num_unparsed} unparsed)",
+        flush=True,
+    )
+    return result
+
+
+def model_id(checkpoint: Path) -> str:
+    """Name a checkpoint in an answer file: its artifact's fingerprint, or its folder."""
+    folder = checkpoint.resolve()
+    return folder.parent.name if folder.name == "checkpoint" else folder.name
+
+
+def _leave(out: Path, scored: Scored, texts: dict[QuestionId, str]) -> None:
+    lines = [
+        json.dumps(
+            {
+                "question_id": item.question_id,
+                "image": item.image,
+                "answer": texts[item.question_id],
+                "parsed": item.parsed,
+                "score": item.score,
+            },
+            ensure_ascii=False,
+        )
+        for item in scored.items
+    ]
+    write_aside(out / "items.jsonl", "\n".join(lines) + "\n")
+    write_aside(out / "subscores.json", json.dumps(scored.subscores, indent=1))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
