@@ -236,6 +236,7 @@ def _write_published(work: duckdb.DuckDBPyConnection, workspace: Path) -> None:
         left.unlink(missing_ok=True)
     work.execute(f"ATTACH {literal(str(aside))} AS fresh")
     work.execute("USE fresh")
+    work.execute("BEGIN")
     work.execute(SCHEMA)
     for table in schema_tables():
         work.execute(f"INSERT INTO {quoted(table)} BY NAME SELECT * EXCLUDE (fragment) FROM work.{quoted(table)}")
@@ -243,6 +244,7 @@ def _write_published(work: duckdb.DuckDBPyConnection, workspace: Path) -> None:
     for statement in (*views.statements(workspace), VIEWS):
         work.execute(statement)
     work.execute("INSERT INTO publication VALUES (?, ?, ?, ?)", [*state, _utc(datetime.now(UTC))])
+    work.execute("COMMIT")
     work.execute("USE work")
     work.execute("DETACH fresh")  # everything is in the one file now
     aside.replace(_published(workspace))

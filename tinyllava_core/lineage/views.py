@@ -56,12 +56,18 @@ def _select(table: Table, globs: list[str]) -> str:
     if not globs:
         empty = ", ".join(f"CAST(NULL AS {kind}) AS {quoted(name)}" for name, kind in table.columns.items())
         return f"SELECT {empty} WHERE false"
-    columns = ", ".join(
-        f"{_FROM_PATH[name]} AS {quoted(name)}" if name in _FROM_PATH else quoted(name) for name in table.columns
-    )
+    columns = ", ".join(f"{_value(name, kind)} AS {quoted(name)}" for name, kind in table.columns.items())
     paths = "[" + ", ".join(literal(glob) for glob in globs) + "]"
     read = _read_parquet if FILES[table.name][1].endswith(".parquet") else _read_jsonl
     return f"SELECT {columns} FROM {read(paths, {n: k for n, k in table.columns.items() if n not in _FROM_PATH})}"
+
+
+def _value(name: str, kind: str) -> str:
+    if name in _FROM_PATH:
+        return _FROM_PATH[name]
+    if kind == "TIMESTAMP":  # read as text: straight into a TIMESTAMP, DuckDB ignores the text's zone
+        return f"CAST({quoted(name)} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
+    return quoted(name)
 
 
 def _read_parquet(paths: str, columns: dict[str, str]) -> str:
@@ -74,7 +80,8 @@ def _read_parquet(paths: str, columns: dict[str, str]) -> str:
 
 
 def _read_jsonl(paths: str, columns: dict[str, str]) -> str:
-    shape = ", ".join(f"{quoted(name)}: {literal(kind)}" for name, kind in columns.items())
+    kinds = {name: "VARCHAR" if kind == "TIMESTAMP" else kind for name, kind in columns.items()}
+    shape = ", ".join(f"{quoted(name)}: {literal(kind)}" for name, kind in kinds.items())
     return f"read_json({paths}, format = 'newline_delimited', columns = {{{shape}}})"
 
 
