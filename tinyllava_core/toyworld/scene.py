@@ -28,6 +28,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 SIZES: dict[str, tuple[int, int]] = {"large": (10, 11), "small": (5, 6)}  # half a side, pixels, from to
 ROWS = ("top", "centre", "bottom")
 COLUMNS = ("left", "centre", "right")
+Ink = int | tuple[int, int, int]  # a grey value, or red, green and blue
 _WORD_LIST = (
     "ANT ARM BAG BED BEE BOX BUS CAP CAR CAT COW CUP DOG EAR EGG EYE FAN FIG FOX GEM GUM HAT HEN HUT ICE INK JAM JAR "
     "JET JOY KEY KIT LEG LID LIP LOG MAP MIX MUD MUG NET NUT OAK OIL OWL PAN PEN PIE PIG POT RAT RED RUG SAW SEA SKY "
@@ -113,11 +114,31 @@ def render(scene: Scene) -> Image.Image:
     picture = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), (scene.background,) * 3)
     draw = ImageDraw.Draw(picture)
     for shape in scene.shapes:
-        _draw_shape(draw, shape, shape.rgb, (scene.background,) * 3)
+        draw_shape(draw, shape, shape.rgb, (scene.background,) * 3)
     if scene.printed:
         for left, top, right, bottom, _ in print_dots(scene.printed):
             draw.rectangle((left, top, right, bottom), fill=(scene.printed.ink,) * 3)
     return picture
+
+
+def draw_shape(draw: ImageDraw.ImageDraw, shape: Shape, fill: Ink, hole: Ink) -> None:
+    """Draw one shape in `fill`, its hole (if it has one) in `hole`."""
+    x, y, r = shape.x, shape.y, shape.radius
+    box = (x - r, y - r, x + r - 1, y + r - 1)
+    if shape.kind == "circle":
+        draw.ellipse(box, fill=fill)
+    elif shape.kind == "square":
+        draw.rectangle(box, fill=fill)
+    elif shape.kind == "triangle":
+        draw.polygon([(x, y - r), (x - r, y + r - 1), (x + r - 1, y + r - 1)], fill=fill)
+    elif shape.kind == "cross":
+        arm = max(2, r // 3)
+        draw.rectangle((x - r, y - arm, x + r - 1, y + arm - 1), fill=fill)
+        draw.rectangle((x - arm, y - r, x + arm - 1, y + r - 1), fill=fill)
+    else:
+        inner = r // 2
+        draw.ellipse(box, fill=fill)
+        draw.ellipse((x - inner, y - inner, x + inner - 1, y + inner - 1), fill=hole)
 
 
 def print_dots(printed: Print) -> list[tuple[int, int, int, int, int]]:
@@ -160,24 +181,3 @@ def _make_print(rng: random.Random, row: int, dark: bool) -> Print:
 def _shade(rng: random.Random, rgb: tuple[int, int, int]) -> tuple[int, int, int]:
     red, green, blue = (max(0, min(255, value + rng.randint(-14, 14))) for value in rgb)
     return red, green, blue
-
-
-def _draw_shape(
-    draw: ImageDraw.ImageDraw, shape: Shape, fill: tuple[int, int, int], hole: tuple[int, int, int]
-) -> None:
-    x, y, r = shape.x, shape.y, shape.radius
-    box = (x - r, y - r, x + r - 1, y + r - 1)
-    if shape.kind == "circle":
-        draw.ellipse(box, fill=fill)
-    elif shape.kind == "square":
-        draw.rectangle(box, fill=fill)
-    elif shape.kind == "triangle":
-        draw.polygon([(x, y - r), (x - r, y + r - 1), (x + r - 1, y + r - 1)], fill=fill)
-    elif shape.kind == "cross":
-        arm = max(2, r // 3)
-        draw.rectangle((x - r, y - arm, x + r - 1, y + arm - 1), fill=fill)
-        draw.rectangle((x - arm, y - r, x + arm - 1, y + r - 1), fill=fill)
-    else:
-        inner = r // 2
-        draw.ellipse(box, fill=fill)
-        draw.ellipse((x - inner, y - inner, x + inner - 1, y + inner - 1), fill=hole)
