@@ -1,0 +1,176 @@
+"""A loopback server that misbehaves as told, and real photographs: those that come inside scikit-image's wheel."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tinyllava_core.results import DownloadResult
+
+
+@dataclass
+class Answer:
+    """One answer out of the ordinary."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    cut_after: int | None = None  # bytes of the body, then the connection is closed
+    wait_s: float = 0.0  # before anything is sent
+    body: bytes | None = None
+
+
+class Server:
+    """Files by path; for each path a list of answers to give before the ordinary ones."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.first: dict[str, list[Answer]] = {}
+        self.etags = True
+        self.asked: list[tuple[str, str | None]] = []  # (path, Range header)
+        self.url = ""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    world: Server
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        world, wanted = self.world, self.headers.get("Range")
+        world.asked.append((self.path, wanted))
+        answer = world.first[self.path].pop(0) if world.first.get(self.path) else Answer()
+        time.sleep(answer.wait_s)
+        data = answer.body if answer.body is not None else world.files.get(self.path)
+        if data is None and answer.status == 200:
+            answer = Answer(status=404)
+        if answer.status != 200:
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        assert data is not None
+        tag, start = f'"{hash(data)}"', 0
+        if wanted and self.headers.get("If-Range", tag) == tag:
+            start = int(wanted.removeprefix("bytes=").partition("-")[0])
+            if start >= len(data):
+                self.send_response(416)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        else:
+            self.send_response(200)
+        if world.etags:
+            self.send_header("ETag", tag)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        stop = len(data) if answer.cut_after is None else min(len(data), start + answer.cut_after)
+        self.wfile.write(data[start:stop])
+        if stop < len(data):
+            self.close_connection = True
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    world = Server()
+    handler = type("Handler", (_Handler,), {"world": world})
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    httpd.daemon_threads = True
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    world.url = f"http://127.0.0.1:{httpd.server_address[1]}"
+    yield world
+    httpd.shutdown()
+    httpd.server_close()
+
+
+@pytest.fixture
+def answer() -> type[Answer]:
+    return Answer
+
+
+def _encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def encoded() -> Callable[..., bytes]:
+    """Give an image's bytes in a format."""
+    return _encoded
+
+
+@pytest.fixture(scope="session")
+def photos() -> dict[str, bytes]:
+    """Real photographs as JPEG and PNG; 512x512, 600x400 and 451x300, 512x512 in grey."""
+    import skimage.data
+
+    def picture(name: str) -> Image.Image:
+        return Image.fromarray(getattr(skimage.data, name)())
+
+    return {
+        "people/astronaut.jpg": _encoded(picture("astronaut"), "JPEG", quality=90),
+        "coffee.png": _encoded(picture("coffee"), "PNG"),
+        "cats/chelsea.jpg": _encoded(picture("chelsea"), "JPEG", quality=85),
+        "camera.png": _encoded(picture("camera"), "PNG"),
+    }
+
+
+def llava(image: str | list[str] | None = None, *turns: str, id: Any = "x") -> dict[str, Any]:
+    """Make one record of LLaVA's shape; turns from human and gpt in alternation."""
+    roles = ("human", "gpt")
+    conversations = [{"from": roles[number % 2], "value": text} for number, text in enumerate(turns)]
+    return {"id": id} | ({} if image is None else {"image": image}) | {"conversations": conversations}
+
+
+@pytest.fixture(name="llava")
+def _llava() -> Callable[..., dict[str, Any]]:
+    return llava
+
+
+@pytest.fixture
+def downloaded(tmp_path: Path) -> Callable[..., tuple[Path, DownloadResult]]:
+    """Lay a source out as stage `download` leaves it."""
+
+    def make(name: str, records: Any, images: dict[str, bytes], suffix: str = ".json") -> tuple[Path, DownloadResult]:
+        folder = tmp_path / f"download-{name}"
+        (folder / "images").mkdir(parents=True)
+        text = records if isinstance(records, str) else json.dumps(records)
+        (folder / f"annotations{suffix}").write_text(text)
+        for path, data in images.items():
+            (folder / "images" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "images" / path).write_bytes(data)
+        result = DownloadResult(
+            source=name,
+            kind="source",
+            licence=None,
+            urls="",
+            annotations=f"annotations{suffix}",
+            annotations_sha256="",
+            image_root="images",
+            num_files=len(images),
+            size_bytes=0,
+            num_requested=0,
+            num_failed=0,
+        )
+        return folder, result
+
+    return make
