@@ -140,6 +140,8 @@ CREATE TABLE parts (
     num_trained BIGINT,
     trainable_from_layer INTEGER,
     lr DOUBLE,
+    num_tensors_trained INTEGER,
+    num_tensors_moved INTEGER,
     moved BOOLEAN              -- did its tensors change? looked at, not assumed
 );
 COMMENT ON TABLE parts IS 'train: the three parts of the model and what training did to them.';

@@ -1,0 +1,120 @@
+"""A few questions of each benchmark with their pictures and answers, for the page of a run. Which ones is a fixed rule."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from tinyllava_core.artifact import Artifact
+from tinyllava_core.evaluate.benchmarks import benchmark
+from tinyllava_core.evaluate.questions import Question
+from tinyllava_core.report.facts import RunFacts, read_jsonl
+from tinyllava_core.results import DownloadResult, EvaluateResult
+
+PICTURE_SIZE = 192  # pixels of the longer edge
+RIGHT = 0.5  # an item's score from which an answer counts as right here
+_EACH = 2  # right ones, and wrong ones, of a benchmark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One question, what was answered, and what was answered without seeing the picture."""
+
+    benchmark: str
+    picture: str | None  # data URI; None: a question without a picture, or the file is gone
+    question: str
+    expected: str  # "" if the official file is gone
+    answer: str
+    right: bool
+    blind_answer: str | None  # None: not asked blind
+    blind_right: bool | None
+
+
+def examples(facts: RunFacts) -> list[Example]:
+    """Give the first two right and the first two wrong answers of each benchmark, each about another picture."""
+    evaluations = [artifact for _, artifact in facts.of("evaluate")]
+    results = {artifact.fingerprint: artifact.result(EvaluateResult) for artifact in evaluations}
+    found: list[Example] = []
+    for artifact in evaluations:
+        result = results[artifact.fingerprint]
+        if not result.blind:
+            blind = next(
+                (
+                    other
+                    for other in evaluations
+                    if results[other.fingerprint].blind and results[other.fingerprint].benchmark == result.benchmark
+                ),
+                None,
+            )
+            found += _of_benchmark(result, artifact, blind, facts.one("download", result.benchmark))
+    return found
+
+
+def _of_benchmark(
+    result: EvaluateResult, seen: Artifact, blind: Artifact | None, downloaded: Artifact | None
+) -> list[Example]:
+    items = read_jsonl(seen.folder / "items.jsonl")
+    prompts = {row["question_id"]: row["prompt"] for row in read_jsonl(seen.folder / "answers.jsonl")}
+    blind_items = {row["question_id"]: row for row in read_jsonl(blind.folder / "items.jsonl")} if blind else {}
+    questions, image_root = _official(result, downloaded)
+    chosen = []
+    for item in _chosen(items):
+        question, without = questions.get(item["question_id"]), blind_items.get(item["question_id"])
+        chosen.append(
+            Example(
+                benchmark=result.benchmark,
+                picture=_picture(image_root / item["image"]) if image_root and item["image"] else None,
+                question=prompts.get(item["question_id"], "").removesuffix(benchmark(result.scorer).suffix).strip(),
+                expected=Counter(question.gold).most_common(1)[0][0] if question and question.gold else "",
+                answer=item["answer"],
+                right=item["score"] >= RIGHT,
+                blind_answer=without["answer"] if without else None,
+                blind_right=without["score"] >= RIGHT if without else None,
+            )
+        )
+    return chosen
+
+
+def _chosen(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    shown: set[str] = set()
+    chosen: list[dict[str, Any]] = []
+    for right in (True, False):
+        left = _EACH
+        for item in items:
+            if left and (item["score"] >= RIGHT) is right and item["image"] not in shown:
+                chosen.append(item)
+                shown |= {item["image"]} if item["image"] else set()
+                left -= 1
+    return chosen
+
+
+def _official(result: EvaluateResult, downloaded: Artifact | None) -> tuple[dict[int | str, Question], Path | None]:
+    """Read the benchmark's own file -> its questions by id, its image root. Nothing, where it is gone from this disk."""
+    if downloaded is None:
+        return {}, None
+    told = downloaded.result(DownloadResult)
+    annotations, image_root = downloaded.folder / told.annotations, downloaded.folder / told.image_root
+    if not annotations.exists():
+        return {}, image_root
+    return {
+        question.question_id: question for question in benchmark(result.scorer).read(annotations, image_root)
+    }, image_root
+
+
+def _picture(path: Path) -> str | None:
+    """Make a small data URI of a picture."""
+    try:
+        with Image.open(path) as opened:
+            small = opened.convert("RGB")
+    except (FileNotFoundError, UnidentifiedImageError):
+        return None
+    small.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,105 @@
+"""Draw the stages of a run as a graph, left to right, as inline SVG. It knows of layout, and nothing of training.
+
+A stage stands as far right as what needs it allows, so that data that is needed late stands late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from tinyllava_core.report.facts import StageRow
+
+NODE_WIDTH, NODE_HEIGHT = 106, 40
+GAP_X, GAP_Y = 24, 12
+_SWEEPS = 6
+
+
+def draw_graph(stages: Sequence[StageRow]) -> str:
+    """Draw one box per stage (filled: made in this run; outlined: it was there) and a line per input."""
+    if not stages:
+        return ""
+    nodes = list({row.fingerprint: row for row in stages}.values())
+    edges = [
+        (of, row.fingerprint) for row in nodes for of in row.inputs if any(of == other.fingerprint for other in nodes)
+    ]
+    columns = arrange(layers([row.fingerprint for row in nodes], edges), edges)
+    height = max(len(column) for column in columns) * (NODE_HEIGHT + GAP_Y) - GAP_Y
+    width = len(columns) * (NODE_WIDTH + GAP_X) - GAP_X
+    place: dict[str, tuple[float, float]] = {}
+    for number, column in enumerate(columns):
+        top = (height - len(column) * (NODE_HEIGHT + GAP_Y) + GAP_Y) / 2
+        for row, key in enumerate(column):
+            place[key] = (number * (NODE_WIDTH + GAP_X) + 1, top + row * (NODE_HEIGHT + GAP_Y) + 1)
+    lines = [_edge(place[of], place[to]) for of, to in edges]
+    boxes = [_node(row, *place[row.fingerprint]) for row in nodes]
+    size = f'viewBox="0 0 {width + 2} {height + 2}" width="{width + 2}" height="{height + 2}"'
+    return (
+        f'<svg {size} role="img" aria-label="Stages of the run and what went into them">{"".join(lines + boxes)}</svg>'
+    )
+
+
+def layers(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Put each node one column left of the leftmost node that needs it; what nobody needs, in the last column."""
+    needed_by: dict[str, list[str]] = {node: [to for of, to in edges if of == node] for node in nodes}
+    from_end: dict[str, int] = {}
+
+    def depth(node: str) -> int:
+        if node not in from_end:
+            from_end[node] = 1 + max((depth(to) for to in needed_by[node]), default=-1)
+        return from_end[node]
+
+    last = max(depth(node) for node in nodes)
+    return [[node for node in nodes if from_end[node] == last - column] for column in range(last + 1)]
+
+
+def arrange(columns: list[list[str]], edges: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Order each column by where its neighbours stand, back and forth, which takes most crossings away."""
+    near: dict[str, list[str]] = {node: [] for column in columns for node in column}
+    for of, to in edges:
+        near[of].append(to)
+        near[to].append(of)
+    columns = [list(column) for column in columns]
+    for sweep in range(_SWEEPS):
+        for column in columns if sweep % 2 else reversed(columns):
+            height = {node: place - len(other) / 2 for other in columns for place, node in enumerate(other)}
+            column.sort(
+                key=lambda node: sum(height[n] for n in near[node]) / len(near[node]) if near[node] else height[node]
+            )
+    return columns
+
+
+def _node(row: StageRow, x: float, y: float) -> str:
+    title = f"{row.label} {row.fingerprint}: {'made in' if row.made else 'cached; was made in'} {seconds(row.seconds)}"
+    name = row.name if row.name and row.name != row.stage else ""
+    upper, lower = y + (16 if name else 24), y + 31
+    return (
+        f'<g class="node {"made" if row.made else "cached"}"><title>{escape(title)}</title>'
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{NODE_WIDTH}" height="{NODE_HEIGHT}" rx="5"/>'
+        f'<text class="stage" x="{x + 8:.1f}" y="{upper:.1f}">{escape(row.stage)}</text>'
+        f'<text class="time" x="{x + NODE_WIDTH - 8:.1f}" y="{upper:.1f}" text-anchor="end">'
+        f"{seconds(row.seconds) if row.made else 'cached'}</text>"
+        f'<text class="which" x="{x + 8:.1f}" y="{lower:.1f}">{escape(_cut(name, 17))}</text></g>'
+    )
+
+
+def _edge(of: tuple[float, float], to: tuple[float, float]) -> str:
+    x1, y1 = of[0] + NODE_WIDTH, of[1] + NODE_HEIGHT / 2
+    x2, y2 = to[0], to[1] + NODE_HEIGHT / 2
+    bend = min((x2 - x1) / 2, GAP_X)
+    return f'<path class="edge" d="M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"/>'
+
+
+def seconds(value: float) -> str:
+    """Write a duration."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.1f} h"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"

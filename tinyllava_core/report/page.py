@@ -1,0 +1,111 @@
+"""Write the page of a run: one HTML file that needs nothing else. What it tells is read in facts.py and examples.py."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tinyllava_core.report import figures
+from tinyllava_core.report.examples import examples
+from tinyllava_core.report.facts import (
+    TRAININGS,
+    RunFacts,
+    curves,
+    lost_rows,
+    mix_rows,
+    part_rows,
+    score_rows,
+    stage_rows,
+)
+from tinyllava_core.report.graph import draw_graph, seconds
+from tinyllava_core.results import ReportResult, TrainResult
+
+__all__ = ["RunFacts", "write_report"]
+
+VERSION = 1
+HERE = Path(__file__).parent
+
+
+def write_report(facts: RunFacts, out: Path) -> ReportResult:
+    """Write `out` (report.html): everything that a run was and gave, readable offline."""
+    stages = stage_rows(facts)
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            facts=facts,
+            stages=stages,
+            graph=Markup(draw_graph(stages)),
+            scores=score_rows(facts),
+            curves=[(curve.stage, Markup(figures.draw_curve(curve))) for curve in curves(facts)],
+            settings=_settings(facts),
+            trained=[
+                (stage, asdict(artifact.result(TrainResult))) for stage in TRAININGS for _, artifact in facts.of(stage)
+            ],
+            mix=mix_rows(facts),
+            lost=lost_rows(facts),
+            parts=part_rows(facts),
+            examples=examples(facts),
+            recipe_yaml=yaml.safe_dump(facts.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        )
+    )
+    out.write_text(html, encoding="utf-8")
+    return ReportResult(
+        num_tables=html.count("<table"), num_figures=html.count("<figure"), size_bytes=out.stat().st_size
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": _number, "size": _size, "seconds": seconds, "rate": _rate, "signed": _signed}
+    return environment
+
+
+def _settings(facts: RunFacts) -> list[tuple[str, list[str]]]:
+    """Give the settings that decide a stage, one row each: name, pretrain's value, sft's value."""
+    names = (
+        "mix",
+        "global_batch",
+        "epochs",
+        "max_length",
+        "lr",
+        "schedule",
+        "warmup_fraction",
+        "weight_decay",
+        "precision",
+    )
+    return [
+        (name, [_setting(name, getattr(facts.recipe.training(stage), name)) for stage in TRAININGS]) for name in names
+    ]
+
+
+def _setting(name: str, value: Any) -> str:
+    if name == "mix":
+        return ", ".join(entry.source if entry.share == 1 else f"{entry.source} x {entry.share:g}" for entry in value)
+    return _rate(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _size(value: int) -> str:
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value} B"
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
