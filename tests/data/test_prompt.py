@@ -39,7 +39,10 @@ def one(tokenizer: Tokenizer, prompt: str, *texts: str) -> Encoded:
 
 def test_every_answer_and_its_end_are_supervised_and_nothing_else(tokenizer: Tokenizer) -> None:
     found = one(tokenizer, "short", "<image>\nwhat colour?", "red", "how many?", "2 cats")
-    assert whole(tokenizer, found) == "USER: <image><image><image>\nwhat colour? ASSISTANT: red</s>USER: how many? ASSISTANT: 2 cats</s>"
+    assert (
+        whole(tokenizer, found)
+        == "USER: <image><image><image>\nwhat colour? ASSISTANT: red</s>USER: how many? ASSISTANT: 2 cats</s>"
+    )
     assert supervised(tokenizer, found) == " red</s> 2 cats</s>"
     assert all(label in (IGNORE, token) for token, label in zip(found.ids, found.labels, strict=True))
 
@@ -47,7 +50,9 @@ def test_every_answer_and_its_end_are_supervised_and_nothing_else(tokenizer: Tok
 def test_the_system_sentence_stands_once_in_front_and_is_not_supervised(tokenizer: Tokenizer) -> None:
     found = one(tokenizer, "vicuna", "what?", "a cat", "sure?", "yes")
     text = whole(tokenizer, found)
-    assert text.startswith("A chat between a curious user and an artificial intelligence assistant. The assistant gives")
+    assert text.startswith(
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives"
+    )
     assert text.count("A chat between") == 1
     assert text.endswith("questions. USER: what? ASSISTANT: a cat</s>USER: sure? ASSISTANT: yes</s>")
     assert supervised(tokenizer, found) == " a cat</s> yes</s>"
@@ -116,7 +121,9 @@ def test_truncation_that_cuts_an_image_or_every_answer_voids_the_record_by_name(
 
 
 def test_an_unknown_prompt_names_the_known_ones(tokenizer: Tokenizer) -> None:
-    with pytest.raises(BadInput, match=r"unknown prompt format 'vicunia'; nearest: 'vicuna'. Known: plain, short, vicuna"):
+    with pytest.raises(
+        BadInput, match=r"unknown prompt format 'vicunia'; nearest: 'vicuna'. Known: plain, short, vicuna"
+    ):
         one(tokenizer, "vicunia", "what?", "red")
 
 

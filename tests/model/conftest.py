@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from tiny import make_parts, tiny_rows
 
 from tinyllava_core import parts
@@ -30,3 +31,9 @@ def tiny_choice(tiny_parts: Path) -> Model:
 @pytest.fixture
 def tiny_model(tiny_choice: Model) -> TinyLlava:
     return checkpoint.assemble(tiny_choice, seed=1).eval()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tiny tensors gain nothing from threads, and lose much on a busy machine."""
+    torch.set_num_threads(1)

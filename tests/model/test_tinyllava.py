@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import png
 from transformers import LlavaForConditionalGeneration
 
@@ -73,6 +74,16 @@ def test_a_checkpoint_comes_back_bit_for_bit_and_says_what_it_is(
         "red cat"
     )
     assert json.loads((tmp_path / "checkpoint" / "config.json").read_text())["model_type"] == "llava"
+    prefixes = {
+        name.split(".layers.")[0].rsplit(".weight")[0]
+        for name in load_file(tmp_path / "checkpoint" / "model.safetensors")
+    }
+    assert {
+        "language_model.lm_head",
+        "language_model.model",
+        "multi_modal_projector.linear_1",
+        "vision_tower.vision_model.encoder",
+    } <= prefixes
 
 
 def test_a_connector_that_transformers_cannot_hold_is_not_called_llava(tiny_parts: Path, tmp_path: Path) -> None:
@@ -138,7 +149,13 @@ def test_a_text_only_pack_has_the_trained_parts_in_its_graph(tiny_model: TinyLla
 
 def test_generation_with_and_without_cache_is_the_same(tiny_model: TinyLlava, tiny_parts: Path) -> None:
     ids, *_, images, _ = packed(tiny_parts, [0])
-    common = dict(input_ids=ids[None], pixel_values=images, max_new_tokens=8, do_sample=False, suppress_tokens=[2])
+    common = {
+        "input_ids": ids[None],
+        "pixel_values": images,
+        "max_new_tokens": 8,
+        "do_sample": False,
+        "suppress_tokens": [2],
+    }
     with torch.no_grad():
         assert torch.equal(
             tiny_model.generate(**common, use_cache=True), tiny_model.generate(**common, use_cache=False)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -22,6 +24,7 @@ from transformers import (
     PreTrainedModel,
     SiglipVisionModel,
 )
+from transformers.initialization import no_init_weights
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.example import ImageMode
@@ -38,6 +41,12 @@ _VISION_CLASSES: dict[str, type[PreTrainedModel]] = {
     "clip_vision_model": CLIPVisionModel,
     "clip": CLIPVisionModel,
 }
+_HUB_NAMES = (
+    ("model.vision_tower.", "vision_tower.vision_model."),
+    ("model.multi_modal_projector.", "multi_modal_projector."),
+    ("model.language_model.", "language_model.model."),
+    ("lm_head.", "language_model.lm_head."),
+)
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json")
 
 
@@ -112,7 +121,7 @@ def assemble(parts: Model, seed: int) -> TinyLlava:
     config.head_bias = getattr(language.lm_head, "bias", None) is not None
     torch.manual_seed(seed)
     model = TinyLlava(config)
-    model.model.vision_tower = vision
+    model.model.vision_tower = _without_head(vision)
     model.model.language_model = language.base_model
     model.lm_head = language.lm_head
     model.generation_config = GenerationConfig(
@@ -126,8 +135,10 @@ def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, fold
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     row = VISIONS[parts.vision]
-    model.save_pretrained(aside)
-    config = json.loads((aside / "config.json").read_text())
+    aside.mkdir(parents=True)
+    save_file(hub_tensors(model), aside / "model.safetensors", metadata={"format": "pt"})
+    model.generation_config.save_pretrained(aside)
+    config = model.config.to_dict()
     config["model_type"] = "llava" if is_plain_llava(model) else "tinyllava"
     config["architectures"] = ["LlavaForConditionalGeneration" if is_plain_llava(model) else "TinyLlava"]
     write_aside(aside / "config.json", json.dumps(config, indent=2))
@@ -180,18 +191,56 @@ def is_plain_llava(model: TinyLlava) -> bool:
     return plain_connector and model.lm_head.bias is None and getattr(text, "final_logit_softcapping", None) is None
 
 
+def hub_tensors(model: TinyLlava) -> dict[str, Tensor]:
+    """Give the weights under the names that Llava checkpoints bear on the hub, which every version and server reads."""
+    tied = model.config.tie_word_embeddings
+    return {
+        _hub_name(name): tensor.detach().to("cpu", copy=False).contiguous()
+        for name, tensor in model.state_dict().items()
+        if not (tied and name == "lm_head.weight")
+    }
+
+
+def _hub_name(name: str) -> str:
+    for ours, theirs in _HUB_NAMES:
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    raise AssertionError(f"no hub name for the parameter {name!r}")
+
+
+def _without_head(vision: Any) -> Any:
+    """Spare SigLIP's pooling head, whose output nothing reads; its weights stay, so that the encoder is still the hub's."""
+    if hasattr(vision, "use_head"):
+        vision.use_head = False
+    return vision
+
+
 def _load_model(folder: Path) -> TinyLlava:
     data = json.loads((folder / "config.json").read_text())
     data["model_type"] = "llava"
-    model, report = TinyLlava.from_pretrained(
-        folder, config=LlavaConfig.from_dict(data), dtype=torch.float32, output_loading_info=True
-    )
-    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if report[fault]:
-            raise BadInput(
-                f"{folder}: the weights do not fit the configuration: {fault.replace('_', ' ')} {sorted(report[fault])[:3]}"
-            )
-    return model
+    with no_init_weights():
+        model = TinyLlava(LlavaConfig.from_dict(data))
+    found = {_our_name(name): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    wanted = model.state_dict()
+    missing = sorted(set(wanted) - set(found) - ({"lm_head.weight"} if model.config.tie_word_embeddings else set()))
+    wrong = sorted(name for name in found if name not in wanted or found[name].shape != wanted[name].shape)
+    if missing or wrong:
+        raise BadInput(
+            f"{folder}: weights and configuration disagree: {len(missing)} missing {missing[:2]}, {len(wrong)} unknown or of "
+            f"another shape {wrong[:2]}; the folder is damaged or was changed by hand"
+        )
+    model.load_state_dict(found, strict=False)
+    model.tie_weights()
+    model.generation_config = GenerationConfig.from_pretrained(folder)
+    _without_head(model.model.vision_tower)
+    return model.float()
+
+
+def _our_name(name: str) -> str:
+    for ours, theirs in reversed(_HUB_NAMES):
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
 
 
 def _load_vision(row: Vision) -> PreTrainedModel:

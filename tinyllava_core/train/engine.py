@@ -21,7 +21,9 @@ from tinyllava_core.recipe import Launch, Training
 class Engine(Protocol):
     """What the loop asks of a back."""
 
-    groups: list[dict[str, Any]]  # the optimizer's, to set learning rates on
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups, to set learning rates on; loading a state replaces them."""
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add the gradients of one pack; `is_last`: of this rank's last pack in the step."""
@@ -43,7 +45,11 @@ class TorchEngine:
         self.model, self.max_grad_norm = model, training.max_grad_norm
         self.trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8)
-        self.groups: list[dict[str, Any]] = self.optimizer.param_groups
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups as they are now."""
+        return list(self.optimizer.param_groups)
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add gradients; nothing is sent before `step`."""
@@ -87,7 +93,11 @@ class DeepSpeedEngine:
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=model, optimizer=optimizer, config=deepspeed_config(training, launch), dist_init_required=False
         )
-        self.groups: list[dict[str, Any]] = self.optimizer.param_groups
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups as they are now."""
+        return list(self.optimizer.param_groups)
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """DeepSpeed averages over ranks: undo it, the loss is normalised already."""
@@ -130,7 +140,7 @@ def deepspeed_config(training: Training, launch: Launch) -> dict[str, Any]:
 
 def start_ranks(device: str) -> None:
     """Join the process group that torchrun or the deepspeed launcher announces in the environment; alone, do nothing."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or "RANK" in os.environ:
+    if "RANK" in os.environ and not dist.is_initialized():
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
 
 

@@ -1,0 +1,101 @@
+"""A tiny training job: 22 records, 6 steps of 4, real classes, real tars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import make_parts, make_shards, png, tiny_rows
+
+from tinyllava_core import parts
+from tinyllava_core.data.plan import plan, plan_spec
+from tinyllava_core.job import TrainJob
+from tinyllava_core.recipe import Recipe
+
+COLOURS = ["red", "blue", "green", "no it is not", "2 cats sit on the mat"]
+
+
+@pytest.fixture(scope="session")
+def tiny_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts")
+    make_parts(folder)
+    parts.VISIONS["tiny"], parts.LANGUAGES["tiny"] = tiny_rows(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shards"
+    records = []
+    for number in range(22):
+        images = [] if number % 5 == 4 else [png(number)] * (2 if number == 7 else 1)
+        turns = [("user", "<image>" * len(images) + "\nwhat colour is the cat?"), ("assistant", COLOURS[number % 5])]
+        if number % 3 == 0:
+            turns += [("user", "how many?"), ("assistant", str(number))]
+        records.append((turns, images))
+    make_shards(folder, records)
+    return folder
+
+
+@pytest.fixture
+def make_job(tiny_parts: Path, tiny_shards: Path, tmp_path: Path) -> Callable[..., TrainJob]:
+    """Make a job with a plan of its own; `sft` fields and `launch` may be set, `name` keeps jobs apart."""
+
+    def make(
+        name: str, *, launch: dict[str, Any] | None = None, start: Path | None = None, stage: str = "sft", **sft: Any
+    ) -> TrainJob:
+        stage_fields = {
+            "mix": [{"source": "tiny"}],
+            "max_length": 128,
+            "global_batch": 4,
+            "lr": 1e-2,
+            "precision": "fp32",
+            "save_every": 2,
+            "data_workers": 0,
+            "language": {"trainable_from_layer": 0},
+        } | sft
+        recipe = Recipe.parse(
+            {
+                "name": "tiny",
+                "model": {"vision": "tiny", "language": "tiny"},
+                "pretrain": {
+                    "mix": [{"source": "tiny"}],
+                    "global_batch": 8,
+                    "lr": 1e-3,
+                    "precision": "fp32",
+                    "max_length": 128,
+                    "data_workers": 0,
+                },
+                "sft": stage_fields,
+                "launch": launch or {},
+            },
+            "test",
+        )
+        out = tmp_path / name
+        (out / "plan").mkdir(parents=True)
+        plan(tiny_shards, plan_spec(recipe, stage), out / "plan")
+        (out / "train").mkdir()
+        job = TrainJob.parse(
+            {
+                "stage": stage,
+                "recipe": recipe,
+                "shards": tiny_shards,
+                "plan": out / "plan",
+                "start": start,
+                "out": out / "train",
+            },
+            "test",
+        )
+        job.write(out / "train" / "job.yaml")
+        return job
+
+    return make
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tiny tensors gain nothing from threads, and lose much on a busy machine."""
+    torch.set_num_threads(1)

@@ -1,0 +1,213 @@
+"""Training is a function of the plan: exact after a kill, equal on any number of ranks and packs, and checked afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.job import TrainJob, read_result
+from tinyllava_core.model import checkpoint
+from tinyllava_core.results import TrainResult
+from tinyllava_core.train import loop, trainable
+from tinyllava_core.train.__main__ import choose_device, run
+from tinyllava_core.train.ledger import read_rows
+from tinyllava_core.train.schedule import lr_factor
+
+MakeJob = Callable[..., TrainJob]
+
+
+def weights(job: TrainJob) -> dict[str, torch.Tensor]:
+    return load_file(job.out / "checkpoint" / "model.safetensors")
+
+
+def steps(job: TrainJob) -> list[dict[str, Any]]:
+    return read_rows(job.out / "steps.jsonl")
+
+
+def run_two_ranks(tiny_parts: Path, *jobs: TrainJob) -> None:
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("ranks.py")),
+        str(tiny_parts),
+        *(str(job.out / "job.yaml") for job in jobs),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=400, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_stage_trains_every_planned_step_and_says_what_moved(make_job: MakeJob) -> None:
+    job = make_job("plain")
+    run(job, [False])
+    result = read_result(job.out, "train", TrainResult)
+    assert (result.num_steps, result.num_records, result.num_lives) == (6, 22, 1)
+    assert result.last_loss < result.first_loss
+    assert [row["step"] for row in steps(job)] == list(range(6))
+    assert [row["num_records"] for row in steps(job)] == [4, 4, 4, 4, 4, 2]
+    parts = {row["part"]: row for row in read_rows(job.out / "parts.jsonl")}
+    assert [parts[name]["moved"] for name in ("vision", "connector", "language")] == [False, True, True]
+    # connector: 16 * 24 + 24, then 24 * 24 + 24
+    assert parts["connector"]["num_trained"] == parts["connector"]["num_parameters"] == 408 + 600
+    assert parts["vision"]["num_trained"] == 0
+    assert not (job.out / "resume").exists()
+    assert checkpoint.load(job.out / "checkpoint").prompt == "short"
+
+
+@pytest.mark.parametrize("dies_after", [1, 2, 5])
+def test_a_killed_run_goes_on_to_bit_identical_weights_and_the_same_ledger(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, dies_after: int
+) -> None:
+    whole, killed = make_job("whole"), make_job("killed")
+    run(whole, [False])
+    calls = 0
+    true_run_packs = loop.run_packs
+
+    def die(*args: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > dies_after:
+            raise KeyboardInterrupt
+        return true_run_packs(*args)
+
+    monkeypatch.setattr(loop, "run_packs", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(killed, [False])
+    monkeypatch.setattr(loop, "run_packs", true_run_packs)
+    run(killed, [False])
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(killed).values(), strict=True))
+    keys = ("step", "loss", "grad_norm", "lr_language", "num_tokens")
+    assert [[row[k] for k in keys] for row in steps(killed)] == [[row[k] for k in keys] for row in steps(whole)]
+    lives = read_rows(killed.out / "lives.jsonl")
+    assert [life["from_step"] for life in lives] == [0, dies_after // 2 * 2]
+    assert read_result(killed.out, "train", TrainResult).num_lives == 2
+
+
+def test_a_run_asked_to_end_saves_first(make_job: MakeJob) -> None:
+    job = make_job("stopped", save_every=100)
+    with pytest.raises(loop.Stopped, match="saved after step 0"):
+        run(job, [True])
+    run(job, [False])
+    assert [life["from_step"] for life in read_rows(job.out / "lives.jsonl")] == [0, 1]
+
+
+def test_packs_ranks_and_engines_do_not_change_losses_or_weights(make_job: MakeJob, tiny_parts: Path) -> None:
+    one, short = make_job("one"), make_job("short", max_length=48)
+    run(one, [False])
+    run(short, [False])
+    packs = [pq.read_table(job.plan / "steps.parquet")["num_packs"].to_pylist() for job in (one, short)]
+    assert packs[0] != packs[1]
+    ranks = make_job("ranks", max_length=48)
+    deepspeed = [
+        make_job(f"zero{stage}", max_length=48, launch={"launcher": "deepspeed", "processes": 2, "zero_stage": stage})
+        for stage in (1, 2, 3)
+    ]
+    run_two_ranks(tiny_parts, ranks, *deepspeed)
+    for other in (short, ranks, *deepspeed):
+        assert steps(other)[0]["loss"] == pytest.approx(steps(one)[0]["loss"], rel=1e-6)
+        assert steps(other)[0]["grad_norm"] == pytest.approx(steps(one)[0]["grad_norm"], rel=1e-5)
+        for mine, theirs in zip(steps(one), steps(other), strict=True):
+            assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-3)
+        for name, value in weights(one).items():
+            torch.testing.assert_close(weights(other)[name], value, atol=3e-3, rtol=1e-2, msg=name)
+
+
+def test_pretrain_trains_the_connector_alone_and_sft_starts_from_it(make_job: MakeJob) -> None:
+    pretrain = make_job("pretrain", stage="pretrain")
+    run(pretrain, [False])
+    rows = {row["part"]: row for row in read_rows(pretrain.out / "parts.jsonl")}
+    assert {part: row["moved"] for part, row in rows.items()} == {"vision": False, "connector": True, "language": False}
+    sft = make_job("sft", start=pretrain.out / "checkpoint")
+    connector = weights(pretrain)["multi_modal_projector.linear_1.weight"]
+    assert torch.equal(checkpoint.load_model(sft.start).model.multi_modal_projector.linear_1.weight, connector)  # type: ignore[arg-type]
+    run(sft, [False])
+    assert read_result(sft.out, "train", TrainResult).stage == "sft"
+
+
+def test_vision_blocks_are_trained_from_the_named_one_up_to_the_last_that_is_read(make_job: MakeJob) -> None:
+    job = make_job("vision", vision={"trainable_from_layer": 1, "lr": 1e-3})
+    model = checkpoint.assemble(job.recipe.model, 0)
+    trainable.choose(model, job.recipe.sft)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad and "vision_tower" in name}
+    assert trained
+    assert {name.split("layers.")[1].split(".")[0] for name in trained} == {"1"}  # of 0, 1, 2: the last is never read
+    run(job, [False])
+    rows = {row["part"]: row for row in read_rows(job.out / "parts.jsonl")}
+    assert rows["vision"]["moved"]
+    assert rows["vision"]["num_tensors_trained"] == rows["vision"]["num_tensors_moved"] == len(trained)
+    first = steps(job)[0]
+    assert first["lr_vision"] == pytest.approx(first["lr_language"] / 10)
+
+
+def test_a_part_that_was_to_be_trained_and_did_not_move_fails_the_stage_by_name(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job("still")
+    true_groups = trainable.groups
+    monkeypatch.setattr(
+        trainable,
+        "groups",
+        lambda model, training: [g for g in true_groups(model, training) if g["part"] != "connector"],
+    )
+    with pytest.raises(
+        RuntimeError, match="part connector was to be trained, 4 of its tensors should have moved, 0 did"
+    ):
+        run(job, [False])
+    assert not (job.out / "checkpoint").exists()
+
+
+def test_the_rate_warms_up_and_falls_along_a_cosine(make_job: MakeJob) -> None:
+    training = make_job("rates").recipe.sft
+    assert training.schedule == "cosine"
+    factors = [lr_factor(training, step, 100) for step in range(100)]  # 3 steps of warm-up
+    assert factors[:4] == [pytest.approx(0.25), pytest.approx(0.5), pytest.approx(0.75), 1.0]
+    assert factors[3 + 48] == pytest.approx(0.5, abs=0.01)
+    assert 0 < factors[-1] < 0.001
+    linear = training.model_copy(update={"schedule": "linear"})
+    assert lr_factor(linear, 3 + 97 // 2, 100) == pytest.approx(0.5, abs=0.01)
+
+
+def test_matrices_get_weight_decay_and_vectors_none(make_job: MakeJob) -> None:
+    job = make_job("decay", weight_decay=0.1, connector={"trainable_from_layer": 0, "lr": 5e-3, "weight_decay": 0.2})
+    model = checkpoint.assemble(job.recipe.model, 0)
+    trainable.choose(model, job.recipe.sft)
+    found = {(g["part"], g["weight_decay"], g["peak_lr"]): g["params"] for g in trainable.groups(model, job.recipe.sft)}
+    assert set(found) == {
+        ("connector", 0.2, 5e-3),
+        ("connector", 0.0, 5e-3),
+        ("language", 0.1, 1e-2),
+        ("language", 0.0, 1e-2),
+    }
+    assert all(p.ndim == 1 for p in found["language", 0.0, 1e-2])  # type: ignore[attr-defined]
+
+
+def test_a_gpu_that_is_not_there_is_one_clear_error() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(BadInput, match="torch sees no GPU here; set it to auto or cpu"):
+        choose_device("cuda")
+
+
+def test_the_process_tells_its_progress_and_ends_with_2_on_bad_input(make_job: MakeJob, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(json.dumps({"stage": "sft", "recipee": {}}))
+    done = subprocess.run(
+        [sys.executable, "-m", "tinyllava_core.train", str(tmp_path / "bad.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "unknown key 'recipee'; nearest: 'recipe'" in done.stderr
+    assert done.stderr.count("\n") == 1
