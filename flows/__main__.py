@@ -1,0 +1,129 @@
+"""Run the whole pipeline from one command: `python -m flows RECIPE [--set key=value ...] [--workspace DIR]`.
+
+It needs no server: it starts one for itself unless one answers. The story it runs is in full_pipeline.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tasks.alive import home
+from tasks.server import api
+from tasks.source import check_manifests
+from tinyllava_core.errors import BadInput
+from tinyllava_core.recipe import load
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tasks.report import Outcome
+
+# Prefect's own talk stays out of the console, ours goes there and to Prefect's pages.
+SETTINGS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "tinyllava",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the pipeline. Exit code 2 if the input is at fault (one line on stderr), 1 if anything else is."""
+    parser = argparse.ArgumentParser(prog="python -m flows", description="Run the whole pipeline on a recipe.")
+    parser.add_argument("recipe", metavar="RECIPE", help="a name in tinyllava_core/recipes, or a path to a YAML file")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="key=value", help="set a field, as in sft.lr=1e-5"
+    )
+    parser.add_argument(
+        "--workspace", type=Path, default=Path("workspace"), help="folder of all artifacts (default: workspace)"
+    )
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        run(given.recipe, read_overrides(given.set), given.workspace)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if type(error).__name__ != "JobFailed":  # a job's failure brings the end of its own log
+            traceback.print_exc()
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def read_overrides(settings: Sequence[str]) -> dict[str, Any]:
+    """Turn `key=value` words into overrides; the values are YAML. Raises BadInput."""
+    overrides = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise BadInput(f"--set {setting!r}: expected key=value, as in sft.lr=1e-5")
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BadInput(f"--set {setting}: the value is not YAML; expected a number, a word or a [list]") from None
+    return overrides
+
+
+def run(name: str, overrides: dict[str, Any], workspace: Path) -> None:
+    """Check the input, run the flow, print the scores. Raises BadInput before anything heavy starts, where it can."""
+    recipe = load(name, overrides)
+    check_manifests(recipe)
+    print(f"recipe    {recipe.name}: {recipe.description}", flush=True)
+    os.environ.setdefault("PREFECT_HOME", str(home(workspace)))
+    os.environ.update(SETTINGS)
+    with api(workspace, say=lambda text: print(text, flush=True)):
+        from flows.full_pipeline import full_pipeline
+        from tasks.progress import CONSOLE
+
+        logging.getLogger().addHandler(Lines())
+        outcome = full_pipeline(name, overrides, str(workspace))
+    if outcome.scores:
+        CONSOLE.print(score_table(outcome))
+    print(f"model     {outcome.checkpoint}")
+    print(f"report    {outcome.report}")
+    print(f"lineage   {outcome.lineage}, ask it: tinyllava query --workspace {workspace}")
+
+
+def score_table(outcome: Outcome) -> Table:
+    """Lay out the scores, the blind baseline beside each."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    rows = [score.cells() for score in outcome.scores]
+    for number, column in enumerate(rows[0] if rows else ()):
+        table.add_column(column, justify="left" if number < 2 else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    return table
+
+
+class Lines(logging.Handler):
+    """Prints our own lines, and the warnings of others than Prefect, on the console that also draws the bars."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        ours = record.name == "tinyllava"
+        if ours or (record.levelno >= logging.WARNING and not record.name.startswith("prefect")):
+            from tasks.progress import CONSOLE
+
+            CONSOLE.print(self.format(record), markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,34 @@
+"""The data part of the story: every source once, then mix, shard and plan for one training stage.
+
+Plain functions, not subflows: a subflow costs a second at its end, and stays Running when its parent is killed.
+"""
+
+from __future__ import annotations
+
+from tasks.download import download
+from tasks.inspect import inspect
+from tasks.mix import mix
+from tasks.plan import plan
+from tasks.run import Run
+from tasks.shard import shard
+from tasks.source import Source, loss_limits
+from tinyllava_core.artifact import Artifact
+from tinyllava_core.recipe import StageName
+
+
+def gather(run: Run) -> dict[str, Source]:
+    """Download and inspect each source of the recipe, once, by the recipe's word for it."""
+    sources = {}
+    for name, max_lost_fraction in loss_limits(run.recipe).items():
+        downloaded = download(run, name)
+        inspected = inspect(run, name, downloaded, max_lost_fraction)
+        sources[name] = Source(downloaded=downloaded, inspected=inspected)
+    return sources
+
+
+def lay_out(run: Run, stage: StageName, sources: dict[str, Source]) -> tuple[Artifact, Artifact]:
+    """Mix the sources of one training stage, write the shards, plan every step. Gives the shards and the plan."""
+    used = {entry.source: sources[entry.source] for entry in run.recipe.training(stage).mix}
+    mixed = mix(run, stage, used)
+    shards = shard(run, stage, mixed, used)
+    return shards, plan(run, stage, shards)

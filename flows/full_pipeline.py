@@ -1,0 +1,41 @@
+"""The whole story on one screen: from data that somebody published to a small model that sees, and its scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.data import gather, lay_out
+from flows.evaluation import fetch_benchmarks, score
+from tasks.export import export
+from tasks.report import Outcome, report
+from tasks.run import begin
+from tasks.train import train
+from tinyllava_core.recipe import load
+
+
+@flow(name="tinyllava", flow_run_name="{recipe}", persist_result=False)
+def full_pipeline(
+    recipe: str = "toy", overrides: dict[str, Any] | None = None, workspace: str = "workspace"
+) -> Outcome:
+    """Download, mix, shard, plan, pretrain, sft, evaluate, export, report. What is there already is not made again.
+
+    Args:
+        recipe: A name in tinyllava_core/recipes, or a path to a YAML file.
+        overrides: Fields to set on it, by dotted key: {"sft.language.lr": 1e-5}.
+        workspace: The folder of all artifacts and of lineage.duckdb.
+    """
+    with begin(load(recipe, overrides), overrides, workspace) as run:
+        # What can fail for want of data fails here, before a GPU is asked for.
+        sources = gather(run)
+        benchmarks = fetch_benchmarks(run)
+        pretrain_data = lay_out(run, "pretrain", sources)
+        sft_data = lay_out(run, "sft", sources)
+
+        pretrained = train(run, "pretrain", *pretrain_data, start=None)
+        trained = train(run, "sft", *sft_data, start=pretrained)
+
+        scores = score(run, trained, benchmarks)
+        exported = export(run, trained)
+        return report(run, trained, scores, exported)

@@ -1,0 +1,50 @@
+"""Stage `download`: one source or benchmark on this disk. What is fetched, and how, is in data/download.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+
+from tasks.progress import showing
+from tasks.record import record
+from tasks.run import Run
+from tinyllava_core.artifact import Artifact
+from tinyllava_core.data import download as core
+from tinyllava_core.data.manifest import load
+from tinyllava_core.errors import BadInput
+
+NOT_FETCHED = {"description", "homepage", "scorer"}  # fields of a manifest that change nothing of what is fetched
+
+
+def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:
+    """Tell whether trying again may help: not where the user's input is at fault."""
+    return not isinstance(state.result(raise_on_failure=False), BadInput)
+
+
+@task(
+    name="download",
+    task_run_name="download: {source}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[5, 60],
+    retry_condition_fn=may_help,
+)
+def download(run: Run, source: str) -> Artifact:
+    """Download what a manifest names. Raises BadInput if it is not as the manifest says."""
+    manifest = load(source)
+    spec = {"manifest": manifest.model_dump(mode="json", exclude=NOT_FETCHED), "local": core.local_digest(manifest)}
+    cache = run.workspace / "cache"
+    with showing(f"download {manifest.name}") as show:
+        return record(
+            run,
+            "download",
+            manifest.name,
+            core.VERSION,
+            spec,
+            inputs={},
+            make=lambda folder: core.download(manifest, folder, cache, on_progress=show),
+        )

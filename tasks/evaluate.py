@@ -1,0 +1,58 @@
+"""Stage `evaluate`: one benchmark on one checkpoint. The answering is a process of its own, tinyllava_core/evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.launch import launch
+from tasks.record import record
+from tasks.run import Run
+from tinyllava_core.artifact import Artifact
+from tinyllava_core.data.manifest import load
+from tinyllava_core.job import EvaluateJob, read_result
+from tinyllava_core.recipe import Launch
+from tinyllava_core.results import DownloadResult, EvaluateResult
+
+
+def _task_run_name(parameters: Mapping[str, Any]) -> str:
+    return f"evaluate: {parameters['benchmark']}{' blind' if parameters['blind'] else ''}"
+
+
+@task(name="evaluate", task_run_name=_task_run_name, cache_policy=NO_CACHE, persist_result=False)
+def evaluate(run: Run, benchmark: str, downloaded: Artifact, trained: Artifact, blind: bool) -> Artifact:
+    """Answer and score a benchmark's questions; `blind`: with every image blanked.
+
+    The batch size is no part of the fingerprint: answers do not depend on it, but for rounding.
+    """
+    manifest, result = load(benchmark), downloaded.result(DownloadResult)
+    assert manifest.scorer is not None, f"{benchmark} is no benchmark: check_manifests should have said so"
+    name = f"{manifest.name} blind" if blind else manifest.name
+    spec = {"scorer": manifest.scorer, "blind": blind, "precision": run.recipe.evaluate.precision}
+
+    def make(folder: Path) -> EvaluateResult:
+        assert manifest.scorer is not None
+        job = EvaluateJob(
+            recipe=run.recipe,
+            checkpoint=trained.folder / "checkpoint",
+            benchmark=manifest.name,
+            scorer=manifest.scorer,
+            annotations=downloaded.folder / result.annotations,  # an absolute path stays itself
+            image_root=downloaded.folder / result.image_root,
+            blind=blind,
+            out=folder,
+        )
+        launch(job, one_process(run.recipe.launch), f"evaluate {name}")
+        return read_result(folder, job.kind, EvaluateResult)
+
+    inputs = {"download": downloaded, "checkpoint": trained}
+    return record(run, "evaluate", name, EvaluateJob.VERSION, spec, inputs, make, resumable=True)
+
+
+def one_process(how: Launch) -> Launch:
+    """Give the recipe's way to start a job, for one that is a single process: same device, same time limit."""
+    return Launch(device=how.device, timeout_s=how.timeout_s)

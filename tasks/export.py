@@ -1,0 +1,28 @@
+"""Stage `export`: a checkpoint in a format that others load. The work is a process of its own, tinyllava_core/model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.evaluate import one_process
+from tasks.launch import launch
+from tasks.record import record
+from tasks.run import Run
+from tinyllava_core.artifact import Artifact
+from tinyllava_core.job import ExportJob, read_result
+from tinyllava_core.results import ExportResult
+
+
+@task(name="export", cache_policy=NO_CACHE, persist_result=False)
+def export(run: Run, trained: Artifact) -> Artifact:
+    """Write a checkpoint as a folder that transformers loads by itself, and compare the two."""
+
+    def make(folder: Path) -> ExportResult:
+        job = ExportJob(recipe=run.recipe, checkpoint=trained.folder / "checkpoint", out=folder)
+        launch(job, one_process(run.recipe.launch), "export")
+        return read_result(folder, job.kind, ExportResult)
+
+    return record(run, "export", "", ExportJob.VERSION, {}, {"checkpoint": trained}, make)

@@ -1,0 +1,56 @@
+"""Stage `inspect`: every record and image of one source looked at once. The judgement is in data/inspect.py."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.progress import showing
+from tasks.record import record
+from tasks.run import Run
+from tinyllava_core.artifact import Artifact
+from tinyllava_core.data import inspect as core
+from tinyllava_core.data.manifest import load
+from tinyllava_core.errors import BadInput
+from tinyllava_core.results import DownloadResult, InspectResult
+
+
+@task(name="inspect", task_run_name="inspect: {source}", cache_policy=NO_CACHE, persist_result=False)
+def inspect(run: Run, source: str, downloaded: Artifact, max_lost_fraction: float) -> Artifact:
+    """Sort a source's records into good and dropped. Raises BadInput if more than the given fraction is dropped.
+
+    The fraction is no part of the fingerprint: it decides whether to go on, not what is good.
+    """
+    manifest, result = load(source), downloaded.result(DownloadResult)
+    form, count = manifest.annotations.format, manifest.annotations.count
+    assert form is not None, f"{source} is no source: check_manifests should have said so"
+    with showing(f"inspect {manifest.name}") as show:
+        artifact = record(
+            run,
+            "inspect",
+            manifest.name,
+            core.VERSION,
+            {"format": form, "count": count},
+            {"download": downloaded},
+            lambda folder: core.inspect_source(
+                downloaded.folder, result, form, 1.0, folder, expected_count=count, on_progress=show
+            ),
+        )
+    check_lost(artifact, max_lost_fraction)
+    return artifact
+
+
+def check_lost(inspected: Artifact, max_lost_fraction: float) -> None:
+    """Raise BadInput if a source lost more than this fraction of its records, with the reasons."""
+    result, file = inspected.result(InspectResult), inspected.folder / "dropped.parquet"
+    if result.num_dropped <= max_lost_fraction * result.num_records:
+        return
+    reasons = Counter(pq.read_table(file, columns=["reason"])["reason"].to_pylist())
+    raise BadInput(
+        f"source {result.source!r}: {result.num_dropped} of {result.num_records} records are unusable "
+        f"({', '.join(f'{reason} {count}' for reason, count in reasons.most_common())}), more than max_lost_fraction "
+        f"{max_lost_fraction:g}; each is in {file}; mend the data, or raise the stage's max_lost_fraction"
+    )

@@ -1,0 +1,124 @@
+"""Run a stage and remember it: find or make its artifact, leave its lineage rows, show it. It knows no stage's work."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.context import TaskRunContext
+from pydantic import BaseModel
+
+from tasks.progress import LOG, slug
+from tasks.run import Run
+from tinyllava_core.artifact import Artifact, make_once
+from tinyllava_core.lineage.store import leave, publish
+from tinyllava_core.results import RESULTS
+
+SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all of them are in its lineage row
+    "download": ("num_files", "size_bytes", "num_failed"),
+    "inspect": ("num_records", "num_dropped", "num_images"),
+    "mix": ("num_records", "num_images", "num_text_only"),
+    "shard": ("num_shards", "num_records", "size_bytes"),
+    "plan": ("num_steps", "num_records", "num_tokens", "num_supervised", "num_voided"),
+    "train": ("num_steps", "first_loss", "last_loss", "num_trained", "num_lives"),
+    "evaluate": ("score", "stderr", "num_questions", "num_unparsed"),
+    "export": ("size_bytes", "max_logit_difference"),
+    "report": ("num_tables", "num_figures", "size_bytes"),
+}
+
+
+def record(
+    run: Run,
+    stage: str,
+    name: str,
+    version: int,
+    spec: BaseModel | Mapping[str, Any],
+    inputs: Mapping[str, Artifact],
+    make: Callable[[Path], Any],
+    resumable: bool = False,
+) -> Artifact:
+    """Give a stage's artifact, found or made, and remember that this run has it.
+
+    `stage`: the folder's word; `name`: which one of them. `resumable`: `make` goes on in the folder of a killed one.
+    """
+    started_at, started = datetime.now(UTC), time.monotonic()
+    artifact = make_once(run.workspace, stage, version, spec, inputs, make, resumable=resumable)
+    seconds = round(time.monotonic() - started, 3)
+    _remember(run, artifact)
+    row = {
+        "run_id": run.run_id,
+        "stage": stage,
+        "name": name,
+        "fingerprint": artifact.fingerprint,
+        "made": artifact.made,
+        "started_at": started_at,
+        "seconds": seconds,
+        "task_run_id": _task_run_id(),
+    }
+    leave(run.workspace, "stage", f"{run.run_id} {stage} {name}", [row])
+    if artifact.made:
+        publish(run.workspace)  # what was found changes nothing but the table of stages: the run's end publishes that
+    how = f"made in {seconds:.1f} s" if artifact.made else "cached"
+    LOG.info("%s", f"{stage:<9} {name:<16} {numbers(artifact)}, {how}")
+    _show(artifact, name, how)
+    return artifact
+
+
+def numbers(artifact: Artifact) -> str:
+    """Say an artifact's most telling numbers in words."""
+    table = _table(artifact)
+    result = artifact.manifest()["result"]
+    return ", ".join(_words(field, result[field]) for field in SHOWN[table])
+
+
+def _words(field: str, value: Any) -> str:
+    if field == "size_bytes":
+        return f"{value / 1e6:,.1f} MB"
+    if field.startswith("num_"):
+        return f"{value:,} {field.removeprefix('num_').replace('_', ' ')}"
+    return f"{field.replace('_', ' ')} {value:.4g}"
+
+
+def _table(artifact: Artifact) -> str:
+    return artifact.stage if artifact.stage in RESULTS else "train"  # pretrain and sft share one
+
+
+def _remember(run: Run, artifact: Artifact) -> None:
+    """Leave an artifact's rows, unless they are there. Its own row goes last: where it is, the others are."""
+    key = artifact.fingerprint
+    if not artifact.made and (run.workspace / "lineage" / "fragments" / "artifact" / f"{key}.parquet").is_file():
+        return
+    told = artifact.manifest()
+    result = {"fingerprint": key, **told["result"]}
+    edges = [{"fingerprint": key, "input": name, "input_fingerprint": of} for name, of in told["inputs"].items()]
+    row = {field: told[field] for field in ("fingerprint", "stage", "version", "made_at", "seconds", "size_bytes")}
+    row |= {"folder": str(artifact.folder), "spec_json": json.dumps(told["spec"], sort_keys=True)}
+    leave(run.workspace, _table(artifact), key, [result])
+    leave(run.workspace, "edge", key, edges)
+    leave(run.workspace, "artifact", key, [row])
+
+
+def _task_run_id() -> str | None:
+    context = TaskRunContext.get()
+    return str(context.task_run.id) if context else None
+
+
+def _show(artifact: Artifact, name: str, how: str) -> None:
+    """Show an artifact on Prefect's page of its task, and there in the task's name that it was found."""
+    context = TaskRunContext.get()
+    if context is None:
+        return
+    if not artifact.made:
+        context.task_run.name += " (cached)"  # sent along with the task's last state
+    told = artifact.manifest()
+    rows = "\n".join(f"| {field} | {value} |" for field, value in told["result"].items())
+    text = f"**{artifact.stage} {name}**: {how}\n\n`{artifact.folder}`\n\n| | |\n|---|---|\n{rows}\n"
+    try:
+        create_markdown_artifact(text, key=slug(f"{artifact.stage}-{name}"), description=f"{artifact.stage} {name}")
+    except Exception as error:  # a picture of the work, not the work
+        LOG.warning("%s %s is not shown in Prefect: %s", artifact.stage, name, error)

@@ -1,0 +1,93 @@
+"""A run: one start of the pipeline, with what is needed to tell later what it was. It knows nothing of stages."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import platform
+import secrets
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
+
+from tasks.alive import alive
+from tasks.progress import LOG, slug
+from tasks.source import check_manifests
+from tinyllava_core.lineage.store import leave, publish
+from tinyllava_core.recipe import Recipe
+
+CLONE = Path(__file__).parents[1]
+PACKAGES = ("prefect", "torch", "transformers", "datasets", "webdataset", "img2dataset", "duckdb", "deepspeed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What every stage of a run needs to know of it."""
+
+    run_id: str  # of the lineage: recipe, time, chance
+    workspace: Path  # absolute
+    recipe: Recipe
+
+
+@contextlib.contextmanager
+def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str) -> Iterator[Run]:
+    """Remember that a run begins, give it to the block, and remember how it ended. A killed run has no end.
+
+    Raises BadInput if the recipe names a manifest that is not there or is wrong.
+    """
+    check_manifests(recipe)
+    now, place = datetime.now(UTC), Path(workspace).expanduser().resolve()
+    place.mkdir(parents=True, exist_ok=True)
+    run = Run(run_id=f"{slug(recipe.name)}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", workspace=place, recipe=recipe)
+    leave(place, "run", run.run_id, [_row(run, overrides or {}, now)])
+    state = "Crashed"
+    with alive(place, flow_run.id):
+        LOG.info("run       %s, workspace %s", run.run_id, place)
+        if flow_run.id:
+            LOG.info("watch     %s", url_for("flow-run", flow_run.id))
+        try:
+            yield run
+            state = "Completed"
+        except Exception:
+            state = "Failed"
+            raise
+        finally:
+            leave(place, "run_end", run.run_id, [{"run_id": run.run_id, "ended_at": datetime.now(UTC), "state": state}])
+            publish(place)
+
+
+def _row(run: Run, overrides: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    recipe = yaml.safe_dump(run.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {
+        "run_id": run.run_id,
+        "recipe": run.recipe.name,
+        "recipe_yaml": recipe,
+        "recipe_sha256": sha256(recipe.encode()).hexdigest(),
+        "overrides_json": json.dumps(overrides, sort_keys=True),
+        "flow_run_id": flow_run.id,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": None if status is None else status != "",
+        "packages_json": json.dumps({name: importlib.metadata.version(name) for name in PACKAGES}),
+        "host": platform.node(),
+        "seed": run.recipe.seed,
+        "started_at": now,
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Ask git about the clone that this code runs from; None without git, or outside a clone."""
+    try:
+        ran = subprocess.run(["git", *arguments], cwd=CLONE, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ran.stdout.strip() if ran.returncode == 0 else None

@@ -1,0 +1,65 @@
+"""Stages `pretrain` and `sft`: a trained checkpoint. The training is a process of its own, tinyllava_core/train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.launch import launch
+from tasks.record import record
+from tasks.run import Run
+from tinyllava_core.artifact import Artifact, file_sha256
+from tinyllava_core.job import TrainJob, read_result
+from tinyllava_core.parts import LANGUAGES, VISIONS, Language, Vision
+from tinyllava_core.recipe import Recipe, StageName
+from tinyllava_core.results import TrainResult
+
+# Fields of a stage that leave its weights as they are. They are in the plan, an input with a fingerprint of its own:
+IN_PLAN = {"mix", "prompt", "max_length", "global_batch", "epochs", "group_by_modality"}
+# or say how the work is done. Weights made another way are equal up to rounding; a killed run may go on another way.
+HOW = {"data_workers", "save_every", "max_lost_fraction", "gradient_checkpointing"}
+
+
+@task(name="train", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
+def train(run: Run, stage: StageName, shards: Artifact, plan: Artifact, start: Artifact | None) -> Artifact:
+    """Train one stage by its plan, from the checkpoint of the stage before or from the pretrained parts."""
+    recipe = run.recipe
+    inputs = {"shard": shards, "plan": plan} | ({"start": start} if start else {})
+
+    def make(folder: Path) -> TrainResult:
+        job = TrainJob(
+            stage=stage,
+            recipe=recipe,
+            shards=shards.folder,
+            plan=plan.folder,
+            start=start.folder / "checkpoint" if start else None,
+            out=folder,
+        )
+        launch(job, recipe.launch, stage)
+        return read_result(folder, job.kind, TrainResult)
+
+    return record(run, stage, stage, TrainJob.VERSION, train_spec(recipe, stage), inputs, make, resumable=True)
+
+
+def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:
+    """Give what decides a stage's weights besides its inputs. The launcher, the number of processes and the device do not.
+
+    Only the first stage starts from the parts' own weights; the second one's are in the checkpoint it starts from.
+    """
+    training = recipe.training(stage).model_dump(mode="json", exclude=IN_PLAN | HOW)
+    spec = {"model": recipe.model.model_dump(mode="json"), "training": training, "seed": recipe.seed}
+    if stage == "pretrain":
+        rows: tuple[Vision, Language] = (VISIONS[recipe.model.vision], LANGUAGES[recipe.model.language])
+        spec["weights"] = [weights_id(row.weights, row.revision) for row in rows]
+    return spec
+
+
+def weights_id(weights: str, revision: str | None) -> str | dict[str, str]:
+    """Name pretrained weights: a hub name with its revision, or the hashes of a local folder's files."""
+    folder = Path(weights)
+    if not folder.is_dir():
+        return f"{weights}@{revision or 'newest'}"
+    return {str(file.relative_to(folder)): file_sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()}
