@@ -105,7 +105,7 @@ def score_table(outcome: Outcome) -> Table:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    rows = [score.cells() for score in outcome.scores]
+    rows = outcome.score_table()
     for number, column in enumerate(rows[0] if rows else ()):
         table.add_column(column, justify="left" if number < 2 else "right")
     for row in rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tinyllava_core.recipe import Launch
 from tinyllava_core.results import DownloadResult, EvaluateResult
 
 
-def _task_run_name(parameters: Mapping[str, Any]) -> str:
+def _task_run_name(parameters: dict[str, Any]) -> str:
     return f"evaluate: {parameters['benchmark']}{' blind' if parameters['blind'] else ''}"
 
 

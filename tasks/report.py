@@ -14,9 +14,9 @@ from prefect.context import TaskRunContext
 from tasks.progress import LOG
 from tasks.record import record
 from tasks.run import Run
-from tasks.score import Score, pair
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.report import page as core
+from tinyllava_core.report.facts import Measured, ScoreRow, score_rows
 from tinyllava_core.report.gather import gather
 from tinyllava_core.results import EvaluateResult
 
@@ -25,10 +25,25 @@ from tinyllava_core.results import EvaluateResult
 class Outcome:
     """What a run leaves to look at."""
 
-    scores: tuple[Score, ...]
+    scores: tuple[ScoreRow, ...]
     checkpoint: Path
     report: Path
     lineage: Path
+
+    def score_table(self) -> list[dict[str, str]]:
+        """Lay the scores out as rows of cells: seen, blind (every image blanked), and what the pictures are worth."""
+        return [
+            {
+                "benchmark": row.benchmark,
+                "metric": row.metric,
+                "score": _percent(row.seen),
+                "blind": _percent(row.blind),
+                "difference": f"{row.gain:+.1f}" if row.gain is not None else "",
+                "questions": f"{row.num_questions:,}",
+                "unparsed": f"{row.num_unparsed:,}",
+            }
+            for row in self.scores
+        ]
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
@@ -38,6 +53,7 @@ def report(run: Run, trained: Artifact, scores: Sequence[Artifact], exported: Ar
     for scored in scores:
         result = scored.result(EvaluateResult)
         inputs[f"evaluate {result.benchmark}{' blind' if result.blind else ''}"] = scored
+    facts = gather(run.workspace, run.run_id, run.recipe)
     made = record(
         run,
         "report",
@@ -45,23 +61,27 @@ def report(run: Run, trained: Artifact, scores: Sequence[Artifact], exported: Ar
         core.VERSION,
         {"recipe": run.recipe},
         inputs,
-        lambda folder: core.write_report(gather(run.workspace, run.run_id, run.recipe), folder / "report.html"),
+        lambda folder: core.write_report(facts, folder / "report.html"),
     )
-    rows = pair(scores)
-    _show(rows)
-    return Outcome(
-        scores=tuple(rows),
+    outcome = Outcome(
+        scores=tuple(score_rows(facts)),
         checkpoint=trained.folder / "checkpoint",
         report=made.folder / "report.html",
         lineage=run.workspace / "lineage.duckdb",
     )
+    _show(outcome)
+    return outcome
 
 
-def _show(rows: Sequence[Score]) -> None:
+def _percent(measured: Measured | None) -> str:
+    return f"{measured.score:.1f} ± {measured.stderr:.1f}" if measured else ""
+
+
+def _show(outcome: Outcome) -> None:
     """Show the scores as a table on Prefect's page of the run."""
     if TaskRunContext.get() is None:
         return
     try:
-        create_table_artifact([row.cells() for row in rows], key="scores", description="Scores, percent")
+        create_table_artifact(outcome.score_table(), key="scores", description="Scores, percent")
     except Exception as error:  # a picture of the scores, not the scores
         LOG.warning("the scores are not shown in Prefect: %s", error)
