@@ -10,20 +10,19 @@ from html import escape
 
 from tinyllava_core.report.facts import StageRow
 
-NODE_WIDTH, NODE_HEIGHT = 106, 40
-GAP_X, GAP_Y = 24, 12
+NODE_WIDTH, NODE_HEIGHT = 110, 40
+GAP_X, GAP_Y = 22, 12
 _SWEEPS = 6
 
 
 def draw_graph(stages: Sequence[StageRow]) -> str:
-    """Draw one box per stage (filled: made in this run; outlined: it was there) and a line per input."""
+    """Draw one box per stage (filled: made in this run; outlined: it was there) and a line per input
+    that does not come by way of another one anyway."""
     if not stages:
         return ""
-    nodes = list({row.fingerprint: row for row in stages}.values())
-    edges = [
-        (of, row.fingerprint) for row in nodes for of in row.inputs if any(of == other.fingerprint for other in nodes)
-    ]
-    columns = arrange(layers([row.fingerprint for row in nodes], edges), edges)
+    nodes = {row.fingerprint: row for row in stages}
+    edges = reduced([(of, row.fingerprint) for row in nodes.values() for of in row.inputs if of in nodes])
+    columns = arrange(layers(in_branches(list(nodes), edges), edges), edges)
     height = max(len(column) for column in columns) * (NODE_HEIGHT + GAP_Y) - GAP_Y
     width = len(columns) * (NODE_WIDTH + GAP_X) - GAP_X
     place: dict[str, tuple[float, float]] = {}
@@ -32,7 +31,7 @@ def draw_graph(stages: Sequence[StageRow]) -> str:
         for row, key in enumerate(column):
             place[key] = (number * (NODE_WIDTH + GAP_X) + 1, top + row * (NODE_HEIGHT + GAP_Y) + 1)
     lines = [_edge(place[of], place[to]) for of, to in edges]
-    boxes = [_node(row, *place[row.fingerprint]) for row in nodes]
+    boxes = [_node(row, *place[key]) for key, row in nodes.items()]
     size = f'viewBox="0 0 {width + 2} {height + 2}" width="{width + 2}" height="{height + 2}"'
     return (
         f'<svg {size} role="img" aria-label="Stages of the run and what went into them">{"".join(lines + boxes)}</svg>'
@@ -53,20 +52,78 @@ def layers(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> list[list[
     return [[node for node in nodes if from_end[node] == last - column] for column in range(last + 1)]
 
 
-def arrange(columns: list[list[str]], edges: Sequence[tuple[str, str]]) -> list[list[str]]:
-    """Order each column by where its neighbours stand, back and forth, which takes most crossings away."""
+def in_branches(nodes: Sequence[str], edges: Sequence[tuple[str, str]]) -> list[str]:
+    """Order nodes such that everything that leads to one of them stands together: a tree is then drawn without crossings."""
+    inputs: dict[str, list[str]] = {node: [of for of, to in edges if to == node] for node in nodes}
+    needed = {of for of, _ in edges}
+    order: dict[str, None] = {}
+
+    def visit(node: str) -> None:
+        if node not in order:
+            for of in inputs[node]:
+                visit(of)
+            order[node] = None
+
+    for node in nodes:
+        if node not in needed:
+            visit(node)
+    return list(order)
+
+
+def arrange(columns: Sequence[Sequence[str]], edges: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Order each column by where its neighbours stand, back and forth; of the orders met, give the one with fewest crossings."""
     near: dict[str, list[str]] = {node: [] for column in columns for node in column}
     for of, to in edges:
         near[of].append(to)
         near[to].append(of)
-    columns = [list(column) for column in columns]
+    current = [list(column) for column in columns]
+    best = [list(column) for column in columns]
     for sweep in range(_SWEEPS):
-        for column in columns if sweep % 2 else reversed(columns):
-            height = {node: place - len(other) / 2 for other in columns for place, node in enumerate(other)}
-            column.sort(
-                key=lambda node: sum(height[n] for n in near[node]) / len(near[node]) if near[node] else height[node]
-            )
-    return columns
+        for column in current if sweep % 2 else reversed(current):
+            height = {node: place - len(other) / 2 for other in current for place, node in enumerate(other)}
+            mean = {
+                node: sum(height[other] for other in near[node]) / len(near[node]) if near[node] else height[node]
+                for node in column
+            }
+            column.sort(key=mean.__getitem__)
+        _swap(current, edges)
+        if crossings(current, edges) < crossings(best, edges):
+            best = [list(column) for column in current]
+    return best
+
+
+def _swap(columns: list[list[str]], edges: Sequence[tuple[str, str]]) -> None:
+    """Exchange neighbours in a column wherever that takes crossings away."""
+    for column in columns:
+        for place in range(len(column) - 1):
+            before = crossings(columns, edges)
+            column[place : place + 2] = reversed(column[place : place + 2])
+            if crossings(columns, edges) >= before:
+                column[place : place + 2] = reversed(column[place : place + 2])
+
+
+def crossings(columns: Sequence[Sequence[str]], edges: Sequence[tuple[str, str]]) -> int:
+    """Count the pairs of lines between the same two columns that cross."""
+    at = {node: (number, place) for number, column in enumerate(columns) for place, node in enumerate(column)}
+    ends = [(at[of], at[to]) for of, to in edges]
+    return sum(
+        (a[1] - c[1]) * (b[1] - d[1]) < 0
+        for number, (a, b) in enumerate(ends)
+        for c, d in ends[:number]
+        if a[0] == c[0] and b[0] == d[0]
+    )
+
+
+def reduced(edges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Leave out each edge whose ends a longer way connects too."""
+    after: dict[str, list[str]] = {}
+    for of, to in edges:
+        after.setdefault(of, []).append(to)
+
+    def reaches(node: str, goal: str) -> bool:
+        return node == goal or any(reaches(step, goal) for step in after.get(node, []))
+
+    return [(of, to) for of, to in edges if not any(step != to and reaches(step, to) for step in after[of])]
 
 
 def _node(row: StageRow, x: float, y: float) -> str:
@@ -78,7 +135,7 @@ def _node(row: StageRow, x: float, y: float) -> str:
         f'<rect x="{x:.1f}" y="{y:.1f}" width="{NODE_WIDTH}" height="{NODE_HEIGHT}" rx="5"/>'
         f'<text class="stage" x="{x + 8:.1f}" y="{upper:.1f}">{escape(row.stage)}</text>'
         f'<text class="time" x="{x + NODE_WIDTH - 8:.1f}" y="{upper:.1f}" text-anchor="end">'
-        f"{seconds(row.seconds) if row.made else 'cached'}</text>"
+        f"{seconds(row.seconds) if row.made else '✓'}</text>"
         f'<text class="which" x="{x + 8:.1f}" y="{lower:.1f}">{escape(_cut(name, 17))}</text></g>'
     )
 

@@ -1,0 +1,200 @@
+"""The page of a run: its numbers come from the artifacts, it needs nothing else, and nothing in it can become HTML."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from made_up_run import MadeUp
+
+from tinyllava_core.lineage.store import leave
+from tinyllava_core.recipe import load
+from tinyllava_core.report.examples import examples
+from tinyllava_core.report.facts import LostRow, MixRow, RunFacts, curves, lost_rows, mix_rows, part_rows, score_rows
+from tinyllava_core.report.gather import gather
+from tinyllava_core.report.page import write_report
+
+VOID = {"meta", "img", "br"}
+
+
+class Balanced(HTMLParser):
+    """Checks that every element that opens is closed, in order; collects the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words += data.split()
+
+
+@pytest.fixture(scope="module")
+def page(run: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("page") / "report.html"
+    result = write_report(run.facts(**{"sft.lr": 3e-4}), out)
+    html = out.read_text()
+    assert (result.num_tables, result.num_figures, result.size_bytes) == (6, 3, len(html.encode()))
+    return html
+
+
+def test_scores_have_the_blind_one_beside_the_seen_one(run: MadeUp):
+    pope, vqa = score_rows(run.facts())
+    assert (pope.benchmark, pope.seen.score, pope.blind.score) == ("toy-pope", 91.3, 50.7)
+    assert pope.gain == pytest.approx(40.6)
+    assert (vqa.benchmark, vqa.num_questions, vqa.num_unparsed) == ("toy-vqa", 8, 1)
+
+
+def test_mix_shares_are_of_records_tokens_and_supervised_tokens(run: MadeUp):
+    """sft: 60 chats of 60 tokens (20 supervised), 20 places twice of 40 (5): 3600 + 1600 tokens, 1200 + 200 supervised."""
+    captions, chat, places = mix_rows(run.facts())
+    whole = {"wanted": 100.0, "records": 100.0, "tokens": 100.0, "supervised": 100.0}
+    assert captions == MixRow(stage="pretrain", source="toy-captions", share=1.0, num_records=90, **whole)
+    assert (chat.source, chat.wanted, chat.records) == ("toy-chat", 60.0, 60.0)
+    assert (chat.tokens, chat.supervised) == (pytest.approx(100 * 3600 / 5200), pytest.approx(100 * 1200 / 1400))
+    assert (places.share, places.wanted, places.num_records) == (2.0, 40.0, 40)
+
+
+def test_every_loss_has_its_count_and_its_first_example(run: MadeUp):
+    rows = lost_rows(run.facts())
+    assert [(row.stage, row.source, row.reason, row.count) for row in rows] == [
+        ("download", "toy-places", "http 404", 1),
+        ("inspect", "toy-captions", "image is missing", 2),
+        ("inspect", "toy-chat", "image is not readable", 3),
+        ("inspect", "toy-chat", "no turns", 1),
+        ("plan sft", "toy-chat", "an image is cut in two", 1),
+    ]
+    expected = "toy-chat-00000001: images/1.png <b>"
+    assert rows[2] == LostRow(
+        stage="inspect", source="toy-chat", reason="image is not readable", count=3, example=expected
+    )
+
+
+def test_a_killed_training_shows_where_it_went_on(run: MadeUp):
+    pretrain, sft = curves(run.facts())
+    assert (pretrain.stage, pretrain.resumed_at, len(pretrain.losses)) == ("pretrain", (), 40)
+    assert (sft.stage, sft.resumed_at) == ("sft", (20,))
+
+
+def test_parts_are_told_stage_by_stage(run: MadeUp):
+    rows = [(row.stage, row.part, row.moved) for row in part_rows(run.facts())]
+    moved = {"pretrain": (False, True, False), "sft": (False, True, True)}
+    assert rows == [
+        (stage, part, did)
+        for stage in moved
+        for part, did in zip(("vision", "connector", "language"), moved[stage], strict=True)
+    ]
+
+
+def test_examples_are_the_first_right_and_wrong_ones_about_different_pictures(run: MadeUp):
+    """Questions 0-4 are right: 0 and 1 are taken. 5 and 6 are wrong; 5 shows picture 1 again, so 6 and 7 are taken."""
+    pope = [example for example in examples(run.facts()) if example.benchmark == "toy-pope"]
+    assert [(example.question, example.answer, example.right) for example in pope] == [
+        ("Is there a red square?", "Yes", True),
+        ("Is there a green square?", "Yes", True),
+        ("Is there a blue square?", "No", False),
+        ("Is there a yellow square?", "No", False),
+    ]
+    assert [(example.blind_answer, example.blind_right) for example in pope] == [("No", False)] * 2 + [
+        ("Yes", True)
+    ] * 2
+    assert {example.expected for example in pope} == {"yes"}
+    assert all((example.picture or "").startswith("data:image/jpeg;base64,") for example in pope)
+
+
+def test_the_page_is_whole_html_and_tells_the_main_numbers(page: str):
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    text = " ".join(parser.words)
+    for told in (
+        "91.3 ± 1.4",
+        "50.7 ± 1.4",
+        "+40.6",
+        "http 404",
+        "85.7 %",
+        "1,234,567",
+        "sft.lr = 0.0003",
+        "ab" * 32,
+        "torch 2.9.1",
+    ):
+        assert told in text, told
+
+
+def test_the_page_needs_nothing_else(page: str):
+    assert "<script" not in page
+    assert "@import" not in page
+    assert all(link.startswith("data:") for link in re.findall(r'(?:src|href)="([^"]*)"', page))
+    assert "url(" not in page
+
+
+def test_nothing_that_data_says_becomes_html(page: str):
+    assert "<b>" not in page
+    assert "images/1.png &lt;b&gt;" in page
+
+
+def test_a_run_without_benchmarks_and_with_nothing_trained_has_a_page_too(run: MadeUp, tmp_path: Path):
+    whole = run.facts()
+    data_only = [stage for stage in whole.stages if stage[0] in ("download", "inspect", "mix")]
+    facts = RunFacts(run_id="r", recipe=whole.recipe, stages=data_only)
+    write_report(facts, tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    assert "The recipe names no benchmark." in html
+    assert "Training</h2>" not in html
+
+
+def test_without_the_blind_score_and_the_pictures_the_page_says_what_is_left(run: MadeUp, tmp_path: Path):
+    whole = run.facts()
+    left = [s for s in whole.stages if not s[1].endswith("blind") and (s[0], s[1]) != ("download", "toy-vqa")]
+    facts = dataclasses.replace(whole, stages=left)
+    write_report(facts, tmp_path / "report.html")
+    assert [row.gain for row in score_rows(facts)] == [None, None]
+    vqa = [example for example in examples(facts) if example.benchmark == "toy-vqa"]
+    assert {(example.picture, example.expected, example.blind_answer) for example in vqa} == {(None, "", None)}
+
+
+def test_a_run_is_gathered_from_the_rows_that_it_left(run: MadeUp, tmp_path: Path):
+    """Of two runs in one workspace, in the order of their stages, whatever the fragments are called."""
+    began = datetime(2026, 1, 1, 10, tzinfo=UTC)
+    for run_id in ("toy-1", "toy-12"):
+        row = {
+            "run_id": run_id, "recipe": "toy", "recipe_yaml": "", "recipe_sha256": "", "overrides_json": json.dumps({"seed": 7}),
+            "flow_run_id": None, "git_commit": "abc", "git_dirty": False, "packages_json": '{"torch": "2.9.1"}', "host": "here",
+            "seed": 7, "started_at": began,
+        }  # fmt: skip
+        leave(tmp_path, "run", run_id, [row])
+        for place, (stage, name) in enumerate((("mix", "sft"), ("inspect", "toy-chat"))):
+            used = {
+                "fingerprint": f"{run_id}-{stage}",
+                "made": stage == "mix",
+                "started_at": began.replace(minute=59 - place),
+            }
+            row = {"run_id": run_id, "stage": stage, "name": name, **used, "seconds": 1.0, "task_run_id": None}
+            leave(tmp_path, "stage", f"{run_id}-{stage}-{name}", [row])
+    facts = gather(tmp_path, "toy-1", load("toy"))
+    assert [(stage, name, artifact.fingerprint, artifact.made) for stage, name, artifact in facts.stages] == [
+        ("inspect", "toy-chat", "toy-1-inspect", False),
+        ("mix", "sft", "toy-1-mix", True),
+    ]
+    assert facts.stages[0][2].folder == tmp_path / "artifacts/inspect/toy-1-inspect"
+    assert (facts.overrides, facts.packages, facts.git_commit) == ({"seed": 7}, {"torch": "2.9.1"}, "abc")
+
+
+def test_the_page_is_written_without_duckdb_or_torch():
+    script = "import sys, tinyllava_core.report.page, tinyllava_core.report.gather; assert not {'duckdb', 'torch', 'prefect'} & sys.modules.keys()"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
