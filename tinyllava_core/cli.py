@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -183,16 +184,20 @@ def _show_plain(columns: Sequence[str], rows: Sequence[Row]) -> None:
 
 def _is_numeric(rows: Sequence[Row], number: int) -> bool:
     kinds = {type(row[number]) for row in rows} - {type(None)}
-    return bool(kinds) and all(issubclass(kind, (int, float)) and kind is not bool for kind in kinds)
+    return bool(kinds) and all(issubclass(kind, (int, float, Decimal)) and kind is not bool for kind in kinds)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, float) and 1e-4 <= abs(value) < 1e15:
+        return f"{value:.4f}".rstrip("0").rstrip(".")
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.4g}"
     return " ".join(str(value).split())
 
 
 def _json_value(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value

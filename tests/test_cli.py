@@ -1,0 +1,203 @@
+"""The command `tinyllava`: what it prints, what it starts, and what it says to wrong input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small_workspace
+
+from tinyllava_core import cli
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_workspace.make(tmp_path_factory.mktemp("cli") / "workspace")
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What the command lets take its place, instead of that happening."""
+    calls: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, words: calls.append([program, *words]))
+    return calls
+
+
+def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["query"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == [
+        "compare_runs",
+        "mix_shares",
+        "records_at_step",
+        "what_trained_this",
+        "who_saw_this_image",
+        "why_dropped",
+    ]
+    assert "sha256" in lines[6]
+    assert "[run] [source]" in lines[7]
+
+
+def test_a_pipe_gets_plain_aligned_columns(workspace: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["query", "mix_shares", "--workspace", str(workspace)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "stage     source  share  wanted  records  tokens  supervised  num_records",
+        "--------  ------  -----  ------  -------  ------  ----------  -----------",
+        "pretrain  cats        1     100      100     100         100            3",
+        "sft       cats        1      60       60      75        85.7            3",
+        "sft       talk        2      40       40      25        14.3            2",
+    ]
+
+
+def test_values_may_stand_before_and_after_options(workspace: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["query", "why_dropped", "source=talk", "--format", "csv", "run=run-1", "--workspace", str(workspace)]
+    assert cli.main(words) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["reason"], row["count"]) for row in rows] == [("no turns", "1")]
+
+
+def test_json_keeps_lists_nothing_and_times(workspace: Path, capsys: pytest.CaptureFixture[str]):
+    sql = "SELECT [1, 2] AS list, NULL AS nothing, 'nan'::DOUBLE AS odd, 1.5 AS decimal, started_at FROM run"
+    assert cli.main(["query", sql, "--format", "json", "--workspace", str(workspace)]) == 0
+    expected = {"list": [1, 2], "nothing": None, "odd": None, "decimal": 1.5, "started_at": "2026-01-01 10:00:00"}
+    assert json.loads(capsys.readouterr().out) == [expected]
+
+
+def test_numbers_are_written_as_short_as_they_can_be(workspace: Path, capsys: pytest.CaptureFixture[str]):
+    sql = "SELECT unnest([0.1, 2e-5, 1234567.5, 0, 3e20])::DOUBLE AS number"
+    assert cli.main(["query", sql, "--workspace", str(workspace)]) == 0
+    assert capsys.readouterr().out.split()[2:] == ["0.1", "2e-05", "1234567.5", "0", "3e+20"]
+
+
+def test_a_terminal_gets_a_table(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert cli.main(["query", "SELECT 'a [b]' AS word, 1.5 AS number", "--workspace", str(workspace)]) == 0
+    out = capsys.readouterr().out
+    assert "a [b]" in out
+    assert "─" in out
+
+
+def test_the_workspace_comes_from_the_environment_too(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TINYLLAVA_WORKSPACE", str(workspace))
+    assert cli.main(["query", "SELECT count(*) AS runs FROM run", "--format", "csv"]) == 0
+    assert capsys.readouterr().out == "runs\n1\n"
+
+
+def test_recipes_are_listed_with_their_descriptions(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["recipes"]) == 0
+    assert "toy     the toy world, on a laptop" in capsys.readouterr().out
+
+
+def test_run_hands_over_to_the_flow(started: list[list[str]], tmp_path: Path):
+    words = [
+        "run",
+        "toy",
+        "--set",
+        "sft.lr=1.0e-4",
+        "seed=7",
+        "--set",
+        "evaluate.benchmarks=[toy-pope]",
+        "--workspace",
+        str(tmp_path),
+    ]
+    cli.main(words)
+    settings = ["--set", "sft.lr=1.0e-4", "--set", "seed=7", "--set", "evaluate.benchmarks=[toy-pope]"]
+    assert started == [[sys.executable, sys.executable, "-m", "flows", "toy", *settings, "--workspace", str(tmp_path)]]
+
+
+def test_ask_hands_over_to_the_answerer(started: list[list[str]]):
+    cli.main(["ask", "some/checkpoint", "cat.png", "What is it?"])
+    expected = ["-m", "tinyllava_core.evaluate.ask", "some/checkpoint", "cat.png", "What is it?"]
+    assert started == [[sys.executable, sys.executable, *expected]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["query", "why_droped"], "unknown query 'why_droped'; nearest: 'why_dropped'"),
+        (["query", "why_dropped", "talk"], "'talk': expected key=value"),
+        (["query", "who_saw_this_image"], "needs sha256="),
+        (["query", "SELEC 1"], 'SQL: Parser Error: syntax error at or near "SELEC"'),
+        (["query", "SELECT 1", "--workspace", "/nowhere/at/all"], "/nowhere/at/all: no lineage here"),
+        (["run", "toi"], "unknown recipe 'toi'; nearest: 'toy'"),
+        (["run", "toy", "--set", "sft.lrr=1"], "'sft.lrr': the recipe has no such field; nearest: 'sft.lr'"),
+        (["run", "toy", "--set", "sft.epochs=many"], "sft.epochs = 'many'"),
+        (["run", "toy", "--set", "sft.lr"], "'sft.lr': expected key=value"),
+        (["run", "toy", "--set", "sft.mix=[{"], "--set sft.mix=[{: the value is not YAML"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_exit_code_2(
+    workspace: Path,
+    started: list[list[str]],
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("TINYLLAVA_WORKSPACE", str(workspace))
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.startswith("tinyllava: ")
+    assert (out, err.count("\n"), started) == ("", 1, [])
+
+
+@pytest.mark.parametrize("words", [[], ["query", "--fromat", "csv"], ["run"], ["run", "toy", "more"], ["ask", "x"]])
+def test_a_wrong_command_line_ends_with_2_as_well(words: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_a_query_starts_without_what_it_does_not_need(workspace: Path):
+    """Prefect and torch would cost seconds, pyarrow a tenth of one."""
+    script = f"""
+import sys
+from tinyllava_core import cli
+assert cli.main(["query", "mix_shares", "--workspace", {str(workspace)!r}]) == 0
+heavy = {{"torch", "transformers", "prefect", "pyarrow", "pydantic", "rich", "numpy", "pandas"}} & sys.modules.keys()
+sys.exit(f"imported: {{heavy}}" if heavy else 0)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(workspace: Path):
+    words = [
+        sys.executable,
+        "-c",
+        "import sys; from tinyllava_core.cli import main; sys.exit(main())",
+        "query",
+        "SELECT * FROM range(200000)",
+    ]
+    with subprocess.Popen(
+        [*words, "--workspace", str(workspace)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_the_command_is_installed(workspace: Path):
+    command = shutil.which("tinyllava", path=str(Path(sys.executable).parent))
+    assert command is not None, "the package is not installed: pip install -e ."
+    ran = subprocess.run(
+        [command, "query", "SELECT 1 AS one", "--workspace", str(workspace)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "one\n---\n  1\n")
