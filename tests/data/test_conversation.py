@@ -79,7 +79,11 @@ def test_a_good_record_is_left_alone(given):
             record("u:<image>\nx", "a:y", "u:z", "a:w", images=1),
             (Repair.EXTRA_TAGS_REMOVED,),
         ),
-        (record("u:x <image> <image>", "a:y", images=1), record("u:x <image> ", "a:y", images=1), (Repair.EXTRA_TAGS_REMOVED,)),
+        (
+            record("u:x <image> <image>", "a:y", images=1),
+            record("u:x <image> ", "a:y", images=1),
+            (Repair.EXTRA_TAGS_REMOVED,),
+        ),
         (record("a:hi", "u:x", "a:y"), record("u:x", "a:y"), (Repair.LEADING_ANSWER_REMOVED,)),
         (record("u:x", "a:y", "u:z"), record("u:x", "a:y"), (Repair.TRAILING_QUESTION_REMOVED,)),
         (

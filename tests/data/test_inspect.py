@@ -43,7 +43,9 @@ def planted(llava, photos):
 
 
 @pytest.mark.parametrize("batch", [3, 10_000])
-def test_every_planted_fault_is_found_under_its_reason_and_nothing_is_lost(tmp_path, monkeypatch, downloaded, planted, batch):
+def test_every_planted_fault_is_found_under_its_reason_and_nothing_is_lost(
+    tmp_path, monkeypatch, downloaded, planted, batch
+):
     monkeypatch.setattr(module, "_BATCH", batch)
     records, reasons, images = planted
     folder, result = downloaded("mine", records, images)

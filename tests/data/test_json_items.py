@@ -7,7 +7,7 @@ from tinyllava_core.data import json_items as module
 from tinyllava_core.data.json_items import json_items
 from tinyllava_core.errors import BadInput
 
-VALUES = [{"a": [1, 2.5, -3e2], "b": None}, "é\n\"q\" ❤", 12345678, [], {}, True, {"long": "x" * 500}]
+VALUES = [{"a": [1, 2.5, -3e2], "b": None}, 'é\n"q" ❤', 12345678, [], {}, True, {"long": "x" * 500}]
 
 
 def written(folder: Path, text: str, name: str = "a.json") -> Path:
@@ -62,10 +62,10 @@ def test_broken_json_is_named_by_file_and_line(tmp_path, monkeypatch, chunk, tex
 def test_a_fault_early_in_a_big_file_is_told_without_reading_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", 100)
     path = written(tmp_path, "[1,\n{'a': 1},\n" + "2," * 10_000 + "3]")
-    with path.open(encoding="utf-8") as file, pytest.raises(BadInput, match="line 2"):
-        reads = []
-        monkeypatch.setattr(module._Window, "_more", _counted(module._Window._more, reads))
-        list(module._array(path, file))
+    reads = []
+    monkeypatch.setattr(module._Window, "_more", _counted(module._Window._more, reads))
+    with pytest.raises(BadInput, match="line 2"):
+        list(json_items(path))
     assert len(reads) < 5
 
 

@@ -73,7 +73,10 @@ def test_shares_are_counted_exactly(tmp_path, source):
         (MixEntry(source="capped", share=2, cap=5), source("capped", 4)),  # each once, one of them again
     ]
     result = mix(entries, 1, tmp_path)
-    counts = {name: [row["repeat"] for row in rows(tmp_path) if row["source"] == name] for name in ("half", "twice", "more", "capped")}
+    counts = {
+        name: [row["repeat"] for row in rows(tmp_path) if row["source"] == name]
+        for name in ("half", "twice", "more", "capped")
+    }
     assert {name: sorted(repeats) for name, repeats in counts.items()} == {
         "half": [0] * 5,
         "twice": [0] * 4 + [1] * 4,

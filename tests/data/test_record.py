@@ -20,7 +20,9 @@ def test_a_llava_record_comes_out_as_it_was_written(llava):
     )
 
 
-@pytest.mark.parametrize(("image", "images"), [(None, ()), ("a.jpg", ("a.jpg",)), (["a.jpg", "b.jpg"], ("a.jpg", "b.jpg")), ([], ())])
+@pytest.mark.parametrize(
+    ("image", "images"), [(None, ()), ("a.jpg", ("a.jpg",)), (["a.jpg", "b.jpg"], ("a.jpg", "b.jpg")), ([], ())]
+)
 def test_an_image_may_be_absent_one_or_several(llava, image, images):
     assert parse_llava("s", 0, llava(image, "q", "a")).images == images
 

@@ -48,14 +48,23 @@ def test_the_tars_hold_the_mix_in_its_order_with_the_files_own_bytes(tmp_path, w
         with tarfile.open(tmp_path / "out" / f"shard-{number:06d}.tar") as tar:
             for member in tar.getmembers():
                 names.append(member.name)
-                assert (member.mtime, member.uid, member.gid, member.uname, member.gname, member.mode) == (0, 0, 0, "", "", 0o644)
+                assert (member.mtime, member.uid, member.gid, member.uname, member.gname, member.mode) == (
+                    0,
+                    0,
+                    0,
+                    "",
+                    "",
+                    0o644,
+                )
                 data = tar.extractfile(member).read()
                 if member.name.endswith(".json"):
                     body = json.loads(data)
                     row = order[int(member.name[:9])]
                     assert (body["record_id"], body["source"]) == (row["record_id"], row["source"])
                     wanted = [photos[image["path"]] for image in body["images"]]
-                    assert [hashlib.sha256(one).hexdigest() for one in wanted] == [image["sha256"] for image in body["images"]]
+                    assert [hashlib.sha256(one).hexdigest() for one in wanted] == [
+                        image["sha256"] for image in body["images"]
+                    ]
                 else:
                     assert data == wanted.pop(0)
     assert [name for name in names if name.endswith(".json")] == [f"{position:09d}.json" for position in range(14)]

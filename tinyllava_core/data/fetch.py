@@ -14,11 +14,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
-from tinyllava_core.artifact import file_sha256
+from tinyllava_core.artifact import file_sha256, write_aside
 from tinyllava_core.errors import BadInput
 
-_CHUNK = 1 << 18  # bytes
+_CHUNK = 1 << 16  # bytes
 _REPEAT = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be gone in a while
 OnBytes = Callable[[int, int], None]  # (bytes so far, bytes in all or 0 if unknown)
 
@@ -77,7 +78,7 @@ def fetch(
             try:
                 _attempt(session, url, part, size_bytes, on_bytes, patience.timeout_s)
                 break
-            except (_Trouble, requests.RequestException) as trouble:
+            except (_Trouble, requests.RequestException, urllib3.exceptions.HTTPError) as trouble:
                 failures = 1 if _size(part) > before else failures + 1
                 before = _size(part)
                 if failures >= patience.attempts:
@@ -102,7 +103,9 @@ def _attempt(
     session: requests.Session, url: str, part: Path, size_bytes: int | None, on_bytes: OnBytes | None, timeout_s: float
 ) -> None:
     """Read once, from the end of `part` on, to the end of the file. Raises _Trouble if it ends early."""
-    have, validator = _resume_point(part)
+    have, validator, whole = _resume_point(part)
+    if whole:
+        return
     headers = {"Accept-Encoding": "identity"}  # a compressed transfer has no byte ranges
     if have:
         headers |= {"Range": f"bytes={have}-"} | ({"If-Range": validator} if validator else {})
@@ -116,11 +119,14 @@ def _attempt(
             raise BadInput(
                 f"{url}: expected {size_bytes} bytes, the server offers {total}; correct `bytes` in the manifest or the URL"
             )
-        _note_validator(part, response)
         with part.open("r+b" if part.exists() else "wb") as file:
             file.seek(start)
-            file.truncate()
-            for chunk in response.iter_content(_CHUNK):
+            file.truncate()  # before the note: old bytes never stand under a new validator
+            _write_note(part, response, total)
+            response.raw.enforce_content_length = (
+                False  # we count ourselves, and so keep the bytes of a body that is cut
+            )
+            while chunk := response.raw.read(_CHUNK, decode_content=False):
                 file.write(chunk)
                 if on_bytes:
                     on_bytes(file.tell(), total or 0)
@@ -156,19 +162,21 @@ def _extent(response: requests.Response, have: int) -> tuple[int, int | None]:
     return 0, int(length) if length.isdigit() else None
 
 
-def _resume_point(part: Path) -> tuple[int, str]:
-    """Give the bytes that are here already and the validator they came with; it sees to it that old bytes never meet new ones."""
+def _resume_point(part: Path) -> tuple[int, str, bool]:
+    """Give the bytes that are here already, the validator they came with, and whether they are all."""
     note = _note(part)
     if not part.exists() or not note.exists():
         _forget(part)
-        return 0, ""
-    return _size(part), json.loads(note.read_text())["validator"]
+        return 0, "", False
+    noted, have = json.loads(note.read_text()), _size(part)
+    return have, noted["validator"], have == noted["size_bytes"]
 
 
-def _note_validator(part: Path, response: requests.Response) -> None:
+def _write_note(part: Path, response: requests.Response, total: int | None) -> None:
+    """Leave beside `part` what a later call needs to go on with the same file, and no other."""
     tag = response.headers.get("ETag", "")
     validator = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
-    _note(part).write_text(json.dumps({"validator": validator}))
+    write_aside(_note(part), json.dumps({"validator": validator, "size_bytes": total}))
 
 
 def _note(part: Path) -> Path:

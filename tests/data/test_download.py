@@ -1,0 +1,259 @@
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tinyllava_core.data.download import download, local_digest
+from tinyllava_core.data.fetch import Patience
+from tinyllava_core.data.manifest import load
+from tinyllava_core.errors import BadInput
+
+QUICK = Patience(attempts=2, first_wait_s=0.01, timeout_s=2.0, image_timeout_s=2.0, image_retries=0, stall_s=120)
+
+
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Write a manifest and load it."""
+
+    def make(**fields):
+        data = {"name": "mine", "licence": "CC0"} | fields
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))
+        return load(str(tmp_path / "mine.yaml"))
+
+    return make
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Download into a fresh folder `out`, as make_once gives one; the cache stays."""
+
+    def run(manifest, on_progress=None):
+        out = tmp_path / "out"
+        subprocess.run(["rm", "-rf", str(out)], check=True)
+        out.mkdir()
+        return out, download(manifest, out, tmp_path / "cache", on_progress, QUICK)
+
+    return run
+
+
+def failures(out):
+    return [(row["name"], row["reason"]) for row in pq.read_table(out / "failures.parquet").to_pylist()]
+
+
+def tree(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_annotations_and_archives_come_to_their_places(tmp_path, server, manifest, call, photos):
+    astronaut, coffee = photos["people/astronaut.jpg"], photos["coffee.png"]
+    text = json.dumps([{"id": "1"}]).encode()
+    server.files = {"/x/data.json": text, "/a.zip": zipped({"a/1.jpg": astronaut}), "/b.zip": zipped({"2.png": coffee})}
+    found = manifest(
+        annotations={"url": f"{server.url}/x/data.json", "format": "llava", "bytes": len(text)},
+        images=[{"archive": {"url": f"{server.url}/a.zip"}}, {"archive": {"url": f"{server.url}/b.zip", "into": "b"}}],
+    )
+    told = []
+    out, result = call(found, told.append)
+    assert (out / result.annotations).read_bytes() == text
+    assert result.annotations_sha256 == hashlib.sha256(text).hexdigest()
+    assert tree(out / result.image_root) == {"a/1.jpg": astronaut, "b/2.png": coffee}
+    assert (result.source, result.kind, result.licence) == ("mine", "source", "CC0")
+    assert result.urls == f"{server.url}/x/data.json {server.url}/a.zip {server.url}/b.zip"
+    assert (result.num_files, result.size_bytes) == (2, len(text) + len(astronaut) + len(coffee))
+    assert (result.num_requested, result.num_failed) == (0, 0)
+    assert failures(out) == []
+    sums = {row["url"]: row["sha256"] for row in pq.read_table(out / "fetched.parquet").to_pylist()}
+    assert sums[f"{server.url}/a.zip"] == hashlib.sha256(server.files["/a.zip"]).hexdigest()
+    assert {progress.note for progress in told} >= {"data.json", "a.zip", "b.zip"}
+    assert not list((tmp_path / "cache" / "downloads").glob("mine*")), "nothing is kept twice"
+
+
+def test_a_url_table_brings_images_and_keeps_what_failed(server, manifest, call, photos):
+    table = [{"where": "pictures/1", "as": "p/1.jpg"}, {"where": "pictures/gone", "as": "p/2.jpg"}]
+    server.files = {
+        "/w/data.jsonl": b"{}\n",
+        "/w/urls.jsonl": "\n".join(json.dumps(row) for row in table).encode(),
+        "/w/pictures/1": photos["people/astronaut.jpg"],
+    }
+    columns = {"url_column": "where", "name_column": "as"}
+    out, result = call(
+        manifest(
+            annotations={"url": f"{server.url}/w/data.jsonl", "format": "llava"},
+            images=[{"url_table": {"url": f"{server.url}/w/urls.jsonl", **columns}}],
+        )
+    )
+    assert result.annotations == "annotations.jsonl"
+    assert tree(out / "images") == {"p/1.jpg": photos["people/astronaut.jpg"]}
+    assert failures(out) == [("p/2.jpg", "http_404")]
+    assert (result.num_requested, result.num_failed, result.num_files) == (2, 1, 1)
+
+
+def test_local_files_are_used_where_they_are(tmp_path, manifest, call, photos):
+    (tmp_path / "pictures" / "cats").mkdir(parents=True)
+    (tmp_path / "pictures" / "cats" / "1.jpg").write_bytes(photos["cats/chelsea.jpg"])
+    (tmp_path / "mine.json").write_text("[]")
+    out, result = call(manifest(annotations={"path": "mine.json", "format": "llava"}, images=[{"folder": "pictures"}]))
+    assert result.annotations == str(tmp_path / "mine.json")
+    assert result.image_root == str(tmp_path / "pictures")
+    assert (result.num_files, result.size_bytes) == (1, 2 + len(photos["cats/chelsea.jpg"]))
+    assert tree(out / "images") == {}
+
+
+def test_a_text_only_source_needs_no_images(manifest, call, server):
+    server.files = {"/d.json": b"[]"}
+    out, result = call(manifest(annotations={"url": f"{server.url}/d.json", "format": "llava"}))
+    assert (result.image_root, result.num_files) == ("images", 0)
+    assert (out / "images").is_dir()
+
+
+@pytest.mark.parametrize("what", ["annotations", "archive", "path"])
+def test_a_wrong_checksum_is_one_line_with_file_expected_and_found(tmp_path, server, manifest, call, what):
+    server.files = {"/d.json": b"[]", "/a.zip": zipped({})}
+    (tmp_path / "d.json").write_bytes(b"[]")
+    wrong = "ab" * 32
+    annotations = {"format": "llava"} | ({"path": "d.json"} if what == "path" else {"url": f"{server.url}/d.json"})
+    archive = {"url": f"{server.url}/a.zip"}
+    (archive if what == "archive" else annotations)["sha256"] = wrong
+    with pytest.raises(BadInput) as error:
+        call(manifest(annotations=annotations, images=[{"archive": archive}]))
+    name, data = ("a.zip", server.files["/a.zip"]) if what == "archive" else ("d.json", b"[]")
+    expected = f"{name}: wrong checksum: expected sha256 {wrong}, found {hashlib.sha256(data).hexdigest()}"
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"annotations": {"path": "none.json", "format": "llava"}},
+            r"annotations\.path: no file .*none\.json \(relative paths",
+        ),
+        (
+            {"annotations": {"path": "mine.yaml", "format": "llava"}, "images": [{"folder": "none"}]},
+            r"images\.folder: no folder .*none \(relative paths",
+        ),
+        (
+            {"annotations": {"path": "mine.yaml", "format": "llava"}, "images": [{"url_table": {"path": "none.csv"}}]},
+            r"url_table\.path: no file",
+        ),
+        ({"annotations": {"path": "mine.yaml", "format": "llava", "bytes": 3}}, r"mine\.yaml: expected 3 bytes, found"),
+    ],
+)
+def test_a_missing_local_file_is_named(manifest, call, fields, message):
+    with pytest.raises(BadInput, match=message):
+        call(manifest(**fields))
+
+
+def test_a_missing_remote_file_is_named(server, manifest, call):
+    with pytest.raises(BadInput, match=r"d\.json: the server answered HTTP status 404"):
+        call(manifest(annotations={"url": f"{server.url}/d.json", "format": "llava"}))
+
+
+def test_an_evil_archive_is_refused(server, manifest, call):
+    server.files = {"/d.json": b"[]", "/a.zip": zipped({"../../evil": b"x"})}
+    annotations = {"url": f"{server.url}/d.json", "format": "llava"}
+    with pytest.raises(BadInput, match="leaves the folder"):
+        call(manifest(annotations=annotations, images=[{"archive": {"url": f"{server.url}/a.zip"}}]))
+
+
+def test_kill_9_in_the_middle_then_again_fetches_only_what_is_missing(tmp_path, server, answer, manifest, call, photos):
+    archive = zipped({f"{n}.jpg": os.urandom(300_000) for n in range(10)})
+    server.files = {"/d.json": b"[]", "/a.zip": archive, "/b.zip": zipped({"b/1.jpg": photos["cats/chelsea.jpg"]})}
+    server.first["/a.zip"] = [answer(cut_after=1_500_000), answer(wait_s=600)]
+    found = manifest(
+        annotations={"url": f"{server.url}/d.json", "format": "llava"},
+        images=[{"archive": {"url": f"{server.url}/{name}.zip"}} for name in ("b", "a")],
+    )
+    caller = """
+import sys
+from pathlib import Path
+from tinyllava_core.data.download import download
+from tinyllava_core.data.manifest import load
+folder = Path(sys.argv[1])
+(folder / "killed").mkdir()
+download(load(str(folder / "mine.yaml")), folder / "killed", folder / "cache")
+"""
+    process = subprocess.Popen([sys.executable, "-c", caller, str(tmp_path)])
+    deadline, rest = time.monotonic() + 60, ("/a.zip", "bytes=1500000-")
+    while rest not in server.asked:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    asked = len(server.asked)
+    out, result = call(found)
+    assert server.asked[asked:] == [rest], "what had come whole is not asked for again"
+    assert result.num_files == 11
+    assert hashlib.sha256(archive).hexdigest() in pq.read_table(out / "fetched.parquet")["sha256"].to_pylist()
+
+
+def test_the_local_digest_follows_contents_names_sizes_and_times(tmp_path, manifest):
+    (tmp_path / "mine.json").write_text("[]")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "1.jpg").write_bytes(b"one")
+    found = manifest(annotations={"path": "mine.json", "format": "llava"}, images=[{"folder": "pictures"}])
+    digests = [local_digest(found)]
+    assert local_digest(found) == digests[0]
+
+    def changed() -> bool:
+        digests.append(local_digest(found))
+        return digests[-1] not in digests[:-1]
+
+    (tmp_path / "mine.json").write_text("{}")
+    assert changed()
+    (tmp_path / "pictures" / "1.jpg").write_bytes(b"another")
+    assert changed()
+    os.utime(tmp_path / "pictures" / "1.jpg", (1, 1))
+    assert changed()
+    (tmp_path / "pictures" / "1.jpg").rename(tmp_path / "pictures" / "2.jpg")
+    assert changed()
+    (tmp_path / "pictures" / "3.jpg").touch()
+    assert changed()
+
+
+def test_there_is_no_local_digest_of_what_is_downloaded(manifest):
+    assert local_digest(manifest(annotations={"url": "http://a/b.json", "format": "llava"})) is None
+
+
+def test_the_local_digest_of_a_missing_file_names_it(manifest):
+    with pytest.raises(BadInput, match=r"annotations\.path: no file"):
+        local_digest(manifest(annotations={"path": "none.json", "format": "llava"}))
+
+
+def test_the_toy_world_comes_the_same_way_and_leaves_no_port_in_the_data(tmp_path, call, monkeypatch, photos):
+    """A small stand-in for the toy world's tree, behind its own server."""
+    import tinyllava_core.toyworld.server as toyworld
+
+    root = tmp_path / "world"
+    (root / "places").mkdir(parents=True)
+    (root / "places" / "places.json").write_text("[]")
+    (root / "places" / "1.jpg").write_bytes(photos["cats/chelsea.jpg"])
+    rows = [{"url": "1.jpg", "name": "one.jpg"}, {"url": "2.jpg", "name": "two.jpg"}]
+    (root / "places" / "urls.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    monkeypatch.setattr(toyworld, "built", lambda cache: root)
+    out, result = call(load("toy-places"))
+    assert tree(out / "images") == {"one.jpg": photos["cats/chelsea.jpg"]}
+    assert result.urls == "toyworld://places/places.json toyworld://places/urls.jsonl"
+    lost = pq.read_table(out / "failures.parquet").to_pylist()
+    assert [(row["url"], row["name"], row["reason"]) for row in lost] == [
+        ("toyworld://places/2.jpg", "two.jpg", "http_404")
+    ]
+    urls = pq.read_table(out / "fetched.parquet")["url"].to_pylist()
+    assert urls == ["toyworld://places/places.json", "toyworld://places/urls.jsonl"]

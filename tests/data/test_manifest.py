@@ -1,0 +1,117 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tinyllava_core.data import manifest as module
+from tinyllava_core.data.manifest import known, load
+from tinyllava_core.errors import BadInput
+
+GOOD = {
+    "name": "mine",
+    "annotations": {"path": "data/mine.json", "format": "llava"},
+    "images": [{"folder": "pictures"}],
+}
+SHA = "0" * 64
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(*, file: str = "mine.yaml", **changes) -> str:
+        data = {key: value for key, value in (GOOD | changes).items() if value is not None}
+        (tmp_path / file).write_text(yaml.safe_dump(data))
+        return str(tmp_path / file)
+
+    return write
+
+
+@pytest.mark.parametrize("name", known())
+def test_each_shipped_manifest_loads_by_its_name(name):
+    assert load(name).name == name
+
+
+def test_the_toy_world_is_shipped():
+    assert {"toy-captions", "toy-chat", "toy-places", "toy-pope", "toy-vqa"} <= set(known())
+
+
+def test_local_paths_start_at_the_manifests_folder(written, tmp_path):
+    manifest = load(written())
+    assert manifest.folder == tmp_path / "pictures"
+    assert manifest.local("data/mine.json") == tmp_path / "data" / "mine.json"
+    assert manifest.local("/somewhere/else") == Path("/somewhere/else")
+    assert manifest.urls() == ["data/mine.json", "pictures"]
+    assert pickle.loads(pickle.dumps(manifest)).folder == tmp_path / "pictures", "a task may run in another process"
+
+
+def test_all_urls_are_listed_as_written(written):
+    images = [{"archive": {"url": "http://a/b.zip"}}, {"url_table": {"url": "toyworld://c/d.jsonl"}}]
+    manifest = load(written(annotations={"url": "https://a/b.json", "format": "llava"}, images=images))
+    assert manifest.urls() == ["https://a/b.json", "http://a/b.zip", "toyworld://c/d.jsonl"]
+    assert manifest.folder is None
+
+
+def test_an_unknown_name_lists_the_known_and_the_nearest():
+    with pytest.raises(BadInput, match=r"unknown source or benchmark 'toy-caption'; nearest: 'toy-captions'\. Known: "):
+        load("toy-caption")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BadInput, match=r"none\.yaml': no such file"):
+        load(str(tmp_path / "none.yaml"))
+
+
+def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatch):
+    written(file="other.yaml")
+    monkeypatch.setattr(module, "MANIFESTS", tmp_path)
+    with pytest.raises(BadInput, match="name 'mine' must be the file's own name, 'other'"):
+        load("other")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"licens": "MIT"}, "unknown key 'licens'; nearest: 'licence'. Known here: kind, name,"),
+        (
+            {"annotations": {"path": "a", "format": "llava", "sha": SHA}},
+            "unknown key 'annotations.sha'; nearest: 'sha256'. Known here: url, path,",
+        ),
+        (
+            {"images": [{"foldr": "x"}]},
+            "unknown key 'images.0.foldr'; nearest: 'folder'. Known here: archive, url_table, folder",
+        ),
+        (
+            {"images": [{"archive": {"url": "http://a/b.zip", "onto": "x"}}]},
+            "unknown key 'images.0.archive.onto'; nearest: 'into'",
+        ),
+        ({"annotations": {"format": "llava"}}, "annotations: expected exactly one of url, path; found none"),
+        (
+            {"annotations": {"format": "llava", "url": "http://a/b", "path": "c"}},
+            "annotations: expected exactly one of url, path; found url and path",
+        ),
+        ({"images": [{}]}, "images.0: expected exactly one of archive, url_table, folder; found none"),
+        (
+            {"images": [{"folder": "a", "archive": {"url": "http://a/b.zip"}}]},
+            "images.0: expected exactly one of archive, url_table, folder; found archive and folder",
+        ),
+        ({"images": [{"folder": "a"}, {"folder": "b"}]}, "a folder is used in place, so it must be the only entry"),
+        ({"images": [{"archive": {"url": "http://a/b.zip", "into": "../x"}}]}, "into: '../x' leaves the image root"),
+        ({"images": [{"archive": {"url": "ftp://a/b.zip"}}]}, "images.0.archive.url = 'ftp://a/b.zip'"),
+        ({"annotations": {"path": "a"}}, "a source needs annotations.format. Known: llava"),
+        ({"annotations": {"path": "a", "format": "lava"}}, "unknown annotation format 'lava'; nearest: 'llava'"),
+        ({"annotations": {"path": "a", "format": "llava", "sha256": "abc"}}, "annotations.sha256 = 'abc'"),
+        ({"annotations": {"path": "a", "format": "llava", "bytes": "many"}}, "annotations.bytes = 'many'"),
+        ({"annotations": None}, "key 'annotations' is missing"),
+        ({"name": "has.dot"}, "name = 'has.dot'"),
+        ({"kind": "sauce"}, "kind = 'sauce'"),
+        ({"scorer": "pope"}, "scorer 'pope' is for kind: benchmark"),
+        ({"kind": "benchmark", "annotations": {"path": "a"}}, "a benchmark needs a scorer"),
+        ({"kind": "benchmark", "scorer": "pope"}, "a benchmark's file is read by its scorer"),
+    ],
+)
+def test_a_fault_is_one_line_with_its_place(written, changes, message):
+    with pytest.raises(BadInput) as error:
+        load(written(**changes))
+    assert message in str(error.value)
+    assert "mine.yaml: " in str(error.value)
+    assert "\n" not in str(error.value)
