@@ -87,11 +87,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+class _Quiet(ThreadingHTTPServer):
+    request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no fault of the server's."""
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     world = Server()
     handler = type("Handler", (_Handler,), {"world": world})
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    httpd = _Quiet(("127.0.0.1", 0), handler)
     httpd.daemon_threads = True
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

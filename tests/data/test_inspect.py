@@ -132,7 +132,8 @@ def test_too_many_lost_records_stop_the_stage_with_counts_and_advice(tmp_path, d
     with pytest.raises(BadInput) as error:
         inspect_source(folder, result, "llava", 0.29, tmp_path)
     text = str(error.value)
-    assert "3 of 10 records are unusable (missing_image 2, empty_answer 1), more than max_lost_fraction 0.29" in text
+    assert "source 'mine': 3 of 10 records are unusable (missing_image 2, empty_answer 1), each in " in text
+    assert "more than max_lost_fraction 0.29; mend the data, or raise" in text
     assert "dropped.parquet" in text
     assert "\n" not in text
     assert inspect_source(folder, result, "llava", 0.3, tmp_path).num_dropped == 3
@@ -140,7 +141,7 @@ def test_too_many_lost_records_stop_the_stage_with_counts_and_advice(tmp_path, d
 
 def test_a_source_without_one_good_record_stops_at_any_fraction(tmp_path, downloaded, llava):
     folder, result = downloaded("mine", [llava("none.jpg", "<image>", "x")], {})
-    with pytest.raises(BadInput, match="1 of 1 records are unusable"):
+    with pytest.raises(BadInput, match="1 of 1 records are unusable .*: none is left; mend the data$"):
         inspect_source(folder, result, "llava", 1.0, tmp_path)
 
 

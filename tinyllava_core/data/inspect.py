@@ -88,14 +88,36 @@ def inspect_source(
                     Progress(done=tables.num_records, total=expected_count or 0, unit="records", note=source.name)
                 )
     assert tables.num_good + tables.num_dropped == tables.num_records, "a record was lost between good and dropped"
-    _enough_left(annotations, tables, expected_count, max_lost_fraction, out)
-    return InspectResult(
+    if tables.num_records == 0:
+        raise BadInput(f"{annotations}: no records")
+    if expected_count not in (None, tables.num_records):
+        raise BadInput(
+            f"{annotations}: {tables.num_records} records, the manifest expects {expected_count}; correct `count` or the file"
+        )
+    found = InspectResult(
         source=source.name,
         num_records=tables.num_records,
         num_good=tables.num_good,
         num_dropped=tables.num_dropped,
         num_images=len(tables.good_images),
         image_bytes=sum(tables.good_images.values()),
+    )
+    check_lost(found, out, max_lost_fraction)
+    return found
+
+
+def check_lost(result: InspectResult, inspected: Path, max_lost_fraction: float) -> None:
+    """Raise BadInput, with the reasons counted, if a source lost more than this fraction of its records, or all."""
+    lost, file = result.num_dropped, inspected / "dropped.parquet"
+    if lost <= max_lost_fraction * result.num_records and result.num_good:
+        return
+    reasons = Counter(pq.read_table(file, columns=["reason"])["reason"].to_pylist())
+    counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    told = f"source {result.source!r}: {lost} of {result.num_records} records are unusable ({counts}), each in {file} with its reason"
+    if not result.num_good:
+        raise BadInput(f"{told}: none is left; mend the data")
+    raise BadInput(
+        f"{told}: more than max_lost_fraction {max_lost_fraction:g}; mend the data, or raise the stage's max_lost_fraction"
     )
 
 
@@ -167,7 +189,6 @@ class _Tables:
 
     def __init__(self, out: Path) -> None:
         self.num_good = self.num_dropped = 0
-        self.reasons: Counter[Reason] = Counter()
         self.good_images: dict[str, int] = {}  # path -> bytes
         self._records = pq.ParquetWriter(out / "records.parquet", RECORDS_SCHEMA)
         self._images = pq.ParquetWriter(out / "images.parquet", IMAGES_SCHEMA)
@@ -190,7 +211,6 @@ class _Tables:
         self.num_records += 1
         if row.reason is not None:
             self._bad_rows.append(row.values)
-            self.reasons[row.reason] += 1
             return
         self._good_rows.append(row.values)
         self.good_images.update((image["path"], image["size_bytes"]) for image in row.values["images"])
@@ -210,21 +230,6 @@ class _Tables:
             for picture in pictures
         ]
         self._images.write_table(pa.Table.from_pylist(rows, IMAGES_SCHEMA))
-
-
-def _enough_left(annotations: Path, tables: _Tables, expected: int | None, max_lost_fraction: float, out: Path) -> None:
-    if tables.num_records == 0:
-        raise BadInput(f"{annotations}: no records")
-    if expected is not None and tables.num_records != expected:
-        raise BadInput(
-            f"{annotations}: {tables.num_records} records, the manifest expects {expected}; correct `count` or the file"
-        )
-    if tables.num_dropped > max_lost_fraction * tables.num_records or tables.num_good == 0:
-        counts = ", ".join(f"{reason.value} {count}" for reason, count in tables.reasons.most_common())
-        raise BadInput(
-            f"{annotations}: {tables.num_dropped} of {tables.num_records} records are unusable ({counts}), more than "
-            f"max_lost_fraction {max_lost_fraction:g}; each is in {out / 'dropped.parquet'}; mend the data or raise max_lost_fraction"
-        )
 
 
 def _image_row(picture: Picture) -> dict[str, Any]:
