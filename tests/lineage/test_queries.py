@@ -85,17 +85,20 @@ def test_records_at_step_gives_the_packs_and_the_words(made_once: Path):
 
 
 def test_compare_runs_shows_what_differs_and_the_scores(workspace: Path):
-    """The second run has another seed, another sft learning rate and, with it, another sft and another score."""
+    """The second run has another seed, another sft learning rate (so another sft and another score), and an export."""
     new_sft, new_seen = "f3" + "0" * 14, "e3" + "0" * 14
     leave_run(workspace, "run-2", "2026-01-02T10:00:00+00:00", seed=43, scores=(new_seen, BLIND))
     leave_score(workspace, new_seen, blind=False, score=94.5)
     leave_artifact(workspace, new_sft, "sft", {}, {"lr": 0.002})
     leave_use(workspace, "run-2", "sft", "sft", new_sft)
+    leave_use(workspace, "run-2", "export", "", "a1" + "0" * 14)
+    leave_artifact(workspace, "a1" + "0" * 14, "export", {}, {"format": "hf-llava"})
     publish(workspace)
     expected = [
         ("run", "run", "run-1", "run-2", None),
         ("run", "seed", "42", "43", None),
-        ("setting", "sft lr", "0.0005", "0.002", None),
+        ("stage", "export", None, "there", None),
+        ("setting", "sft: lr", "0.0005", "0.002", None),
         ("score", "pope accuracy", "90.0", "94.5", 4.5),
         ("score", "pope blind accuracy", "50.0", "50.0", 0.0),
     ]

@@ -1,6 +1,6 @@
 -- Did each source get the share that the recipe wanted? Wanted beside planned records, tokens, supervised tokens (percent).
 --
--- $run = null: a run id, or its first letters. null: the newest run.
+-- $run = null: a run id, or its first letters. null: the newest that has a plan.
 
 WITH used AS (
     SELECT DISTINCT
@@ -9,7 +9,7 @@ WITH used AS (
         fingerprint
     FROM stage
     WHERE starts_with(run_id, $run)
-        OR ($run IS NULL AND run_id = (SELECT arg_max(run_id, started_at) FROM run))
+        OR ($run IS NULL AND run_id = (SELECT arg_max(run_id, started_at) FROM stage WHERE stage = 'plan'))
 ),
 good AS (
     SELECT DISTINCT

@@ -1,6 +1,6 @@
 -- What was asked for and not trained on, and why? Failed downloads, dropped records, records that fit no sequence.
 --
--- $run = null: a run id, or its first letters. null: the newest run.
+-- $run = null: a run id, or its first letters. null: the newest that looked at its data.
 -- $source = null: only this source. null: all.
 
 WITH used AS (
@@ -10,7 +10,7 @@ WITH used AS (
         fingerprint
     FROM stage
     WHERE starts_with(run_id, $run)
-        OR ($run IS NULL AND run_id = (SELECT arg_max(run_id, started_at) FROM run))
+        OR ($run IS NULL AND run_id = (SELECT arg_max(run_id, started_at) FROM stage WHERE stage = 'inspect'))
 ),
 lost AS (
     SELECT
