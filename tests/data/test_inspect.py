@@ -141,7 +141,7 @@ def test_too_many_lost_records_stop_the_stage_with_counts_and_advice(tmp_path, d
 
 def test_a_source_without_one_good_record_stops_at_any_fraction(tmp_path, downloaded, llava):
     folder, result = downloaded("mine", [llava("none.jpg", "<image>", "x")], {})
-    with pytest.raises(BadInput, match="1 of 1 records are unusable .*: none is left; mend the data$"):
+    with pytest.raises(BadInput, match=r"1 of 1 records are unusable .*: none is left; mend the data$"):
         inspect_source(folder, result, "llava", 1.0, tmp_path)
 
 
