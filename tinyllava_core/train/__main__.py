@@ -70,9 +70,10 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     if rank() == 0:
         ledger.open_life(first_step, world_size(), device.type, started_at)
     barrier()
-    train(model, engine, packs, training, ledger, first_step, device, should_stop)
-    if rank() == 0:
-        finish(model.cpu(), job, before, ledger, device.type)
+    train(engine, packs, training, ledger, first_step, device, should_stop)
+    with engine.whole():
+        if rank() == 0:
+            finish(model, job, before, ledger, device.type)
     barrier()
 
 

@@ -1,18 +1,20 @@
 """Two backs of one small interface: plain PyTorch (any number of ranks) and DeepSpeed. They know no data and no recipe file.
 
-A step is: for each of this rank's packs `backward(loss)`, then once `step()`. The loss is already divided by the supervised
+A step is: for each of this rank's packs `logits(...)` and `backward(loss)`, then once `step()`. The loss is already divided by the supervised
 tokens of the whole step over all ranks, so gradients are summed, never averaged.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.recipe import Launch, Training
@@ -25,6 +27,9 @@ class Engine(Protocol):
     def groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups, to set learning rates on; loading a state replaces them."""
 
+    def logits(self, *pack: Tensor) -> Tensor:
+        """Run `TinyLlava.supervised_logits` on one pack."""
+
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add the gradients of one pack; `is_last`: of this rank's last pack in the step."""
 
@@ -36,6 +41,9 @@ class Engine(Protocol):
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
+
+    def whole(self) -> AbstractContextManager[None]:
+        """Hold all weights on every rank while inside, to read them."""
 
 
 class TorchEngine:
@@ -50,6 +58,10 @@ class TorchEngine:
     def groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups as they are now."""
         return list(self.optimizer.param_groups)
+
+    def logits(self, *pack: Tensor) -> Tensor:
+        """Run the model as it is."""
+        return self.model.supervised_logits(*pack)
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add gradients; nothing is sent before `step`."""
@@ -82,6 +94,22 @@ class TorchEngine:
                 parameters[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
 
+    def whole(self) -> AbstractContextManager[None]:
+        """Every rank holds all of them anyway."""
+        return nullcontext()
+
+
+class PackForward(nn.Module):
+    """The model with `supervised_logits` as its forward: DeepSpeed counts micro-batches by calls of forward."""
+
+    def __init__(self, model: TinyLlava) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *pack: Tensor) -> Tensor:
+        """Run one pack."""
+        return self.model.supervised_logits(*pack)
+
 
 class DeepSpeedEngine:
     """DeepSpeed ZeRO; its JSON is derived here from the recipe and exists nowhere else."""
@@ -89,15 +117,25 @@ class DeepSpeedEngine:
     def __init__(self, model: TinyLlava, groups: list[dict[str, Any]], training: Training, launch: Launch) -> None:
         import deepspeed
 
+        self.model, self.stage = model, launch.zero_stage
+        num_parameters = sum(p.numel() for p in model.parameters())
         optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=optimizer, config=deepspeed_config(training, launch), dist_init_required=False
+            model=PackForward(model),
+            optimizer=optimizer,
+            config=deepspeed_config(training, launch, num_parameters),
+            dist_init_required=False,
         )
 
     @property
     def groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups as they are now."""
         return list(self.optimizer.param_groups)
+
+    def logits(self, *pack: Tensor) -> Tensor:
+        """Run through DeepSpeed's own forward, which gathers and counts."""
+        logits: Tensor = self.engine(*pack)
+        return logits
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """DeepSpeed averages over ranks: undo it, the loss is normalised already."""
@@ -120,9 +158,21 @@ class DeepSpeedEngine:
         """All ranks read their share."""
         self.engine.load_checkpoint(str(folder), tag="state", load_module_strict=False)
 
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Gather what ZeRO-3 keeps in pieces."""
+        import deepspeed
 
-def deepspeed_config(training: Training, launch: Launch) -> dict[str, Any]:
-    """Derive DeepSpeed's configuration from the recipe. Source of the ZeRO numbers: zero2.json and zero3.json of LLaVA."""
+        with deepspeed.zero.GatheredParameters(list(self.model.parameters()), enabled=self.stage == 3):
+            yield
+
+
+def deepspeed_config(training: Training, launch: Launch, num_parameters: int) -> dict[str, Any]:
+    """Derive DeepSpeed's configuration from the recipe.
+
+    Buffers are no larger than the model: DeepSpeed's default of 5e8 numbers costs a small model seconds a step.
+    """
+    bucket = min(500_000_000, num_parameters)
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,  # the boundary is set by hand, packs differ from step to step
@@ -133,7 +183,9 @@ def deepspeed_config(training: Training, launch: Launch) -> dict[str, Any]:
             "stage": launch.zero_stage,
             "overlap_comm": False,
             "contiguous_gradients": True,
-            "stage3_gather_16bit_weights_on_model_save": True,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+            "stage3_prefetch_bucket_size": bucket,
         },
     }
 

@@ -13,7 +13,6 @@ from tinyllava_core.data.example import Pack, normalise
 from tinyllava_core.data.prompt import IGNORE
 from tinyllava_core.data.stream import PlannedPacks, stream
 from tinyllava_core.job import Progress, tell
-from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import Vision
 from tinyllava_core.recipe import PART_NAMES, Training
 from tinyllava_core.train.engine import Engine, rank, world_size
@@ -26,7 +25,6 @@ class Stopped(Exception):
 
 
 def train(
-    model: TinyLlava,
     engine: Engine,
     packs: PlannedPacks,
     training: Training,
@@ -41,7 +39,7 @@ def train(
     for step in range(first_step, num_steps):
         started = time.monotonic()
         rates = set_rates(engine, lr_factor(training, step, num_steps))
-        loss = run_packs(model, engine, packs, step, next(arriving), training, device)
+        loss = run_packs(engine, packs, step, next(arriving), training, device)
         grad_norm = engine.step()
         if not (torch.isfinite(loss) and grad_norm == grad_norm):
             raise RuntimeError(
@@ -69,7 +67,6 @@ def train(
 
 
 def run_packs(
-    model: TinyLlava,
     engine: Engine,
     packs: PlannedPacks,
     step: int,
@@ -81,7 +78,7 @@ def run_packs(
     total = torch.zeros((), dtype=torch.float64)
     for number, (pack, counts) in enumerate(dealt):
         loss = (
-            pack_loss(model, pack, packs.reading.vision, training, device) / packs.num_supervised[step] * float(counts)
+            pack_loss(engine, pack, packs.reading.vision, training, device) / packs.num_supervised[step] * float(counts)
         )
         engine.backward(loss, is_last=number + 1 == len(dealt))
         total += loss.detach().double().cpu()
@@ -91,7 +88,7 @@ def run_packs(
     return total.cpu()
 
 
-def pack_loss(model: TinyLlava, pack: Pack, vision: Vision, training: Training, device: torch.device) -> Tensor:
+def pack_loss(engine: Engine, pack: Pack, vision: Vision, training: Training, device: torch.device) -> Tensor:
     """Sum the cross-entropy over a pack's supervised tokens, logits made at those places only."""
     labels_T = pack.labels_T.to(device)
     keep_T = torch.cat(
@@ -99,7 +96,7 @@ def pack_loss(model: TinyLlava, pack: Pack, vision: Vision, training: Training, 
     )  # a place predicts the next token
     pixels = normalise(pack.pixels_N3HW.to(device), vision)
     with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-        logits_SV = model.supervised_logits(
+        logits_SV = engine.logits(
             pack.ids_T.to(device), pack.position_T.to(device), pack.record_T.to(device), pixels, keep_T
         )
     return cross_entropy(logits_SV.float(), labels_T[1:][keep_T[:-1]], reduction="sum")
