@@ -1,0 +1,135 @@
+"""`python -m tinyllava_core.model JOB.yaml`: export a checkpoint as a plain Hugging Face Llava folder, and prove it equal.
+
+Ends with 0 and a result, or with 2 and one line where the format cannot hold the model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration
+from transformers.utils import logging as transformers_logging
+
+from tinyllava_core.artifact import write_aside
+from tinyllava_core.data.example import blank, normalise
+from tinyllava_core.data.prompt import PROMPTS, Tokenizer, ask, load_tokenizer
+from tinyllava_core.errors import BadInput
+from tinyllava_core.job import ExportJob, Progress, tell, write_result
+from tinyllava_core.model import checkpoint
+from tinyllava_core.model.checkpoint import Loaded
+from tinyllava_core.results import ExportResult
+
+_NEW_TOKENS = 16
+_QUESTIONS = ("What is in the picture?", "Answer yes or no: is it red?")
+
+
+def main(argv: list[str]) -> int:
+    """Run the job file named in `argv`; give the exit code."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        job = ExportJob.read(Path(argv[-1]))
+        result = export(job.checkpoint, job.out / "hf")
+        write_result(job.out, "export", result)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def export(source: Path, out: Path) -> ExportResult:
+    """Write `source` as a folder that plain transformers loads, with its processor and chat template.
+
+    Raises BadInput if transformers' Llava class cannot hold the model, RuntimeError if what it loads is not equal.
+    """
+    loaded = checkpoint.load(source)
+    if not checkpoint.is_plain_llava(loaded.model):
+        raise BadInput(
+            f"{source}: transformers' Llava class cannot hold this model exactly: it has a two-layer MLP connector and a head "
+            f"without bias or soft-capping; use the checkpoint with this package"
+        )
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(source, out, ignore=shutil.ignore_patterns("tinyllava.json"))
+    write_processor(loaded, out)
+    tell(Progress(done=1, total=2, unit="steps", note="written"))
+    result = compare(loaded, out)
+    tell(Progress(done=2, total=2, unit="steps", note="compared"))
+    return result
+
+
+def write_processor(loaded: Loaded, out: Path) -> None:
+    """Write processor_config.json and chat_template.jinja, so that others prepare images and text as the training did."""
+    row, prompt = loaded.vision, PROMPTS[loaded.prompt]
+    processor = {
+        "processor_class": "LlavaProcessor",
+        "patch_size": row.patch_size,
+        "vision_feature_select_strategy": loaded.model.config.vision_feature_select_strategy,
+        "num_additional_image_tokens": row.num_class_tokens,
+        "image_token": "<image>",
+    }
+    write_aside(out / "processor_config.json", json.dumps(processor, indent=2))
+    eos = load_tokenizer(out).decode([load_tokenizer(out).eos_id], keep_special=True)
+    write_aside(out / "chat_template.jinja", chat_template(prompt.system, prompt.user or "", prompt.assistant, eos))
+
+
+def chat_template(system: str, user: str, assistant: str, eos: str) -> str:
+    """Write a prompt format as the Jinja template that gives the very same string: images first, each with a newline."""
+    return (
+        "{{ " + json.dumps(system) + " }}"
+        "{% for message in messages %}{% if message['role'] == 'user' %}"
+        "{{ " + json.dumps(user) + " }}"
+        "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+        "{% for item in message['content'] %}{% if item['type'] == 'image' %}{{ '<image>\\n' }}{% endif %}{% endfor %}"
+        "{% for item in message['content'] %}{% if item['type'] == 'text' %}{{ item['text'] }}{% endif %}{% endfor %}"
+        "{% endif %}"
+        "{{ " + json.dumps(assistant) + " }}"
+        "{% elif message['role'] == 'assistant' %}"
+        "{{ ' ' }}{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+        "{% for item in message['content'] %}{{ item['text'] }}{% endfor %}{% endif %}"
+        "{{ " + json.dumps(eos) + " }}"
+        "{% endif %}{% endfor %}"
+    )
+
+
+@torch.no_grad()
+def compare(loaded: Loaded, out: Path) -> ExportResult:
+    """Ask both models the same and compare logits and greedy answers, in fp32. Raises RuntimeError where they differ."""
+    theirs = LlavaForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
+    tokenizer = load_tokenizer(loaded.folder)
+    worst, equal = 0.0, True
+    for seed, question in enumerate(_QUESTIONS):
+        inputs = _inputs(loaded, tokenizer, question, seed)
+        logits = [model(**inputs).logits for model in (loaded.model, theirs)]
+        worst = max(worst, float((logits[0] - logits[1]).abs().max()))
+        forbid = [loaded.model.config.image_token_id]
+        answers = [
+            model.generate(**inputs, max_new_tokens=_NEW_TOKENS, do_sample=False, suppress_tokens=forbid)
+            for model in (loaded.model, theirs)
+        ]
+        equal = equal and torch.equal(answers[0], answers[1])
+    if worst > 1e-4 or not equal:
+        raise RuntimeError(
+            f"{out}: plain transformers gives other logits (by up to {worst:.2e}) or answers; the export is not kept"
+        )
+    size = sum(file.stat().st_size for file in out.iterdir())
+    return ExportResult(format="hf-llava", size_bytes=size, max_logit_difference=worst, equal_generations=equal)
+
+
+def _inputs(loaded: Loaded, tokenizer: Tokenizer, question: str, seed: int) -> dict[str, Tensor]:
+    image = blank(loaded.vision)
+    noise = torch.randint(0, 256, image.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    ids = torch.tensor([ask(loaded.prompt, tokenizer, question, 1, loaded.vision.num_patches)])
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values": normalise(noise[None], loaded.vision),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
