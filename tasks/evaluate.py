@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
 
 from tasks.launch import launch
 from tasks.record import record
@@ -18,8 +18,9 @@ from tinyllava_core.recipe import Launch
 from tinyllava_core.results import DownloadResult, EvaluateResult
 
 
-def _task_run_name(parameters: dict[str, Any]) -> str:
-    return f"evaluate: {parameters['benchmark']}{' blind' if parameters['blind'] else ''}"
+def _task_run_name() -> str:
+    given = task_run.parameters
+    return f"evaluate: {given['benchmark']}{' blind' if given['blind'] else ''}"
 
 
 @task(name="evaluate", task_run_name=_task_run_name, cache_policy=NO_CACHE, persist_result=False)

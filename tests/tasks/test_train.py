@@ -1,0 +1,64 @@
+"""What decides a training stage's weights, and what only says how the work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.train import train_spec, weights_id
+from tinyllava_core.recipe import load
+
+WEIGHTS = ["sft.lr", "sft.weight_decay", "sft.language.lr", "sft.warmup_fraction", "sft.max_grad_norm"]
+
+
+@pytest.mark.parametrize("field", WEIGHTS)
+def test_a_setting_of_the_optimizer_changes_sft_alone(field: str) -> None:
+    before, after = load("toy"), load("toy", {field: 0.0123})
+    assert train_spec(after, "sft") != train_spec(before, "sft")
+    assert train_spec(after, "pretrain") == train_spec(before, "pretrain")
+
+
+def test_seed_and_model_change_both() -> None:
+    before = load("toy")
+    for overrides in ({"seed": 1}, {"model.connector": "linear"}, {"model.vision_layer": -1}):
+        after = load("toy", overrides)
+        assert train_spec(after, "sft") != train_spec(before, "sft")
+        assert train_spec(after, "pretrain") != train_spec(before, "pretrain")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"sft.data_workers": 0},
+        {"sft.save_every": 7},
+        {"sft.max_lost_fraction": 0.5},
+        {"sft.gradient_checkpointing": True},
+        {"launch.launcher": "torchrun", "launch.processes": 2},
+        {"launch.timeout_s": 60},
+        {"evaluate.batch_size": 3},
+        {"description": "another"},
+    ],
+    ids=lambda overrides: next(iter(overrides)),
+)
+def test_how_the_work_is_done_changes_no_weights(overrides: dict) -> None:
+    assert train_spec(load("toy", overrides), "sft") == train_spec(load("toy"), "sft")
+
+
+def test_what_is_in_the_plan_is_not_told_twice() -> None:
+    """The plan is an input: its fingerprint carries these."""
+    overrides = {"sft.global_batch": 3, "sft.epochs": 2, "sft.max_length": 400, "sft.group_by_modality": True}
+    assert train_spec(load("toy", overrides), "sft") == train_spec(load("toy"), "sft")
+
+
+def test_local_weights_are_named_by_their_bytes(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    # sha256 of the two bytes {}
+    assert weights_id(str(tmp_path), None) == {
+        "config.json": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    }
+
+
+def test_hub_weights_are_named_by_their_revision() -> None:
+    assert weights_id("microsoft/phi-2", "abc") == "microsoft/phi-2@abc"
+    assert weights_id("microsoft/phi-2", None) == "microsoft/phi-2@newest"
