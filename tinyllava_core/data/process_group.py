@@ -71,7 +71,8 @@ def end_group(process: subprocess.Popen[bytes], patience_s: float = 10.0) -> Non
 def die_with_parent(parent_pid: int | None = None) -> None:
     """Ask Linux to kill this process when its parent ends, however the parent ends. Elsewhere it does nothing.
 
-    `parent_pid`: the parent that should be there; if another one is by now, this process ends at once.
+    `parent_pid`: the parent that should be there; if another one is by now, this process ends at once. To Linux the
+    parent is the thread that started the child: `run_group` waits in it, so it lives as long.
     """
     if sys.platform != "linux":
         return
