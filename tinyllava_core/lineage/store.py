@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 import duckdb
 from filelock import FileLock
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage import views
+from tinyllava_core.lineage.fragments import fragments, leave, one_line, read, signatures, utc
 from tinyllava_core.lineage.tables import (
     PUBLISHED_SHA256,
     SCHEMA,
@@ -38,29 +36,11 @@ from tinyllava_core.lineage.tables import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow as pa  # at run time only where it is used: a query starts in half the time without it
+    import pyarrow as pa
+
+__all__ = ["leave", "open_read_only", "publish", "rebuild"]
 
 log = logging.getLogger(__name__)
-Fragment = tuple[str, str]  # table, file name
-
-
-def leave(workspace: Path, table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Leave rows for a lineage table, as one fragment; leaving the same key again replaces it. Takes no lock.
-
-    Every row has exactly the table's columns. Times are aware datetimes or ISO texts, and are kept as UTC.
-    """
-    import pyarrow.parquet as pq
-
-    folder = _home(workspace) / "fragments" / table
-    filled = _typed(table, rows)
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{quote(key, safe=' ')}.parquet"
-    aside = folder / f".{uuid.uuid4().hex}.partial"
-    with aside.open("wb") as file:
-        pq.write_table(filled, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(final)
 
 
 def publish(workspace: Path) -> None:
@@ -71,10 +51,10 @@ def publish(workspace: Path) -> None:
         except duckdb.Error as error:
             if "Could not set lock" in str(error):
                 raise BadInput(
-                    f"{_work(workspace)} is open in another program ({_one_line(error)}): close it there; "
+                    f"{_work(workspace)} is open in another program ({one_line(error)}): close it there; "
                     f"lineage.duckdb, beside its folder, can be open anywhere at any time"
                 ) from None
-            log.warning("%s is damaged (%s): making it again from the fragments", _work(workspace), _one_line(error))
+            log.warning("%s is damaged (%s): making it again from the fragments", _work(workspace), one_line(error))
             _forget(workspace)
             _merge(workspace)
 
@@ -95,7 +75,7 @@ def open_read_only(workspace: Path) -> duckdb.DuckDBPyConnection:
     connection = _attach(workspace)
     if connection is not None and _is_current(connection, workspace):
         return connection
-    if not (_home(workspace) / "fragments").is_dir():
+    if not fragments(workspace).is_dir():
         if connection is not None:
             return connection  # all that is left of it
         raise BadInput(
@@ -141,7 +121,7 @@ def _forget(workspace: Path) -> None:
 
 def _merge(workspace: Path) -> None:
     with contextlib.closing(_open_work(workspace)) as work:
-        _take_in(work, _home(workspace) / "fragments")
+        _take_in(work, fragments(workspace))
         _write_published(work, workspace.resolve())
 
 
@@ -165,9 +145,9 @@ def _open_work(workspace: Path) -> duckdb.DuckDBPyConnection:
     return work
 
 
-def _take_in(work: duckdb.DuckDBPyConnection, fragments: Path) -> None:
+def _take_in(work: duckdb.DuckDBPyConnection, home: Path) -> None:
     """Make the tables mirror the fragments, in one transaction: rows of new ones in, of changed ones replaced."""
-    present = _signatures(fragments)
+    present = signatures(home)
     known = {(table, name): signature for table, name, signature in work.execute("FROM ingested").fetchall()}
     outdated = [fragment for fragment in known if present.get(fragment) != known[fragment]]
     arrived = [fragment for fragment in present if known.get(fragment) != present[fragment]]
@@ -179,9 +159,9 @@ def _take_in(work: duckdb.DuckDBPyConnection, fragments: Path) -> None:
             work.execute("DELETE FROM ingested WHERE table_name = ? AND fragment IN (SELECT unnest(?))", [table, names])
         names = [name for owner, name in arrived if owner == table]
         if names:
-            _insert(work, table, _read(fragments / table, names))
-            signatures = [present[table, name] for name in names]
-            work.execute("INSERT INTO ingested SELECT ?, unnest(?), unnest(?)", [table, names, signatures])
+            _insert(work, table, read(home / table, names))
+            arrived_as = [present[table, name] for name in names]
+            work.execute("INSERT INTO ingested SELECT ?, unnest(?), unnest(?)", [table, names, arrived_as])
     work.execute("COMMIT")
 
 
@@ -189,44 +169,6 @@ def _insert(work: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None
     work.register("arrived", rows)
     work.execute(f"INSERT INTO {quoted(table)} BY NAME SELECT * FROM arrived")
     work.unregister("arrived")
-
-
-def _signatures(fragments: Path) -> dict[Fragment, str]:
-    """Find every fragment, with what tells its bytes from those of another writing of it."""
-    found: dict[Fragment, str] = {}
-    for table in sorted(schema_tables()):
-        folder = fragments / table
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []:
-            if entry.name.endswith(".parquet"):
-                stat = entry.stat()
-                found[table, entry.name] = f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
-    return found
-
-
-def _read(folder: Path, names: Sequence[str]) -> pa.Table:
-    """Read a table's fragments; a column that one lacks (an older version left it) is NULL.
-
-    Raises BadInput for one that cannot be read, or that has a column which the table has not.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = schema_tables()[folder.name].columns
-    read: list[pa.Table] = []
-    for name in names:
-        try:
-            rows = pq.ParquetFile(folder / name).read()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise BadInput(
-                f"{folder / name}: not a readable fragment ({_one_line(error)}): remove it; a run that meets its artifact leaves it again"
-            ) from None
-        foreign = [column for column in rows.column_names if column not in columns]
-        if foreign:
-            raise BadInput(
-                f"{folder / name}: lineage table {folder.name!r} has no column {', '.join(foreign)}: another version of this package left it; use that one"
-            )
-        read.append(rows.append_column("fragment", pa.array([name] * len(rows), pa.string())))
-    return pa.concat_tables(read, promote_options="permissive")
 
 
 def _write_published(work: duckdb.DuckDBPyConnection, workspace: Path) -> None:
@@ -243,7 +185,7 @@ def _write_published(work: duckdb.DuckDBPyConnection, workspace: Path) -> None:
     state = [str(workspace), views.found(workspace), PUBLISHED_SHA256]
     for statement in (*views.statements(workspace), VIEWS):
         work.execute(statement)
-    work.execute("INSERT INTO publication VALUES (?, ?, ?, ?)", [*state, _utc(datetime.now(UTC))])
+    work.execute("INSERT INTO publication VALUES (?, ?, ?, ?)", [*state, utc(datetime.now(UTC))])
     work.execute("COMMIT")
     work.execute("USE work")
     work.execute("DETACH fresh")  # everything is in the one file now
@@ -260,7 +202,7 @@ def _attach(workspace: Path) -> duckdb.DuckDBPyConnection | None:
         connection.execute("USE lineage")
         connection.execute("SELECT count(*) FROM publication")
     except duckdb.Error as error:
-        log.warning("%s cannot be read: %s", _published(workspace), _one_line(error))
+        log.warning("%s cannot be read: %s", _published(workspace), one_line(error))
         connection.close()
         return None
     return connection
@@ -269,42 +211,3 @@ def _attach(workspace: Path) -> duckdb.DuckDBPyConnection | None:
 def _is_current(connection: duckdb.DuckDBPyConnection, workspace: Path) -> bool:
     expected = (str(workspace.resolve()), views.found(workspace.resolve()), PUBLISHED_SHA256)
     return connection.execute("SELECT workspace, files, sql_sha256 FROM publication").fetchall() == [expected]
-
-
-def _typed(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Put rows into the table's columns and types."""
-    import pyarrow as pa
-
-    tables = schema_tables()
-    assert table in tables, f"no lineage table {table!r}; schema.sql has {', '.join(tables)}"
-    columns = tables[table].columns
-    for row in rows:
-        missing, foreign = sorted(columns.keys() - row.keys()), sorted(row.keys() - columns.keys())
-        assert row.keys() == columns.keys(), (
-            f"lineage table {table!r}: missing columns {missing}, unknown columns {foreign}"
-        )
-    kinds = {
-        "VARCHAR": pa.string(),
-        "BOOLEAN": pa.bool_(),
-        "BIGINT": pa.int64(),
-        "DOUBLE": pa.float64(),
-        "TIMESTAMP": pa.timestamp("us"),
-    }
-    arrays = {}
-    for name, kind in columns.items():
-        values = [_utc(row[name]) if kind == "TIMESTAMP" else row[name] for row in rows]
-        try:
-            arrays[name] = pa.array(values, kinds[kind])
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise AssertionError(f"lineage table {table!r}, column {name!r} ({kind}): {error}") from error
-    return pa.table(arrays)
-
-
-def _utc(value: datetime | str | None) -> datetime | None:
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    return value.astimezone(UTC).replace(tzinfo=None) if value is not None and value.tzinfo else value
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split("\n\n")[0].split())

@@ -6,8 +6,15 @@ WITH placed AS (
     SELECT DISTINCT
         fingerprint,
         position,
-        unnest(image_sha256) AS sha256
-    FROM placements
+        sha256
+    FROM (
+        SELECT
+            fingerprint,
+            position,
+            unnest(image_sha256) AS sha256
+        FROM placements
+    )
+    WHERE starts_with(sha256, $sha256)
 )
 SELECT
     ledger.stage,
@@ -19,7 +26,6 @@ SELECT
 FROM placed
 JOIN edge ON edge.input_fingerprint = placed.fingerprint
 JOIN ledger ON ledger.plan_fingerprint = edge.fingerprint AND ledger.position = placed.position
-WHERE starts_with(placed.sha256, $sha256)
 GROUP BY
     ledger.stage,
     ledger.fingerprint,

@@ -1,0 +1,125 @@
+"""What tasks leave for the lineage: one small Parquet file per table and key. It opens no database and takes no lock.
+
+Written aside, then renamed, so that a fragment is whole or not there; the same key again replaces it, as a retry does.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.lineage.tables import schema_tables
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # at run time only where it is used: a query starts in half the time without it
+
+Fragment = tuple[str, str]  # table, file name
+
+
+def fragments(workspace: Path) -> Path:
+    """Give the folder of a workspace's fragments."""
+    return workspace.resolve() / "lineage" / "fragments"
+
+
+def leave(workspace: Path, table: str, key: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Leave rows for a lineage table, as one fragment; leaving the same key again replaces it. Takes no lock.
+
+    Every row has exactly the table's columns. Times are aware datetimes or ISO texts, and are kept as UTC.
+    """
+    import pyarrow.parquet as pq
+
+    folder = fragments(workspace) / table
+    filled = _typed(table, rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{quote(key, safe=' ')}.parquet"
+    aside = folder / f".{uuid.uuid4().hex}.partial"
+    with aside.open("wb") as file:
+        pq.write_table(filled, file)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(final)
+
+
+def signatures(home: Path) -> dict[Fragment, str]:
+    """Find every fragment, with what tells its bytes from those of another writing of it."""
+    found: dict[Fragment, str] = {}
+    for table in sorted(schema_tables()):
+        folder = home / table
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []:
+            if entry.name.endswith(".parquet"):
+                stat = entry.stat()
+                found[table, entry.name] = f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
+    return found
+
+
+def read(folder: Path, names: Sequence[str]) -> pa.Table:
+    """Read a table's fragments; a column that one lacks (an older version left it) is NULL.
+
+    Raises BadInput for one that cannot be read, or that has a column which the table has not.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = schema_tables()[folder.name].columns
+    tables: list[pa.Table] = []
+    for name in names:
+        try:
+            rows = pq.ParquetFile(folder / name).read()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise BadInput(
+                f"{folder / name}: not a readable fragment ({one_line(error)}): remove it; a run that meets its artifact leaves it again"
+            ) from None
+        foreign = [column for column in rows.column_names if column not in columns]
+        if foreign:
+            raise BadInput(
+                f"{folder / name}: lineage table {folder.name!r} has no column {', '.join(foreign)}: another version of this package left it; use that one"
+            )
+        tables.append(rows.append_column("fragment", pa.array([name] * len(rows), pa.string())))
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _typed(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Put rows into the table's columns and types."""
+    import pyarrow as pa
+
+    tables = schema_tables()
+    assert table in tables, f"no lineage table {table!r}; schema.sql has {', '.join(tables)}"
+    columns = tables[table].columns
+    for row in rows:
+        missing, foreign = sorted(columns.keys() - row.keys()), sorted(row.keys() - columns.keys())
+        assert row.keys() == columns.keys(), (
+            f"lineage table {table!r}: missing columns {missing}, unknown columns {foreign}"
+        )
+    kinds = {
+        "VARCHAR": pa.string(),
+        "BOOLEAN": pa.bool_(),
+        "BIGINT": pa.int64(),
+        "DOUBLE": pa.float64(),
+        "TIMESTAMP": pa.timestamp("us"),
+    }
+    arrays = {}
+    for name, kind in columns.items():
+        values = [utc(row[name]) if kind == "TIMESTAMP" else row[name] for row in rows]
+        try:
+            arrays[name] = pa.array(values, kinds[kind])
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise AssertionError(f"lineage table {table!r}, column {name!r} ({kind}): {error}") from error
+    return pa.table(arrays)
+
+
+def utc(value: datetime | str | None) -> datetime | None:
+    """Turn a time into what the tables keep: UTC, without saying so."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    return value.astimezone(UTC).replace(tzinfo=None) if value is not None and value.tzinfo else value
+
+
+def one_line(error: BaseException) -> str:
+    """Give the first paragraph of an error's text, in one line."""
+    return " ".join(str(error).split("\n\n")[0].split())
