@@ -25,6 +25,12 @@ def test_ticks_are_round_and_enclose_the_values(low: float, high: float, expecte
     assert ticks(low, high, 5) == expected
 
 
+def test_ticks_of_what_is_counted_are_whole():
+    """2.5 would be the rounder step, and half a step does not exist."""
+    assert ticks(0, 12, 5, whole=True) == [0, 5, 10, 15]
+    assert ticks(0, 1, 5, whole=True) == [0, 1]
+
+
 def test_the_running_mean_takes_fewer_values_at_the_ends():
     """Window 3: one before, the value, one after."""
     assert running_mean([3, 0, 6, 0], window=3) == [1.5, 3, 2, 3]

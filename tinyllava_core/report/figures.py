@@ -20,7 +20,7 @@ def draw_curve(curve: Curve) -> str:
     if not curve.steps:
         return ""
     smooth = running_mean(curve.losses, window=max(1, len(curve.losses) // 25))
-    x_ticks = ticks(0, max(curve.steps[-1], 1), 5)
+    x_ticks = ticks(0, max(curve.steps[-1], 1), 5, whole=True)
     y_ticks = ticks(min(0.0, *curve.losses), max(curve.losses), 5)
     x_last, y_first, y_last = max(curve.steps[-1], 1), y_ticks[0], y_ticks[-1]
 
@@ -72,13 +72,17 @@ def running_mean(values: Sequence[float], window: int) -> list[float]:
     return [(sums[last] - sums[first]) / (last - first) for first, last in cuts]
 
 
-def ticks(low: float, high: float, count: int) -> list[float]:
-    """Choose round numbers (1, 2, 2.5 or 5 times a power of ten), about `count`, that enclose `low` and `high`."""
+def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:
+    """Choose round numbers (1, 2, 2.5 or 5 times a power of ten), about `count`, that enclose `low` and `high`.
+
+    `whole`: integers, for what is counted.
+    """
     if high <= low:
         high = low + 1
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    steps = [factor * power for factor in (1, 2, 2.5, 5, 10)]
+    step = next(step for step in steps if step >= rough * 0.999 and (not whole or step.is_integer()))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(number * step, 10) for number in range(first, last + 1)]
 

@@ -10,8 +10,8 @@ from html import escape
 
 from tinyllava_core.report.facts import StageRow
 
-NODE_WIDTH, NODE_HEIGHT = 110, 40
-GAP_X, GAP_Y = 22, 12
+NODE_WIDTH, NODE_HEIGHT = 116, 40
+GAP_X, GAP_Y = 20, 12
 _SWEEPS = 6
 
 

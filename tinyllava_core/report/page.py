@@ -10,6 +10,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tinyllava_core.recipe import MixEntry
 from tinyllava_core.report import figures
 from tinyllava_core.report.examples import examples
 from tinyllava_core.report.facts import (
@@ -88,8 +89,13 @@ def _settings(facts: RunFacts) -> list[tuple[str, list[str]]]:
 
 def _setting(name: str, value: Any) -> str:
     if name == "mix":
-        return ", ".join(entry.source if entry.share == 1 else f"{entry.source} x {entry.share:g}" for entry in value)
+        return ", ".join(_entry(entry) for entry in value)
     return _rate(value) if isinstance(value, float) else str(value)
+
+
+def _entry(entry: MixEntry) -> str:
+    share = "" if entry.share == 1 else f" × {entry.share:g}"
+    return f"{entry.source}{share}" + (f", at most {entry.cap:,}" if entry.cap else "")
 
 
 def _number(value: int) -> str:
