@@ -32,10 +32,18 @@ def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def spec(**changes: object) -> PlanSpec:
-    values = dict(
-        stage="sft", tokenizer="tiny", tokenizer_sha256="", tokens_per_image=9, prompt="short", max_length=64,
-        global_batch=4, epochs=1, group_by_modality=False, seed=0,
-    )  # fmt: skip
+    values = {
+        "stage": "sft",
+        "tokenizer": "tiny",
+        "tokenizer_sha256": "",
+        "tokens_per_image": 9,
+        "prompt": "short",
+        "max_length": 64,
+        "global_batch": 4,
+        "epochs": 1,
+        "group_by_modality": False,
+        "seed": 0,
+    }
     return PlanSpec(**(values | changes))  # type: ignore[arg-type]
 
 

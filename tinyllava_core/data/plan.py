@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import file_sha256
@@ -108,54 +109,47 @@ def plan(shards: Path, spec: PlanSpec, out: Path) -> PlanResult:
             f"plan {spec.stage}: none of {len(index)} records can be trained on at max_length {spec.max_length} "
             f"({spec.tokens_per_image} tokens an image); reasons in {out / 'voided.parquet'}; raise {spec.stage}.max_length"
         )
-    rows = np.asarray(lengths.rows, dtype=np.int64)
-    tokens = np.asarray(lengths.num_tokens, dtype=np.int32)
-    num_images = index.column("num_images").to_numpy()[rows]
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("step", "pack", "slot", "epoch", "which")}
-    step = num_packs = 0
-    for epoch in range(spec.epochs):
-        order = epoch_order(len(rows), epoch, spec.seed)
-        for members in cut_steps(order, num_images > 0, spec.global_batch, spec.group_by_modality):
-            packs = pack(tokens[members], spec.max_length)
-            num_packs += len(packs)
-            for number, places in enumerate(packs):
-                count = len(places)
-                columns["step"].append(np.full(count, step, np.int32))
-                columns["pack"].append(np.full(count, number, np.int32))
-                columns["slot"].append(np.arange(count, dtype=np.int32))
-                columns["epoch"].append(np.full(count, epoch, np.int32))
-                columns["which"].append(members[places])
-            step += 1
-    which = np.concatenate(columns.pop("which"))
-    placed = {name: np.concatenate(parts) for name, parts in columns.items()}
-    table = index.select(["position", "record_id", "source", "shard", "place", "num_images"]).take(
-        pa.array(rows[which])
-    )
-    measured = {
-        "num_tokens": tokens[which],
-        "num_supervised": np.asarray(lengths.num_supervised, dtype=np.int32)[which],
-        "truncated": np.asarray(lengths.truncated, dtype=np.bool_)[which],
-    }
-    full = {
-        name: table.column(name) if name in table.column_names else pa.array((placed | measured)[name])
-        for name in PLAN_SCHEMA.names
-    }
-    plan_table = pa.table(full, schema=PLAN_SCHEMA)
-    pq.write_table(plan_table, out / "plan.parquet")
-    _write_steps(plan_table, out)
-    num_tokens = int(measured["num_tokens"].sum())
+    placed = lay_out(lengths, index.column("num_images").to_numpy(), spec)
+    which = placed.pop("which")
+    kept = index.select(["position", "record_id", "source", "shard", "place", "num_images"])
+    table = kept.take(pa.array(np.asarray(lengths.rows, np.int64)[which]))
+    placed["num_tokens"] = np.asarray(lengths.num_tokens, np.int32)[which]
+    placed["num_supervised"] = np.asarray(lengths.num_supervised, np.int32)[which]
+    placed["truncated"] = np.asarray(lengths.truncated, np.bool_)[which]
+    columns = {name: pa.array(placed[name]) if name in placed else table.column(name) for name in PLAN_SCHEMA.names}
+    planned = pa.table(columns, schema=PLAN_SCHEMA)
+    pq.write_table(planned, out / "plan.parquet")
+    steps = _write_steps(planned, out)
+    num_packs, num_tokens = pc.sum(steps["num_packs"]).as_py(), int(placed["num_tokens"].sum())
     return PlanResult(
         stage=spec.stage,
-        num_steps=step,
-        num_records=len(which),
+        num_steps=len(steps),
+        num_records=len(planned),
         num_voided=len(lengths.voided),
-        num_truncated=int(sum(lengths.truncated)),
+        num_truncated=sum(lengths.truncated),
         num_packs=num_packs,
         num_tokens=num_tokens,
-        num_supervised=int(measured["num_supervised"].sum()),
-        num_images=int(num_images[which].sum()),
+        num_supervised=int(placed["num_supervised"].sum()),
+        num_images=pc.sum(planned["num_images"]).as_py(),
         padding_fraction=round(1 - num_tokens / (num_packs * spec.max_length), 6),
     )
+
+
+def lay_out(lengths: _Lengths, num_images: np.ndarray, spec: PlanSpec) -> dict[str, np.ndarray]:
+    """Place every kept record in each epoch -> columns step, pack, slot, epoch and `which` of the kept records, by place."""
+    rows, tokens = np.asarray(lengths.rows, np.int64), np.asarray(lengths.num_tokens, np.int32)
+    has_image = num_images[rows] > 0
+    placed: list[tuple[np.ndarray, ...]] = []
+    step = 0
+    for epoch in range(spec.epochs):
+        order = epoch_order(len(rows), epoch, spec.seed)
+        for members in cut_steps(order, has_image, spec.global_batch, spec.group_by_modality):
+            for number, places in enumerate(pack(tokens[members], spec.max_length)):
+                same = [np.full(len(places), value, np.int32) for value in (step, number, epoch)]
+                placed.append((*same, np.arange(len(places), dtype=np.int32), members[places]))
+            step += 1
+    names = ("step", "pack", "epoch", "slot", "which")
+    return {name: np.concatenate(parts) for name, parts in zip(names, zip(*placed, strict=True), strict=True)}
 
 
 def measure(reader: ShardReader, spec: PlanSpec, tokenizer: Tokenizer) -> _Lengths:
@@ -234,7 +228,7 @@ def _write_voided(index: pa.Table, lengths: _Lengths, out: Path) -> None:
     pq.write_table(voided.append_column("reason", reasons).cast(_VOIDED_SCHEMA), out / "voided.parquet")
 
 
-def _write_steps(table: pa.Table, out: Path) -> None:
+def _write_steps(table: pa.Table, out: Path) -> pa.Table:
     sums: list[tuple[str, str]] = [("record_id", "count"), ("pack", "max")]
     sums += [(name, "sum") for name in ("num_tokens", "num_supervised", "num_images")]
     grouped = table.group_by("step").aggregate(sums).sort_by("step")
@@ -247,3 +241,4 @@ def _write_steps(table: pa.Table, out: Path) -> None:
         }
     )
     pq.write_table(steps, out / "steps.parquet")
+    return steps
