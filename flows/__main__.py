@@ -13,7 +13,8 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
@@ -48,21 +49,33 @@ def main(arguments: Sequence[str]) -> int:
         "--workspace", type=Path, default=Path("workspace"), help="folder of all artifacts (default: workspace)"
     )
     given = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         run(given.recipe, read_overrides(given.set), given.workspace)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from here", file=sys.stderr)
-        return 128 + signal.SIGINT
+    except Stopped as stopped:
+        print(f"stopped by {stopped.signal.name}; the same command goes on from here", file=sys.stderr)
+        return 128 + stopped.signal
     except Exception as error:
         if type(error).__name__ != "JobFailed":  # a job's failure brings the end of its own log
             traceback.print_exc()
         print(f"failed: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+class Stopped(BaseException):
+    """Someone ends this run. Not KeyboardInterrupt, for which Python may make up an exit code of its own."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
+
+
+def stop(number: int, _: FrameType | None) -> NoReturn:
+    """Handle a signal: leave every block on the way out, and with it every process that was started there."""
+    raise Stopped(number)
 
 
 def read_overrides(settings: Sequence[str]) -> dict[str, Any]:
@@ -86,6 +99,8 @@ def run(name: str, overrides: dict[str, Any], workspace: Path) -> None:
     print(f"recipe    {recipe.name}: {recipe.description}", flush=True)
     os.environ.setdefault("PREFECT_HOME", str(home(workspace)))
     os.environ.update(SETTINGS)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     with api(workspace, say=lambda text: print(text, flush=True)):
         from flows.full_pipeline import full_pipeline
         from tasks.progress import CONSOLE
@@ -107,7 +122,7 @@ def score_table(outcome: Outcome) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     rows = outcome.score_table()
     for number, column in enumerate(rows[0] if rows else ()):
-        table.add_column(column, justify="left" if number < 2 else "right")
+        table.add_column(column, justify="left" if number < 2 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row.values())
     return table

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.data import gather, lay_out
 from flows.evaluation import fetch_benchmarks, score
@@ -15,7 +17,12 @@ from tasks.train import train
 from tinyllava_core.recipe import load
 
 
-@flow(name="tinyllava", flow_run_name="{recipe}", persist_result=False)
+def _name() -> str:
+    """Name a run after its recipe, also where that is a path."""
+    return Path(flow_run.parameters["recipe"]).stem
+
+
+@flow(name="tinyllava", flow_run_name=_name, persist_result=False)
 def full_pipeline(
     recipe: str = "toy", overrides: dict[str, Any] | None = None, workspace: str = "workspace"
 ) -> Outcome:

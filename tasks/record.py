@@ -78,7 +78,7 @@ def numbers(artifact: Artifact) -> str:
 
 def _words(field: str, value: Any) -> str:
     if field == "size_bytes":
-        return f"{value / 1e6:,.1f} MB"
+        return f"{value / 1e6:,.1f} MB" if value >= 1e5 else f"{value / 1e3:,.1f} kB"
     if field.startswith("num_"):
         return f"{value:,} {field.removeprefix('num_').replace('_', ' ')}"
     return f"{field.replace('_', ' ')} {value:.4g}"

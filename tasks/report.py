@@ -38,7 +38,7 @@ class Outcome:
                 "metric": row.metric,
                 "score": _percent(row.seen),
                 "blind": _percent(row.blind),
-                "difference": f"{row.gain:+.1f}" if row.gain is not None else "",
+                "gain": f"{row.gain:+.1f}" if row.gain is not None else "",
                 "questions": f"{row.num_questions:,}",
                 "unparsed": f"{row.num_unparsed:,}",
             }

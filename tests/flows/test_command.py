@@ -1,0 +1,135 @@
+"""`python -m flows` on a person's own photographs: every stage, then only what changed, then past a kill -9."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from waiting import wait_until
+
+pytestmark = pytest.mark.slow
+ALL = [
+    "download my-photographs",
+    "inspect my-photographs",
+    "download my-questions",
+    *("mix pretrain", "shard pretrain", "plan pretrain"),
+    "plan sft",  # both stages have the same mix here, so its order and its shards are there already
+    "pretrain",
+    "sft",
+    "evaluate my-questions",
+    "evaluate my-questions blind",
+    "export",
+    "report",
+]
+CLONE = Path(__file__).parents[2]
+
+
+def jobs(workspace: Path) -> list[psutil.Process]:
+    """The processes whose job file is in this workspace."""
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.status() != psutil.STATUS_ZOMBIE
+        and any(str(workspace) in word and word.endswith("JOB.yaml") for word in process.cmdline())
+    ]
+
+
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def start_and_wait_for_sft(desk, *settings: str, steps: int) -> tuple[subprocess.Popen, Path]:
+    """Start a run and give it back when its sft has written so many steps."""
+    process = subprocess.Popen(
+        desk.command(*settings), env=desk.environment(), cwd=CLONE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+    def ledger() -> list[Path]:
+        found = (desk.workspace / "artifacts" / "sft").glob(".*.partial/steps.jsonl")
+        return [file for file in found if file.read_text().count("\n") >= steps]
+
+    wait_until(lambda: ledger() or process.poll() is not None, seconds=120)
+    assert process.poll() is None, "it ended before it could be killed"
+    return process, ledger()[0].parent
+
+
+def test_own_data_goes_through_every_stage_to_an_answer(first_run) -> None:
+    desk, said = first_run
+    assert desk.made_by_last_run() == ALL
+    assert "my-questions" in said
+    assert "error" not in said
+    assert desk.ask("SELECT num_records, num_good, num_dropped FROM inspect") == [(9, 8, 1)]
+    assert [reason for (reason,) in desk.ask("SELECT reason FROM dropped")] != []
+    answers = desk.ask("SELECT question_id, text FROM answers")
+    assert len(answers) == 8  # four questions, seen and blind
+    assert desk.ask("SELECT state FROM run_end") == [("Completed",)]
+
+
+def test_a_second_run_does_nothing_but_look(first_run) -> None:
+    desk, _ = first_run
+    said = desk.run().stdout
+    assert desk.made_by_last_run() == []
+    assert said.count(", cached") == len(ALL) + 2
+
+
+def test_one_setting_of_sft_redoes_sft_and_what_follows_alone(first_run) -> None:
+    desk, _ = first_run
+    desk.run("sft.lr=3e-4")
+    assert desk.made_by_last_run() == [
+        "sft",
+        "evaluate my-questions",
+        "evaluate my-questions blind",
+        "export",
+        "report",
+    ]
+
+
+def test_kill_9_of_flow_and_training_then_the_same_command_goes_on(first_run) -> None:
+    desk, _ = first_run
+    settings = ("sft.epochs=60", "evaluate.benchmarks=[]")
+    flow, folder = start_and_wait_for_sft(desk, *settings, steps=9)
+    flow.kill()
+    for process in jobs(desk.workspace):
+        process.kill()
+    flow.wait()
+    wait_until(lambda: not jobs(desk.workspace))
+    before = len(lines(folder / "steps.jsonl"))
+    assert before < 240
+
+    desk.run(*settings)
+    sft = desk.workspace / "artifacts" / "sft" / folder.name.removeprefix(".").removesuffix(".partial")
+    steps, lives = lines(sft / "steps.jsonl"), lines(sft / "lives.jsonl")
+    assert [row["step"] for row in steps] == list(range(240))  # 8 records x 60 epochs, 2 a step
+    first, second = (life["from_step"] for life in lives)
+    assert first == 0
+    assert 4 <= second <= before  # save_every: 4
+    assert sum(row["num_records"] for row in steps) == 480
+    assert desk.ask("SELECT count(*) FROM run WHERE run_id NOT IN (SELECT run_id FROM run_end)") == [(1,)]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_run_and_its_job(first_run, number: int, code: int) -> None:
+    desk, _ = first_run
+    settings = ("sft.epochs=5000", f"sft.lr=1e-{number}", "evaluate.benchmarks=[]")
+    flow, _ = start_and_wait_for_sft(desk, *settings, steps=2)
+    os.kill(flow.pid, number)
+    assert flow.wait(40) == code
+    assert jobs(desk.workspace) == []
+    assert desk.ask("SELECT state FROM run_end ORDER BY ended_at DESC LIMIT 1") == [("Crashed",)]
+
+
+def test_bad_data_found_by_a_task_is_one_line_and_exit_code_2(first_run, tmp_path: Path) -> None:
+    desk, _ = first_run
+    (desk.folder / "broken.json").write_text('[{"id": 1,\n "conversations" []}]')
+    (desk.folder / "broken.yaml").write_text("name: broken\nannotations: {path: broken.json, format: llava}\n")
+    ran = desk.run(f"sft.mix=[{{source: {desk.folder / 'broken.yaml'}}}]", code=2)
+    (said,) = ran.stderr.strip().splitlines()
+    assert said.startswith("error: ")
+    assert "broken.json" in said
+    assert "line 2" in said
+    assert "Traceback" not in ran.stdout
