@@ -1,0 +1,83 @@
+"""The toy world's files: their shapes, their balance, and that no benchmark picture is trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tinyllava_core.toyworld.build import build
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("toyworld") / "tree"
+    build(root)
+    return root
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _pictures(world: Path, source: str) -> set[str]:
+    with zipfile.ZipFile(world / source / "images.zip") as archive:
+        return {hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
+
+
+def test_no_benchmark_picture_is_trained_on(world: Path) -> None:
+    places = {hashlib.sha256(file.read_bytes()).hexdigest() for file in (world / "places" / "photos").iterdir()}
+    trained = _pictures(world, "captions") | _pictures(world, "chat") | places
+    for benchmark in ("pope", "vqa"):
+        assert not trained & _pictures(world, benchmark)
+
+
+def test_every_record_names_an_image_of_its_archive(world: Path) -> None:
+    for source, file, count in (("captions", "captions.json", 4800), ("chat", "chat.json", 4200)):
+        with zipfile.ZipFile(world / source / "images.zip") as archive:
+            names = set(archive.namelist())
+        records = _read(world / source / file)
+        assert len(records) == count
+        assert {record["image"] for record in records if "image" in record} == names
+
+
+def test_the_image_tag_stands_once_where_there_is_an_image(world: Path) -> None:
+    for record in _read(world / "chat" / "chat.json"):
+        tags = sum(turn["value"].count("<image>") for turn in record["conversations"])
+        assert tags == (1 if "image" in record else 0)
+
+
+def test_the_url_table_names_every_picture_relatively(world: Path) -> None:
+    rows = _lines(world / "places" / "urls.jsonl")
+    assert {row["name"] for row in rows} == {record["image"] for record in _read(world / "places" / "places.json")}
+    assert all((world / "places" / row["url"]).is_file() for row in rows)
+
+
+def test_pope_asks_six_questions_a_picture_half_of_them_yes(world: Path) -> None:
+    rows = _lines(world / "pope" / "toy_pope.json")
+    assert [row["question_id"] for row in rows] == list(range(1, 301))
+    assert Counter(row["label"] for row in rows) == {"yes": 150, "no": 150}
+    assert set(Counter(row["image"] for row in rows).values()) == {6}
+
+
+def test_vqa_has_ten_answers_a_question_and_a_clear_majority(world: Path) -> None:
+    data = _read(world / "vqa" / "toy_vqa_val.json")["data"]
+    assert len({entry["question_id"] for entry in data}) == len(data) == 420
+    for entry in data:
+        assert len(entry["answers"]) == 10
+        assert Counter(entry["answers"]).most_common(1)[0][1] >= 8
+
+
+def test_the_same_world_is_built_twice(world: Path, tmp_path: Path) -> None:
+    build(tmp_path / "again")
+    for file in ("chat/chat.json", "chat/images.zip", "vqa/toy_vqa_val.json", "places/urls.jsonl"):
+        assert (tmp_path / "again" / file).read_bytes() == (world / file).read_bytes()
