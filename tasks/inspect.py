@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -14,7 +11,6 @@ from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data import inspect as core
 from tinyllava_core.data.manifest import load
-from tinyllava_core.errors import BadInput
 from tinyllava_core.results import DownloadResult, InspectResult
 
 
@@ -39,18 +35,5 @@ def inspect(run: Run, source: str, downloaded: Artifact, max_lost_fraction: floa
                 downloaded.folder, result, form, 1.0, folder, expected_count=count, on_progress=show
             ),
         )
-    check_lost(artifact, max_lost_fraction)
+    core.check_lost(artifact.result(InspectResult), artifact.folder, max_lost_fraction)
     return artifact
-
-
-def check_lost(inspected: Artifact, max_lost_fraction: float) -> None:
-    """Raise BadInput if a source lost more than this fraction of its records, with the reasons."""
-    result, file = inspected.result(InspectResult), inspected.folder / "dropped.parquet"
-    if result.num_dropped <= max_lost_fraction * result.num_records:
-        return
-    reasons = Counter(pq.read_table(file, columns=["reason"])["reason"].to_pylist())
-    raise BadInput(
-        f"source {result.source!r}: {result.num_dropped} of {result.num_records} records are unusable "
-        f"({', '.join(f'{reason} {count}' for reason, count in reasons.most_common())}), more than max_lost_fraction "
-        f"{max_lost_fraction:g}; each is in {file}; mend the data, or raise the stage's max_lost_fraction"
-    )

@@ -44,14 +44,15 @@ def lines(file: Path) -> list[dict]:
 
 
 def start_and_wait_for_sft(desk, *settings: str, steps: int) -> tuple[subprocess.Popen, Path]:
-    """Start a run and give it back when its sft has written so many steps."""
+    """Start a run and give it back when its sft has written so many steps, with the folder where it writes them."""
+    old = set((desk.workspace / "artifacts" / "sft").glob(".*.partial"))
     process = subprocess.Popen(
         desk.command(*settings), env=desk.environment(), cwd=CLONE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
 
     def ledger() -> list[Path]:
         found = (desk.workspace / "artifacts" / "sft").glob(".*.partial/steps.jsonl")
-        return [file for file in found if file.read_text().count("\n") >= steps]
+        return [file for file in found if file.parent not in old and file.read_text().count("\n") >= steps]
 
     wait_until(lambda: ledger() or process.poll() is not None, seconds=120)
     assert process.poll() is None, "it ended before it could be killed"
@@ -77,8 +78,18 @@ def test_a_second_run_does_nothing_but_look(first_run) -> None:
     assert said.count(", cached") == len(ALL) + 2
 
 
-def test_one_setting_of_sft_redoes_sft_and_what_follows_alone(first_run) -> None:
+def test_one_setting_of_sft_redoes_what_follows_alone_and_goes_on_after_kill_9(first_run) -> None:
+    """Both the flow and the training process are killed; the same command goes on from the last checkpoint."""
     desk, _ = first_run
+    flow, folder = start_and_wait_for_sft(desk, "sft.lr=3e-4", steps=9)
+    flow.kill()
+    for process in jobs(desk.workspace):
+        process.kill()
+    flow.wait()
+    wait_until(lambda: not jobs(desk.workspace))
+    before = len(lines(folder / "steps.jsonl"))
+    assert before < 80
+
     desk.run("sft.lr=3e-4")
     assert desk.made_by_last_run() == [
         "sft",
@@ -87,35 +98,20 @@ def test_one_setting_of_sft_redoes_sft_and_what_follows_alone(first_run) -> None
         "export",
         "report",
     ]
-
-
-def test_kill_9_of_flow_and_training_then_the_same_command_goes_on(first_run) -> None:
-    desk, _ = first_run
-    settings = ("sft.epochs=60", "evaluate.benchmarks=[]")
-    flow, folder = start_and_wait_for_sft(desk, *settings, steps=9)
-    flow.kill()
-    for process in jobs(desk.workspace):
-        process.kill()
-    flow.wait()
-    wait_until(lambda: not jobs(desk.workspace))
-    before = len(lines(folder / "steps.jsonl"))
-    assert before < 240
-
-    desk.run(*settings)
-    sft = desk.workspace / "artifacts" / "sft" / folder.name.removeprefix(".").removesuffix(".partial")
+    sft = folder.with_name(folder.name.removeprefix(".").removesuffix(".partial"))
     steps, lives = lines(sft / "steps.jsonl"), lines(sft / "lives.jsonl")
-    assert [row["step"] for row in steps] == list(range(240))  # 8 records x 60 epochs, 2 a step
+    assert [row["step"] for row in steps] == list(range(80))  # 8 records x 20 epochs, 2 a step
     first, second = (life["from_step"] for life in lives)
     assert first == 0
     assert 4 <= second <= before  # save_every: 4
-    assert sum(row["num_records"] for row in steps) == 480
+    assert sum(row["num_records"] for row in steps) == 160
     assert desk.ask("SELECT count(*) FROM run WHERE run_id NOT IN (SELECT run_id FROM run_end)") == [(1,)]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_run_and_its_job(first_run, number: int, code: int) -> None:
     desk, _ = first_run
-    settings = ("sft.epochs=5000", f"sft.lr=1e-{number}", "evaluate.benchmarks=[]")
+    settings = ("sft.epochs=300", f"sft.lr=1e-{number}", "evaluate.benchmarks=[]")
     flow, _ = start_and_wait_for_sft(desk, *settings, steps=2)
     os.kill(flow.pid, number)
     assert flow.wait(40) == code
