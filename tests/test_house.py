@@ -156,6 +156,8 @@ def test_duckdb_is_opened_in_few_places() -> None:
 def test_data_knows_no_model_and_model_knows_no_data() -> None:
     for folder, other in (("data", "model"), ("model", "data")):
         for file in under(f"tinyllava_core/{folder}/"):
+            if name_of(file) == "tinyllava_core/model/__main__.py":
+                continue  # the exporter is a program: it compares two models on a prompt, so it knows both
             known = {module for module in imports(file) if module.startswith(f"tinyllava_core.{other}")}
             assert not known, name_of(file)
 
