@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -191,3 +192,33 @@ def test_bad_input_found_by_a_rank_of_torchrun_is_still_bad_input(
     how = Launch(launcher="torchrun", processes=2)
     with pytest.raises(BadInput, match=r"^wrong plan$"):
         supervise(command("toy_job", tmp_path / "JOB.yaml", how), tmp_path / "log.txt", "pretrain", how)
+
+
+def test_a_run_that_was_cancelled_in_prefect_ends_its_job(prefect_server: str, tmp_path: Path) -> None:
+    """No signal comes: as with a worker that is dead. The run itself asks, and ends."""
+    script = f"""
+import sys, threading
+from pathlib import Path
+from prefect import flow, get_client, task
+from prefect.runtime import flow_run
+from prefect.states import Cancelling
+from tasks import launch
+from tinyllava_core.recipe import Launch
+launch.CANCEL_EVERY_S = 0.2
+def cancel(run_id):
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, Cancelling(), force=True)
+@task
+def job():
+    threading.Timer(1.0, cancel, (flow_run.id,)).start()
+    sleep = [sys.executable, "-c", "import time; time.sleep(60); 'cancelled-job'"]
+    launch.supervise(sleep, Path({str(tmp_path / "log.txt")!r}), "sft", Launch())
+@flow
+def story():
+    job()
+story()
+"""
+    environment = os.environ | {"PREFECT_API_URL": prefect_server}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, timeout=50, check=False, capture_output=True)
+    assert ran.returncode == -signal.SIGTERM
+    assert living("cancelled-job") == []

@@ -1,0 +1,84 @@
+"""The job that a benchmark becomes, and what makes an evaluation anew."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks import evaluate as stage
+from tasks.evaluate import evaluate, one_process
+from tasks.run import Run
+from tinyllava_core.artifact import Artifact, make_once
+from tinyllava_core.job import EvaluateJob, write_result
+from tinyllava_core.recipe import Launch, load
+from tinyllava_core.results import DownloadResult, EvaluateResult
+
+DOWNLOADED = DownloadResult(
+    source="toy-pope",
+    kind="benchmark",
+    licence=None,
+    urls="",
+    annotations="toy_pope.json",
+    annotations_sha256="0" * 64,
+    image_root="images",
+    num_files=1,
+    size_bytes=1,
+    num_requested=0,
+    num_failed=0,
+)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[EvaluateJob]:
+    """The jobs that were started; each answers at once."""
+    jobs: list[EvaluateJob] = []
+
+    def launch(job: EvaluateJob, how: Launch, title: str) -> None:
+        assert how.launcher == "plain"
+        jobs.append(job)
+        result = EvaluateResult(
+            benchmark=job.benchmark,
+            scorer=job.scorer,
+            blind=job.blind,
+            metric="accuracy",
+            score=80.0,
+            stderr=1.0,
+            num_questions=300,
+            num_unparsed=0,
+            answers_sha256="0" * 64,
+        )
+        write_result(job.out, "evaluate", result)
+
+    monkeypatch.setattr(stage, "launch", launch)
+    return jobs
+
+
+def call(run: Run, recipe: dict | None = None, *, blind: bool = False) -> Artifact:
+    run = Run(run_id=run.run_id, workspace=run.workspace, recipe=load("toy", recipe))
+    downloaded = make_once(run.workspace, "download", 1, {"name": "toy-pope"}, {}, lambda folder: DOWNLOADED)
+    trained = make_once(run.workspace, "sft", 1, {}, {}, lambda folder: DOWNLOADED)
+    return evaluate.fn(run, "toy-pope", downloaded, trained, blind=blind)
+
+
+def test_a_benchmark_becomes_a_job(run: Run, started: list[EvaluateJob]) -> None:
+    call(run, blind=True)
+    (job,) = started
+    home = run.workspace / "artifacts"
+    assert (job.benchmark, job.scorer, job.blind) == ("toy-pope", "pope", True)
+    assert [path.relative_to(home).parts[0] for path in (job.annotations, job.image_root)] == ["download", "download"]
+    assert (job.annotations.name, job.image_root.name, job.checkpoint.name) == ("toy_pope.json", "images", "checkpoint")
+
+
+def test_seen_and_blind_are_two_evaluations(run: Run, started: list[EvaluateJob]) -> None:
+    assert call(run).fingerprint != call(run, blind=True).fingerprint
+    assert len(started) == 2
+
+
+def test_how_many_are_answered_together_changes_nothing(run: Run, started: list[EvaluateJob]) -> None:
+    first = call(run)
+    assert not call(run, {"evaluate.batch_size": 1, "launch.device": "cpu"}).made
+    assert call(run, {"evaluate.precision": "bf16"}).fingerprint != first.fingerprint
+
+
+def test_a_job_of_one_process_keeps_device_and_time_limit() -> None:
+    how = Launch(launcher="deepspeed", processes=8, zero_stage=2, device="cuda", timeout_s=60)
+    assert one_process(how) == Launch(device="cuda", timeout_s=60)
