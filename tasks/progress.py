@@ -43,14 +43,16 @@ def showing(title: str) -> Iterator[Callable[[Progress], None]]:
         TextColumn("left  {task.fields[note]}"),
     )
     with Bars(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as bars:
-        bar = bars.add_task(title, total=None, unit="", note="")
+        bar, part = bars.add_task(title, total=None, unit="", note=""), ("", 0)
         last_line = started = time.monotonic()
 
         def show(progress: Progress) -> None:
-            nonlocal last_line
-            bars.update(
-                bar, completed=progress.done, total=progress.total or None, unit=progress.unit, note=progress.note
-            )
+            nonlocal bar, part, last_line
+            if part != (progress.unit, progress.total):  # another part of the stage: another bar in its place
+                part = (progress.unit, progress.total)
+                bars.remove_task(bar)
+                bar = bars.add_task(title, total=progress.total or None, unit="", note="")
+            bars.update(bar, completed=progress.done, unit=progress.unit, note=progress.note)
             artifact.show(progress)
             now = time.monotonic()
             if not CONSOLE.is_terminal and now - last_line >= LINE_EVERY_S:
@@ -64,7 +66,8 @@ def showing(title: str) -> Iterator[Callable[[Progress], None]]:
 def line(title: str, progress: Progress, seconds: float) -> str:
     """Say in one line how far a stage is."""
     note = f", {progress.note}" if progress.note else ""
-    return f"{title}: {progress.done:,} of {progress.total:,} {progress.unit} in {seconds:.0f} s{note}"
+    total = f" of {progress.total:,}" if progress.total else ""
+    return f"{title}: {progress.done:,}{total} {progress.unit} in {seconds:.0f} s{note}"
 
 
 def slug(text: str) -> str:

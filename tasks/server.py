@@ -187,8 +187,10 @@ def _using(server: Server) -> Iterator[None]:
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_UI_URL, temporary_settings
 
     # Without a heartbeat, whose thread would hold up the end of a flow by a second: alive.py knows who is alive.
-    where = {PREFECT_API_URL: server.api_url, PREFECT_UI_URL: server.ui_url}
-    with temporary_settings({**where, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+    settings = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    if urlsplit(server.api_url).hostname in ("127.0.0.1", "localhost"):  # others know their pages' address themselves
+        settings[PREFECT_UI_URL] = server.ui_url
+    with temporary_settings(settings):
         yield
 
 
@@ -233,7 +235,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("what", choices=("up", "down"))
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
     given = parser.parse_args(arguments)
-    {"up": up, "down": down}[given.what](given.workspace)
+    try:
+        {"up": up, "down": down}[given.what](given.workspace)
+    except RuntimeError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

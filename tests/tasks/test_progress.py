@@ -25,6 +25,17 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         assert words in drawn
 
 
+def test_the_next_part_of_a_stage_has_a_total_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "CONSOLE", Console(file=screen, force_terminal=True, width=120))
+    with showing("download") as show:
+        show(Progress(done=8570642, total=8570642, unit="bytes", note="images.zip"))
+        show(Progress(done=1140, total=0, unit="files", note="unpacking"))
+    last = [frame for frame in screen.getvalue().split("\r") if "files" in frame][-1]
+    assert "1140/?" in last
+    assert "8570642" not in last
+
+
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
     with caplog.at_level(logging.INFO, "tinyllava"), showing("sft") as show:
