@@ -27,7 +27,7 @@ def _answers(kind: str) -> dict[str, str]:
 
 def test_a_caption_names_everything_in_reading_order() -> None:
     assert caption(SCENE) == (
-        "a large red circle at the top left, the word CAT at the centre, a small blue square at the bottom right."
+        "a large red circle at the top left, the word CAT at the middle, a small blue square at the bottom right."
     )
 
 
@@ -53,12 +53,13 @@ def test_what_is_printed_is_read_and_nothing_is_read_where_nothing_is() -> None:
     assert ask(Scene(shapes=SCENE.shapes, printed=None, background=0), "reading", random.Random(0)) is None
 
 
-def test_an_absent_shape_is_never_one_of_the_scene() -> None:
+def test_existence_asks_for_what_is_there_or_for_what_is_not() -> None:
+    shown = {"circle", "square", "word"}
     for seed in range(100):
-        question = existence(SCENE, False, random.Random(seed))
-        assert question.answer == "no"
-        assert "red circle" not in question.text
-        assert "blue square" not in question.text
+        for present in (True, False):
+            question = existence(SCENE, present, random.Random(seed))
+            assert question.answer == ("yes" if present else "no")
+            assert (question.text.split()[3] in shown) == present
 
 
 def test_only_the_first_question_says_how_to_answer() -> None:

@@ -6,6 +6,7 @@ The files have the published shapes, so that they take the road that real data t
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import random
 import zipfile
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tinyllava_core.toyworld.scene import IMAGE_SIZE, Scene, make_scene, render
+from tinyllava_core.toyworld.scene import IMAGE_SIZE, KINDS, Scene, make_scene, render
 from tinyllava_core.toyworld.text import (
     OPEN_KINDS,
     Question,
@@ -22,15 +23,16 @@ from tinyllava_core.toyworld.text import (
     chat,
     existence,
     human_answers,
+    kinds_shown,
     retell,
 )
 
-VERSION = 1  # of the world: another number is another tree
+VERSION = 3  # of the world: another number is another tree
 NUM_CAPTIONS = 4800
-NUM_CHATS = 4200
-NUM_CHATS_TEXT_ONLY = 150  # of those
-NUM_PLACES = 600
-NUM_POPE_IMAGES = 50  # six questions each
+NUM_CHATS = 8600
+NUM_CHATS_TEXT_ONLY = 300  # of those
+NUM_PLACES = 1000
+NUM_POPE_IMAGES = 75  # four questions each
 NUM_VQA_IMAGES = 140  # three questions each
 
 _DESCRIBE = ("Describe the image briefly.", "What is in this picture?", "Give a short description of the image.")
@@ -98,9 +100,11 @@ def build_places(folder: Path, count: int = NUM_PLACES) -> None:
 
 
 def build_pope(folder: Path, num_images: int = NUM_POPE_IMAGES) -> None:
-    """Write the yes/no benchmark in POPE's file format: six questions a picture, half of them yes."""
+    """Write the yes/no benchmark in POPE's file format: four questions a picture, half of them yes."""
     folder.mkdir(parents=True)
-    scenes = {f"toy_val_{i:012d}.jpg": make_scene("pope", i, min_shapes=3) for i in range(num_images)}
+    askable = (i for i in itertools.count() if 2 <= len(kinds_shown(make_scene("pope", i))) <= len(KINDS) - 2)
+    chosen = itertools.islice(askable, num_images)
+    scenes = {f"toy_val_{i:012d}.jpg": make_scene("pope", i) for i in chosen}
     rows: list[dict[str, Any]] = []
     for index, (name, scene) in enumerate(scenes.items()):
         rng = random.Random(f"pope/text/{index}")
@@ -111,10 +115,10 @@ def build_pope(folder: Path, num_images: int = NUM_POPE_IMAGES) -> None:
 
 
 def pope_questions(scene: Scene, rng: random.Random) -> list[Question]:
-    """Ask for three shapes that are there and three that are not, in turn; the scene needs three shapes."""
+    """Ask for two kinds that are there and two that are not, in turn; the scene must allow it."""
     found: dict[bool, dict[str, Question]] = {True: {}, False: {}}
     for present, questions in found.items():
-        while len(questions) < 3:
+        while len(questions) < 2:
             question = existence(scene, present, rng)
             questions[question.text] = question
     return [question for pair in zip(found[True].values(), found[False].values(), strict=True) for question in pair]

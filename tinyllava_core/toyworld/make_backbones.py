@@ -1,16 +1,19 @@
 """Make the toy world's two backbones from nothing: `python -m tinyllava_core.toyworld.make_backbones [OUT]`.
 
-They stand for the pretrained models of a hub: the vision encoder has seen pictures but no sentence, the language model
-has read scenes told in words but seen no picture. It is run once; the pipeline only loads the folders it leaves.
+They stand for the pretrained models of a hub: the vision encoder has seen pictures but no sentence; the language model has
+read about scenes, told as a bag of words for each place, but seen no picture. It is run once; the pipeline only loads the
+folders it leaves.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import string
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +32,20 @@ from transformers import (
 )
 
 from tinyllava_core.data import prompt
-from tinyllava_core.data.record import Turn
+from tinyllava_core.data.record import IMAGE_TAG, Turn
 from tinyllava_core.parts import LANGUAGES, TOY_BACKBONES, VISIONS
 from tinyllava_core.toyworld import scene as world
 from tinyllava_core.toyworld.font import CHARACTERS
 from tinyllava_core.toyworld.scene import Scene, make_scene, render
-from tinyllava_core.toyworld.text import caption, chat, retell
+from tinyllava_core.toyworld.text import OPEN_KINDS, SHORT_ANSWER, ask_many, caption, retell
 
 SEED = 7
-VISION_STEPS, VISION_BATCH, VISION_LR = 1500, 32, 1.5e-3
-LANGUAGE_STEPS, LANGUAGE_BATCH, LANGUAGE_LR = 3500, 8, 2.0e-3
-NUM_RETOLD = 2  # of a batch: a story told again as a caption; the others are questions and answers
+VISION_STEPS, VISION_BATCH, VISION_LR = 1200, 32, 1.5e-3
+LANGUAGE_STEPS, LANGUAGE_BATCH, LANGUAGE_LR = 3600, 8, 1.5e-3
+EASY_STEPS = 500  # with at most three shapes
+NUM_CAPTIONS, NUM_QUESTIONS = 2, 10  # captions of a batch; questions of each other talk
+MATRIX_STD = 0.088  # 1 / sqrt(width): with Llama's 0.02 the circuit that looks things up forms late
+BLUR = 0.2  # of an embedding's standard deviation
 VOCABULARY = 768
 # What a patch shows, one class a question; 0 is "nothing". Rows and columns are those of the patch's own cell.
 PATCH_CLASSES = {
@@ -58,7 +64,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("out", type=Path, nargs="?", default=TOY_BACKBONES)
     parser.add_argument("--only", choices=("vision", "language"))
     options = parser.parse_args(arguments)
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # tensors this small gain nothing from more
     if options.only != "language":
         make_vision(options.out / "vision", VISION_STEPS)
     if options.only != "vision":
@@ -138,7 +144,7 @@ def _patch_loss(logits_NPC: Tensor, targets_NPC: Tensor) -> Tensor:
     return (torch.stack(losses).sum(0) * weight_NP.flatten()).sum() / weight_NP.sum()
 
 
-# -- language: a small Llama, taught to read about scenes told in words --
+# -- language: a small Llama, taught to read scenes that are told as bags of words --
 
 
 def make_language(out: Path, num_steps: int) -> None:
@@ -149,9 +155,15 @@ def make_language(out: Path, num_steps: int) -> None:
     model = new_language(tokenizer)
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=LANGUAGE_LR, betas=(0.9, 0.98), weight_decay=0.01)
+    words = Words(tokenizer)
     for step in _schedule(optimizer, num_steps, "language"):
-        ids_BT, labels_BT = _batch(tokenizer, step)
-        _step(optimizer, model(input_ids=ids_BT, labels=labels_BT).loss, parameters, step)
+        readings = [
+            read_about(step * LANGUAGE_BATCH + place, easy=step < EASY_STEPS) for place in range(LANGUAGE_BATCH)
+        ]
+        ids_BT, labels_BT = _batch(tokenizer, readings)
+        bags_BPW = torch.stack([words.bags(scene) for scene, _ in readings])
+        embedded_BTD = _embed(model, ids_BT, bags_BPW, tokenizer.image_id)
+        _step(optimizer, model(inputs_embeds=embedded_BTD, labels=labels_BT).loss, parameters, step)
     model.half().save_pretrained(out)
 
 
@@ -169,7 +181,7 @@ def new_language(tokenizer: prompt.Tokenizer) -> LlamaForCausalLM:
         num_attention_heads=4,
         max_position_embeddings=2048,
         rope_parameters={"rope_type": "default", "rope_theta": 1.0e6},
-        tie_word_embeddings=False,
+        tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_id,
         eos_token_id=tokenizer.eos_id,
         pad_token_id=tokenizer.pad_id,
@@ -178,18 +190,21 @@ def new_language(tokenizer: prompt.Tokenizer) -> LlamaForCausalLM:
     with torch.no_grad():
         model.model.embed_tokens.weight.normal_(std=0.1)
         for layer in model.model.layers:
-            for linear in (layer.self_attn.q_proj, layer.self_attn.k_proj):
+            attention, mlp = layer.self_attn, layer.mlp
+            for linear in (attention.q_proj, attention.k_proj):
                 linear.weight.add_(0.7 * torch.eye(row.width))
+            for linear in (attention.v_proj, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj):
+                linear.weight.mul_(MATRIX_STD / config.initializer_range)
     return model
 
 
 def make_tokenizer(out: Path) -> None:
     """Train a byte-level BPE tokenizer on the toy world's texts and save it; any string can be written with it.
 
-    Printed capitals and digits are tokens of their own, so that reading is spelling.
+    Printed capitals and digits are tokens of their own, the same in front of a word and inside it: reading is spelling.
     """
     tokenizer = Tokenizer(models.BPE())
-    words = Regex(r" ?USER:| ?ASSISTANT:| ?[A-Z]?[a-z]+| ?[A-Z]| ?[0-9]|\s+| ?[^\sA-Za-z0-9]+")
+    words = Regex(r" ?USER:| ?ASSISTANT:| ?[A-Z]?[a-z]+|[A-Z]|[0-9]|\s+| ?[^\sA-Za-z0-9]+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(words, "isolated"),
@@ -221,34 +236,72 @@ def make_tokenizer(out: Path) -> None:
 def _texts() -> Iterator[str]:
     row = prompt.PROMPTS["short"]
     for index in range(3000):
-        turns, description = _reading(index)
+        scene, turns = read_about(index)
         yield "".join(
             f"{row.user}{turn.text}{row.assistant}" if turn.role == "user" else row.answer.format(answer=turn.text)
             for turn in turns
         )
-        yield f"{description}\n"
+        yield f"{caption(scene)}\n"
+        yield f" {retell(scene, random.Random(index))}\n"
     for _ in range(30):
         yield _ENGLISH
 
 
-def _reading(index: int) -> tuple[list[Turn], str]:
-    """Tell scene `index` in words -> a talk about it, and a description of it."""
+def read_about(index: int, easy: bool = False) -> tuple[Scene, list[Turn]]:
+    """Make scene `index` and a talk about it, longer than those of sft. `easy`: fewer shapes, to begin with."""
     rng = random.Random(f"backbone-language/text/{index}")
-    scene = make_scene("backbone-language", index)
-    talk = chat(scene, rng)
-    turns = [
-        Turn(role=role, text=text) for pair in talk for role, text in zip(("user", "assistant"), pair, strict=True)
+    scene = make_scene("backbone-language", index, max_shapes=3 if easy else 4, printed=rng.random() < 0.6)
+    if scene.printed and rng.random() < 0.6:
+        letters = rng.choices(
+            string.digits if scene.printed.is_number else string.ascii_uppercase, k=len(scene.printed.text)
+        )
+        scene = replace(scene, printed=replace(scene.printed, text="".join(letters)))
+    kinds = [*OPEN_KINDS, *OPEN_KINDS]
+    rng.shuffle(kinds)
+    questions = ask_many(scene, ["existence"] * rng.choice((0, 2, 3)) + kinds, rng)[:NUM_QUESTIONS]
+    suffix = SHORT_ANSWER if rng.random() < 0.5 else ""
+    turns = []
+    for place, question in enumerate(questions):
+        text = f"{IMAGE_TAG}\n{question.text}{suffix}" if place == 0 else question.text
+        turns += [Turn(role="user", text=text), Turn(role="assistant", text=question.answer)]
+    return scene, turns
+
+
+class Words:
+    """Tells a scene as bags of words: for each patch of a picture of it, the words that are true there, in no order."""
+
+    def __init__(self, tokenizer: prompt.Tokenizer) -> None:
+        def word(text: str) -> int:
+            return tokenizer.encode(f" {text}")[0]
+
+        self.kinds = [word("nothing"), *(word(kind) for kind in world.KINDS)]
+        self.colours = [word(colour) for colour in world.COLOURS]
+        self.sizes = [word(size) for size in world.SIZES]
+        self.characters = [(tokenizer.encode(c)[0], word(c)) for c in CHARACTERS]
+        self.rows, self.columns = [word(row) for row in world.ROWS], [word(column) for column in world.COLUMNS]
+
+    def bags(self, scene: Scene) -> Tensor:
+        """Give the words of every patch -> token ids [patches, 5], -1 where a bag has fewer."""
+        bags = []
+        for kind, colour, size, character, row, column in patch_classes(scene).tolist():
+            what = [self.kinds[kind]]
+            if character:
+                what = list(self.characters[character - 1])
+            elif kind:
+                what = [self.kinds[kind], self.colours[colour - 1], self.sizes[size - 1]]
+            bags.append(([*what, self.rows[row], self.columns[column], -1, -1])[:5])
+        return torch.tensor(bags)
+
+
+def _batch(tokenizer: prompt.Tokenizer, readings: list[tuple[Scene, list[Turn]]]) -> tuple[Tensor, Tensor]:
+    """Make one batch -> ids and labels [B, T], padded on the right: some captions, the others questions and answers."""
+    num_patches = VISIONS["toy-vit"].num_patches
+    captions = [
+        [Turn(role="user", text=IMAGE_TAG), Turn(role="assistant", text=caption(scene))]
+        for scene, _ in readings[:NUM_CAPTIONS]
     ]
-    return [Turn(role="user", text=f"{retell(scene, rng)}\n{turns[0].text}"), *turns[1:]], caption(scene)
-
-
-def _batch(tokenizer: prompt.Tokenizer, step: int) -> tuple[Tensor, Tensor]:
-    """Make one batch -> ids and labels [B, T], padded on the right."""
-    first = step * LANGUAGE_BATCH
-    readings = [_reading(first + place) for place in range(LANGUAGE_BATCH)]
-    encoded = prompt.encode([turns for turns, _ in readings], "short", tokenizer, 1)
-    for place in range(NUM_RETOLD):
-        encoded[place] = _retold(tokenizer, readings[place][0][0].text.split("\n")[0], readings[place][1])
+    encoded = prompt.encode(captions, "plain", tokenizer, num_patches)
+    encoded += prompt.encode([turns for _, turns in readings[NUM_CAPTIONS:]], "short", tokenizer, num_patches)
     length = max(len(one.ids) for one in encoded)
     ids_BT = torch.full((len(encoded), length), tokenizer.pad_id)
     labels_BT = torch.full((len(encoded), length), prompt.IGNORE)
@@ -258,11 +311,12 @@ def _batch(tokenizer: prompt.Tokenizer, step: int) -> tuple[Tensor, Tensor]:
     return ids_BT, labels_BT
 
 
-def _retold(tokenizer: prompt.Tokenizer, story: str, description: str) -> prompt.Encoded:
-    """Write a story, then its description, in the format `plain`, the story standing where the image will."""
-    given = [tokenizer.bos_id or 0, *tokenizer.encode(story)]
-    said = tokenizer.encode(f"{description}\n")
-    return prompt.Encoded(ids=given + said, labels=[prompt.IGNORE] * len(given) + said, image_ends=())
+def _embed(model: LlamaForCausalLM, ids_BT: Tensor, bags_BPW: Tensor, image_id: int) -> Tensor:
+    """Embed a batch, each bag as the sum of its words, blurred a little -> [B, T, D]."""
+    embed = model.get_input_embeddings()
+    bags_BPD = (embed(bags_BPW.clamp(min=0)) * (bags_BPW >= 0)[..., None]).sum(-2)
+    bags_BPD = bags_BPD + BLUR * embed.weight.std().detach() * torch.randn_like(bags_BPD)
+    return embed(ids_BT).masked_scatter((ids_BT == image_id)[..., None], bags_BPD)
 
 
 # -- both --

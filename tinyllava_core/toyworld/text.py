@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tinyllava_core.toyworld.scene import COLOURS, KINDS, ROWS, Scene, Shape, place_name
+from tinyllava_core.toyworld.scene import KINDS, ROWS, Scene, Shape, place_name
 
 SHORT_ANSWER = "\nAnswer the question using a single word or phrase."  # Source: LLaVA-1.5's suffix, exact
 
@@ -62,17 +62,15 @@ def chat(scene: Scene, rng: random.Random, kinds: Sequence[str] | None = None) -
     return [(q.text + (SHORT_ANSWER if place == 0 else ""), q.answer) for place, q in enumerate(questions)]
 
 
+def kinds_shown(scene: Scene) -> list[str]:
+    """Name the kinds of shapes that a scene shows, each once."""
+    return sorted({shape.kind for shape in scene.shapes})
+
+
 def existence(scene: Scene, present: bool, rng: random.Random) -> Question:
-    """Ask whether a shape is there. An absent one mostly shares its colour or its kind with a present one."""
-    names = {shape.name for shape in scene.shapes}
-    absent = [f"{colour} {kind}" for colour in COLOURS for kind in KINDS if f"{colour} {kind}" not in names]
-    if present:
-        name = rng.choice(scene.shapes).name
-    elif rng.random() < 0.75:
-        like = rng.choice(scene.shapes)
-        name = rng.choice([name for name in absent if like.colour in name or like.kind in name])
-    else:
-        name = rng.choice(absent)
+    """Ask whether there is a shape of some kind, as POPE asks for objects. No kind is likelier than another to be there."""
+    shown = kinds_shown(scene)
+    name = rng.choice(shown if present else [kind for kind in KINDS if kind not in shown])
     return Question(
         kind="existence", text=f"Is there {_article(name)} in the image?", answer="yes" if present else "no"
     )
@@ -170,7 +168,7 @@ OPEN_KINDS = tuple(kind for kind in ASKING if kind != "existence")  # answered b
 _OWN_WORDS = {
     "large": "big", "small": "little", "purple": "violet", "orange": "dark yellow", "circle": "disc", "cross": "plus",
     "0": "none", "1": "one", "2": "two", "3": "three", "4": "four", "top left": "upper left", "top right": "upper right",
-    "bottom left": "lower left", "bottom right": "lower right", "centre": "middle", "above": "over", "below": "under",
+    "bottom left": "lower left", "bottom right": "lower right", "middle centre": "centre", "above": "over", "below": "under",
 }  # fmt: skip
 
 
