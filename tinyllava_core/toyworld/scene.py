@@ -26,7 +26,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "orange": (245, 130, 25),
 }
 SIZES: dict[str, tuple[int, int]] = {"large": (10, 11), "small": (5, 6)}  # half a side, pixels, from to
-ROWS = ("top", "middle", "bottom")  # no word names both a row and a column
+ROWS = ("top", "centre", "bottom")
 COLUMNS = ("left", "centre", "right")
 Ink = int | tuple[int, int, int]  # a grey value, or red, green and blue
 _WORD_LIST = (
@@ -58,7 +58,7 @@ class Shape:
 
     @property
     def place(self) -> str:
-        """Give the cell's name: "top left" .. "bottom right"; the one in the middle is "middle centre"."""
+        """Give the cell's name: "top left" .. "bottom right"; the middle one is "centre"."""
         return place_name(self.row, self.column)
 
 
@@ -89,7 +89,7 @@ class Scene:
 
 def place_name(row: int, column: int) -> str:
     """Name one cell of the grid."""
-    return f"{ROWS[row]} {COLUMNS[column]}"
+    return "centre" if row == column == 1 else f"{ROWS[row]} {COLUMNS[column]}"
 
 
 def make_scene(
