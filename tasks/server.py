@@ -117,7 +117,8 @@ def up(workspace: Path) -> None:
         log = home(workspace) / "worker.log"
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
         with log.open("ab") as output:
-            planted = tree.plant(command, output, environment=here, folder=CLONE, guarded=False)
+            quick = here | {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # Prefect's default of 10 makes a person wait
+            planted = tree.plant(command, output, environment=quick, folder=CLONE, guarded=False)
         _write_marks(workspace, marks | {"worker": planted.mark})
         print(f"worker    on pool {POOL!r}, log: {log}")
     with _using(server):

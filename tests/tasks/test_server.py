@@ -46,7 +46,8 @@ def test_the_backport_is_noticed(installed: bool, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_a_server_of_our_own_is_gone_when_its_user_is_killed(tmp_path: Path) -> None:
+def test_a_server_of_our_own_is_gone_when_its_user_is_killed(prefect_server: str, prefect_workspace: Path) -> None:
+    """It shares the database of a server that is at work, as two runs at once in one workspace do."""
     script = f"""
 import time
 from pathlib import Path
@@ -57,7 +58,7 @@ def told(*args, **kwargs):
     print(planted.mark, flush=True)
     return planted
 tree.plant = told
-with server.api(Path({str(tmp_path)!r}), say=lambda _: None) as ours:
+with server.api(Path({str(prefect_workspace)!r}), say=lambda _: None) as ours:
     print(ours.api_url, flush=True)
     time.sleep(60)
 """
@@ -70,3 +71,4 @@ with server.api(Path({str(tmp_path)!r}), say=lambda _: None) as ours:
     process.wait()
     wait_until(lambda: not members(mark), seconds=15)
     assert not healthy(url)
+    assert healthy(prefect_server)
