@@ -17,6 +17,7 @@ from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS
 RECIPES = Path(__file__).parent / "recipes"
 PART_NAMES = ("vision", "connector", "language")
 StageName = Literal["pretrain", "sft"]
+ImageMode = Literal["square", "pad"]
 
 
 class Model(Frozen):
@@ -29,7 +30,7 @@ class Model(Frozen):
     vision_layer: int = Field(
         -2, le=-1, description="Hidden state the connector reads, counted from the end. LLaVA-1.5: -2."
     )
-    image_mode: Literal["square", "pad"] = Field(
+    image_mode: ImageMode = Field(
         "square",
         description="square: the encoder's own processor. pad: first pasted on a square of the mean colour (LLaVA-1.5 sft).",
     )

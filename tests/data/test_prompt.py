@@ -9,9 +9,10 @@ from tiny import make_tokenizer
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from tinyllava_core.data.prompt import IGNORE, Encoded, Tokenizer, ask, encode, load_tokenizer
+from tinyllava_core.data.prompt import IGNORE, Encoded, ask, encode
 from tinyllava_core.data.record import Turn
 from tinyllava_core.errors import BadInput
+from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 
 @pytest.fixture(scope="module")

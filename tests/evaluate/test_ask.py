@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinyllava_core.data.prompt import Tokenizer, load_tokenizer
 from tinyllava_core.evaluate.answer import Answerer, Asked
 from tinyllava_core.evaluate.ask import Stream, main
+from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 
 @pytest.mark.parametrize("artifact", [False, True])

@@ -13,13 +13,14 @@ from tiny import png
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from tinyllava_core.data.example import normalise, pixels
-from tinyllava_core.data.prompt import ask, load_tokenizer
+from tinyllava_core.data.prompt import ask
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.__main__ import export
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS
 from tinyllava_core.recipe import Model
+from tinyllava_core.tokenizer import load_tokenizer
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ from tiny import png
 from transformers import LlavaForConditionalGeneration
 
 from tinyllava_core.data.example import blank, join, normalise, pixels
-from tinyllava_core.data.prompt import IGNORE, encode, load_tokenizer
+from tinyllava_core.data.prompt import IGNORE, encode
 from tinyllava_core.data.record import Turn
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.tinyllava import TinyLlava, part_of, splice
 from tinyllava_core.parts import VISIONS
 from tinyllava_core.recipe import Model
+from tinyllava_core.tokenizer import load_tokenizer
 
 QUESTIONS = [
     ("<image>\nwhat colour is the cat?", "red"),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import simplejpeg
@@ -19,8 +18,7 @@ from torch.nn.functional import interpolate
 
 from tinyllava_core.data.prompt import IGNORE, Encoded
 from tinyllava_core.parts import Vision
-
-ImageMode = Literal["square", "pad"]
+from tinyllava_core.recipe import ImageMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import file_sha256
-from tinyllava_core.data.prompt import Tokenizer, encode, load_tokenizer
+from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
 from tinyllava_core.errors import BadInput
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.parts import LANGUAGES, VISIONS, tokenizer_folder
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import PlanResult
+from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 VERSION = 1
 _CHUNK = 2000  # records tokenized in one call

@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tinyllava_core.data.example import ImageMode, Pack, join, pixels
-from tinyllava_core.data.prompt import Tokenizer, encode, load_tokenizer
+from tinyllava_core.data.example import Pack, join, pixels
+from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
 from tinyllava_core.parts import Vision
+from tinyllava_core.recipe import ImageMode
+from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

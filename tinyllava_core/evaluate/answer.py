@@ -26,6 +26,7 @@ from tinyllava_core.evaluate.journal import Journal
 from tinyllava_core.evaluate.questions import Question
 from tinyllava_core.job import Progress
 from tinyllava_core.model import checkpoint
+from tinyllava_core.tokenizer import load_tokenizer
 
 _MAX_THREADS = 8  # small models do not get faster with more
 
@@ -45,7 +46,7 @@ class Answerer:
         """Load it. Raises BadInput if the folder is no checkpoint."""
         disable_progress_bar()  # of loading weights: noise between the lines of a log and in front of an answer
         self.loaded = checkpoint.load(folder, precision=precision, device=device)
-        self.tokenizer = prompt.load_tokenizer(folder)
+        self.tokenizer = load_tokenizer(folder)
         self._device = torch.device(device)
         # Ours alone: what a checkpoint's own file sets (temperature, repetition penalty) must not change a score.
         self.loaded.model.generation_config = GenerationConfig(

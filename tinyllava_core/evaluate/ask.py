@@ -14,9 +14,9 @@ from typing import TextIO
 from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
-from tinyllava_core.data.prompt import Tokenizer
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer import Answerer, Asked, pick_device
+from tinyllava_core.tokenizer import Tokenizer
 
 
 def main(arguments: Sequence[str]) -> int:

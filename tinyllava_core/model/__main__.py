@@ -17,12 +17,13 @@ from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.example import blank, normalise
-from tinyllava_core.data.prompt import PROMPTS, Tokenizer, ask, load_tokenizer
+from tinyllava_core.data.prompt import PROMPTS, ask
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import ExportJob, Progress, tell, write_result
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.checkpoint import Loaded
 from tinyllava_core.results import ExportResult
+from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 _NEW_TOKENS = 16
 _QUESTIONS = ("What is in the picture?", "Answer yes or no: is it red?")

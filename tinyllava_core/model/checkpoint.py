@@ -27,12 +27,11 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.data.example import ImageMode
-from tinyllava_core.data.prompt import load_tokenizer
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import LANGUAGES, VISIONS, Vision, tokenizer_folder
-from tinyllava_core.recipe import Model
+from tinyllava_core.recipe import ImageMode, Model
+from tinyllava_core.tokenizer import load_tokenizer
 
 SCHEMA = 1
 _VISION_CLASSES: dict[str, type[PreTrainedModel]] = {

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as RustTokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
@@ -34,6 +35,7 @@ from transformers import (
 from tinyllava_core.data import prompt
 from tinyllava_core.data.record import IMAGE_TAG, Turn
 from tinyllava_core.parts import LANGUAGES, TOY_BACKBONES, VISIONS
+from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 from tinyllava_core.toyworld import scene as world
 from tinyllava_core.toyworld.font import CHARACTERS
 from tinyllava_core.toyworld.scene import Scene, make_scene, render
@@ -150,7 +152,7 @@ def _patch_loss(logits_NPC: Tensor, targets_NPC: Tensor) -> Tensor:
 def make_language(out: Path, num_steps: int) -> None:
     """Train tokenizer and language model and save them."""
     make_tokenizer(out)
-    tokenizer = prompt.load_tokenizer(out)
+    tokenizer = load_tokenizer(out)
     torch.manual_seed(SEED)
     model = new_language(tokenizer)
     parameters = list(model.parameters())
@@ -167,7 +169,7 @@ def make_language(out: Path, num_steps: int) -> None:
     model.half().save_pretrained(out)
 
 
-def new_language(tokenizer: prompt.Tokenizer) -> LlamaForCausalLM:
+def new_language(tokenizer: Tokenizer) -> LlamaForCausalLM:
     """Set a language model up so that it learns to look things up in hundreds of steps, not thousands.
 
     Source: Trockman and Kolter 2023 for queries and keys that start near the identity; the rest was tried.
@@ -203,7 +205,7 @@ def make_tokenizer(out: Path) -> None:
 
     Printed capitals and digits are tokens of their own, the same in front of a word and inside it: reading is spelling.
     """
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = RustTokenizer(models.BPE())
     words = Regex(r" ?USER:| ?ASSISTANT:| ?[A-Z]?[a-z]+|[A-Z]|[0-9]|\s+| ?[^\sA-Za-z0-9]+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -270,7 +272,7 @@ def read_about(index: int, easy: bool = False) -> tuple[Scene, list[Turn]]:
 class Words:
     """Tells a scene as bags of words: for each patch of a picture of it, the words that are true there, in no order."""
 
-    def __init__(self, tokenizer: prompt.Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         def word(text: str) -> int:
             return tokenizer.encode(f" {text}")[0]
 
@@ -293,7 +295,7 @@ class Words:
         return torch.tensor(bags)
 
 
-def _batch(tokenizer: prompt.Tokenizer, readings: list[tuple[Scene, list[Turn]]]) -> tuple[Tensor, Tensor]:
+def _batch(tokenizer: Tokenizer, readings: list[tuple[Scene, list[Turn]]]) -> tuple[Tensor, Tensor]:
     """Make one batch -> ids and labels [B, T], padded on the right: some captions, the others questions and answers."""
     num_patches = VISIONS["toy-vit"].num_patches
     captions = [

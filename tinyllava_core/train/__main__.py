@@ -114,9 +114,7 @@ def finish(model: TinyLlava, job: TrainJob, before: dict[str, bytes], ledger: Le
     (out / "parts.jsonl").unlink(missing_ok=True)
     append_rows(out / "parts.jsonl", [{field: getattr(row, field) for field in row.__slots__} for row in rows])
     language = LANGUAGES[parts.language]
-    checkpoint.save(
-        model, parts, job.recipe.sft.prompt or language.prompt, tokenizer_folder(language), out / "checkpoint"
-    )
+    checkpoint.save(model, parts, reading(job).prompt, tokenizer_folder(language), out / "checkpoint")
     steps = read_rows(ledger.steps)
     tail = steps[-max(1, len(steps) // 10) :]
     result = TrainResult(
