@@ -27,11 +27,11 @@ from tinyllava_core.toyworld.text import (
     retell,
 )
 
-VERSION = 3  # of the world: another number is another tree
+VERSION = 4  # of the world: another number is another tree
 NUM_CAPTIONS = 4800
-NUM_CHATS = 8600
-NUM_CHATS_TEXT_ONLY = 300  # of those
-NUM_PLACES = 1000
+NUM_CHATS = 4200
+NUM_CHATS_TEXT_ONLY = 150  # of those
+NUM_PLACES = 600
 NUM_POPE_IMAGES = 75  # four questions each
 NUM_VQA_IMAGES = 140  # three questions each
 
