@@ -27,7 +27,7 @@ def _answers(kind: str) -> dict[str, str]:
 
 def test_a_caption_names_everything_in_reading_order() -> None:
     assert caption(SCENE) == (
-        "a large red circle at the top left, the word CAT at the middle, a small blue square at the bottom right."
+        "a large red circle at the top left, the word CAT at the centre, a small blue square at the bottom right."
     )
 
 
