@@ -168,7 +168,7 @@ OPEN_KINDS = tuple(kind for kind in ASKING if kind != "existence")  # answered b
 _OWN_WORDS = {
     "large": "big", "small": "little", "purple": "violet", "orange": "dark yellow", "circle": "disc", "cross": "plus",
     "0": "none", "1": "one", "2": "two", "3": "three", "4": "four", "top left": "upper left", "top right": "upper right",
-    "bottom left": "lower left", "bottom right": "lower right", "middle centre": "centre", "above": "over", "below": "under",
+    "bottom left": "lower left", "bottom right": "lower right", "centre": "middle", "above": "over", "below": "under",
 }  # fmt: skip
 
 
