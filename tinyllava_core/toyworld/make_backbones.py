@@ -43,7 +43,7 @@ from tinyllava_core.toyworld.text import OPEN_KINDS, SHORT_ANSWER, ask_many, cap
 
 SEED = 7
 VISION_STEPS, VISION_BATCH, VISION_LR = 1200, 32, 1.5e-3
-LANGUAGE_STEPS, LANGUAGE_BATCH, LANGUAGE_LR = 3600, 8, 1.5e-3
+LANGUAGE_STEPS, LANGUAGE_BATCH, LANGUAGE_LR = 4300, 8, 1.5e-3
 EASY_STEPS = 500  # with at most three shapes
 NUM_CAPTIONS, NUM_QUESTIONS = 2, 10  # captions of a batch; questions of each other talk
 MATRIX_STD = 0.088  # 1 / sqrt(width): with Llama's 0.02 the circuit that looks things up forms late
@@ -260,7 +260,7 @@ def read_about(index: int, easy: bool = False) -> tuple[Scene, list[Turn]]:
         scene = replace(scene, printed=replace(scene.printed, text="".join(letters)))
     kinds = [*OPEN_KINDS, *OPEN_KINDS]
     rng.shuffle(kinds)
-    questions = ask_many(scene, ["existence"] * rng.choice((0, 2, 3)) + kinds, rng)[:NUM_QUESTIONS]
+    questions = ask_many(scene, ["existence"] * rng.choice((0, 3, 5)) + kinds, rng)[:NUM_QUESTIONS]
     suffix = SHORT_ANSWER if rng.random() < 0.5 else ""
     turns = []
     for place, question in enumerate(questions):
