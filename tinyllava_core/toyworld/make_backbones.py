@@ -203,10 +203,10 @@ def new_language(tokenizer: Tokenizer) -> LlamaForCausalLM:
 def make_tokenizer(out: Path) -> None:
     """Train a byte-level BPE tokenizer on the toy world's texts and save it; any string can be written with it.
 
-    Printed capitals and digits are tokens of their own, the same in front of a word and inside it: reading is spelling.
+    Printed capitals and digits are tokens of their own, so that reading is spelling.
     """
     tokenizer = RustTokenizer(models.BPE())
-    words = Regex(r" ?USER:| ?ASSISTANT:| ?[A-Z]?[a-z]+|[A-Z]|[0-9]|\s+| ?[^\sA-Za-z0-9]+")
+    words = Regex(r" ?USER:| ?ASSISTANT:| ?[A-Z]?[a-z]+| ?[A-Z]| ?[0-9]|\s+| ?[^\sA-Za-z0-9]+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(words, "isolated"),
