@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import small_workspace
 
+from tinyllava_core.cli import main
 from tinyllava_core.lineage.query import shipped
 from tinyllava_core.lineage.store import open_read_only
 from tinyllava_core.recipe import all_fields, known_recipes
@@ -71,10 +70,10 @@ def test_the_deployment_that_is_named_is_the_one_in_prefect_yaml() -> None:
     assert '@flow(name="tinyllava"' in (ROOT / "flows" / "full_pipeline.py").read_text()
 
 
-def test_the_commands_of_the_program_are_its_own() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "tinyllava_core.cli", "--help"], capture_output=True, text=True, check=False
-    )
+def test_the_commands_of_the_program_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = capsys.readouterr().out
     named = {command.split()[1] for command in commands() if command.startswith("tinyllava ")}
     assert named
-    assert all(name in shown.stdout for name in named)
+    assert all(name in shown for name in named)
