@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.launch import launch
+from tasks.progress import LOG
 from tasks.record import record
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact, file_sha256
@@ -41,7 +43,25 @@ def train(run: Run, stage: StageName, shards: Artifact, plan: Artifact, start: A
         launch(job, recipe.launch, stage)
         return read_result(folder, job.kind, TrainResult)
 
-    return record(run, stage, stage, TrainJob.VERSION, train_spec(recipe, stage), inputs, make, resumable=True)
+    trained = record(run, stage, stage, TrainJob.VERSION, train_spec(recipe, stage), inputs, make, resumable=True)
+    for line in part_lines(trained):
+        LOG.info("%s", line)
+    return trained
+
+
+def part_lines(trained: Artifact) -> list[str]:
+    """Say of each part of the model whether it was trained, how large it is, and whether its tensors moved."""
+    rows = [json.loads(line) for line in (trained.folder / "parts.jsonl").read_text().splitlines()]
+    return [
+        f"{'':<9} - {row['part']:<14} {row['num_parameters']:,} parameters, {_trained(row)}, {row['num_tensors_moved']} tensors moved"
+        for row in rows
+    ]
+
+
+def _trained(row: dict[str, Any]) -> str:
+    if not row["num_trained"]:
+        return "frozen"
+    return f"{row['num_trained']:,} trained in {row['num_tensors_trained']} tensors"
 
 
 def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:

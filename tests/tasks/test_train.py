@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tasks.train import train_spec, weights_id
+from tasks.train import part_lines, train_spec, weights_id
+from tinyllava_core.artifact import Artifact
 from tinyllava_core.recipe import load
 
 WEIGHTS = ["sft.lr", "sft.weight_decay", "sft.language.lr", "sft.warmup_fraction", "sft.max_grad_norm"]
@@ -62,3 +64,33 @@ def test_local_weights_are_named_by_their_bytes(tmp_path: Path) -> None:
 def test_hub_weights_are_named_by_their_revision() -> None:
     assert weights_id("microsoft/phi-2", "abc") == "microsoft/phi-2@abc"
     assert weights_id("microsoft/phi-2", None) == "microsoft/phi-2@newest"
+
+
+def test_each_part_is_told_with_its_size_and_whether_it_moved(tmp_path: Path) -> None:
+    rows = [
+        {"part": "vision", "num_parameters": 1200, "num_trained": 0, "num_tensors_trained": 0, "num_tensors_moved": 0},
+        {
+            "part": "connector",
+            "num_parameters": 34,
+            "num_trained": 34,
+            "num_tensors_trained": 4,
+            "num_tensors_moved": 4,
+        },
+    ]
+    (tmp_path / "parts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    vision, connector = part_lines(Artifact(stage="sft", fingerprint="f", folder=tmp_path))
+    assert vision.split() == ["-", "vision", "1,200", "parameters,", "frozen,", "0", "tensors", "moved"]
+    assert connector.split() == [
+        "-",
+        "connector",
+        "34",
+        "parameters,",
+        "34",
+        "trained",
+        "in",
+        "4",
+        "tensors,",
+        "4",
+        "tensors",
+        "moved",
+    ]
