@@ -118,6 +118,8 @@ def test_a_failed_stage_leaves_nothing(run: Run) -> None:
 def test_a_found_stage_is_seen_as_such_in_prefect(prefect_server: str, run: Run) -> None:
     from prefect import flow, get_client, task
     from prefect.cache_policies import NO_CACHE
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+    from prefect.runtime import flow_run
     from waiting import wait_until
 
     @task(task_run_name="mix: sft", cache_policy=NO_CACHE)
@@ -125,15 +127,16 @@ def test_a_found_stage_is_seen_as_such_in_prefect(prefect_server: str, run: Run)
         return mixed(run)
 
     @flow
-    def twice() -> None:
+    def twice() -> str:
         stage()
         stage()
+        return str(flow_run.id)
 
-    twice()
+    ours = FlowRunFilter(id=FlowRunFilterId(any_=[twice()]))
 
     def names() -> list[str]:
         with get_client(sync_client=True) as client:
-            return sorted(task_run.name for task_run in client.read_task_runs() if task_run.name.startswith("mix: sft"))
+            return sorted(task_run.name for task_run in client.read_task_runs(flow_run_filter=ours))
 
     wait_until(lambda: names() == ["mix: sft", "mix: sft (cached)"], seconds=20)
     with get_client(sync_client=True) as client:
