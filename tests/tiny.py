@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from tinyllava_core.data.shard import INDEX_SCHEMA
 from tinyllava_core.parts import Language, Vision
 
 WORDS = (
@@ -116,23 +117,7 @@ def make_shards(folder: Path, records: Sequence[tuple[list[tuple[str, str]], lis
                 "image_sha256": [hashlib.sha256(data).hexdigest() for data in images],
             }
         )
-    schema = pa.schema(
-        [
-            ("position", pa.int64()),
-            ("shard", pa.int32()),
-            ("place", pa.int32()),
-            ("key", pa.string()),
-            ("record_id", pa.string()),
-            ("source", pa.string()),
-            ("num_images", pa.int16()),
-            ("json_offset", pa.int64()),
-            ("json_size", pa.int64()),
-            ("image_offsets", pa.list_(pa.int64())),
-            ("image_sizes", pa.list_(pa.int64())),
-            ("image_sha256", pa.list_(pa.string())),
-        ]
-    )
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "index.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), folder / "index.parquet")
     pq.write_table(pa.table({"shard": [0], "name": [path.name]}), folder / "shards.parquet")
 
 

@@ -199,7 +199,7 @@ def test_a_file_that_is_no_picture_is_said(answerer: Answerer, tmp_path: Path) -
 def test_cuda_where_there_is_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert (pick_device("auto"), pick_device("cpu")) == ("cpu", "cpu")
-    with pytest.raises(BadInput, match="torch sees no CUDA device"):
+    with pytest.raises(BadInput, match="torch sees no GPU here"):
         pick_device("cuda")
 
 

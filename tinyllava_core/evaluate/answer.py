@@ -26,6 +26,7 @@ from tinyllava_core.evaluate.journal import Journal
 from tinyllava_core.evaluate.questions import Question
 from tinyllava_core.job import Progress
 from tinyllava_core.model import checkpoint
+from tinyllava_core.model.device import use_gpu
 from tinyllava_core.tokenizer import load_tokenizer
 
 _MAX_THREADS = 8  # small models do not get faster with more
@@ -144,9 +145,7 @@ def pick_device(name: str) -> str:
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(_MAX_THREADS, torch.get_num_threads()))
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BadInput("launch.device = 'cuda', but torch sees no CUDA device; set it to auto or cpu")
-    return "cpu" if name == "cpu" or not torch.cuda.is_available() else "cuda"
+    return "cuda" if use_gpu(name) else "cpu"
 
 
 def _batches(

@@ -74,7 +74,8 @@ def write_processor(loaded: Loaded, out: Path) -> None:
         "image_token": "<image>",
     }
     write_aside(out / "processor_config.json", json.dumps(processor, indent=2))
-    eos = load_tokenizer(out).decode([load_tokenizer(out).eos_id], keep_special=True)
+    tokenizer = load_tokenizer(out)
+    eos = tokenizer.decode([tokenizer.eos_id], keep_special=True)
     write_aside(out / "chat_template.jinja", chat_template(prompt.system, prompt.user or "", prompt.assistant, eos))
 
 

@@ -21,6 +21,7 @@ from tinyllava_core.data.stream import PlannedPacks, Reading
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, write_result
 from tinyllava_core.model import checkpoint
+from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import LANGUAGES, VISIONS, tokenizer_folder
 from tinyllava_core.results import TrainResult
@@ -138,9 +139,7 @@ def finish(model: TinyLlava, job: TrainJob, before: dict[str, bytes], ledger: Le
 
 def choose_device(name: str) -> torch.device:
     """Turn the recipe's word into this rank's device. Raises BadInput for cuda without a GPU."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise BadInput("launch.device is 'cuda', but torch sees no GPU here; set it to auto or cpu")
-    if name == "cpu" or not torch.cuda.is_available():
+    if not use_gpu(name):
         return torch.device("cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     torch.cuda.set_device(local)
