@@ -14,8 +14,8 @@ from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.manifest import load
 from tinyllava_core.job import EvaluateJob, read_result
-from tinyllava_core.recipe import Launch
 from tinyllava_core.results import DownloadResult, EvaluateResult
+from tinyllava_core.settings.launch import Launch
 
 
 def _task_run_name() -> str:

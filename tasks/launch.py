@@ -30,7 +30,7 @@ from tasks.tree import GRACE_S, plant
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import PROGRESS_MARK, EvaluateJob, ExportJob, Progress, TrainJob
-from tinyllava_core.recipe import Launch
+from tinyllava_core.settings.launch import Launch
 
 POLL_S = 0.2  # how often the log is read
 CANCEL_EVERY_S = 10.0  # how often Prefect is asked whether the run was cancelled (a dead worker cannot tell us)

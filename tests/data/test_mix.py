@@ -9,8 +9,8 @@ import pytest
 from tinyllava_core.data.mix import mix
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.errors import BadInput
-from tinyllava_core.recipe import MixEntry
 from tinyllava_core.results import MixResult
+from tinyllava_core.settings.mix import MixEntry
 
 SHARES = [0.1, 0.25, 0.5, 0.999, 1.0, 1.5, 2.0, 2.75, 3.0]
 

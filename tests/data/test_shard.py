@@ -13,7 +13,7 @@ from tinyllava_core.data.mix import mix
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.data.shard import shard
 from tinyllava_core.errors import BadInput
-from tinyllava_core.recipe import MixEntry
+from tinyllava_core.settings.mix import MixEntry
 
 
 @pytest.fixture

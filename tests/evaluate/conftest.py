@@ -16,7 +16,7 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 
     from tinyllava_core.model import checkpoint
     from tinyllava_core.parts import LANGUAGES, VISIONS
-    from tinyllava_core.recipe import Model
+    from tinyllava_core.settings.model import Model
 
     torch.set_num_threads(1)  # more only wait for each other on so little work
     home = tmp_path_factory.mktemp("world")

@@ -11,7 +11,7 @@ from tiny import make_parts, tiny_rows
 from tinyllava_core import parts
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.tinyllava import TinyLlava
-from tinyllava_core.recipe import Model
+from tinyllava_core.settings.model import Model
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from tinyllava_core.model import checkpoint
 from tinyllava_core.model.__main__ import export
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS
-from tinyllava_core.recipe import Model
+from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import load_tokenizer
 
 

@@ -18,7 +18,7 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.tinyllava import TinyLlava, part_of, splice
 from tinyllava_core.parts import VISIONS
-from tinyllava_core.recipe import Model
+from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import load_tokenizer
 
 QUESTIONS = [

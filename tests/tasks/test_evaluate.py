@@ -9,8 +9,9 @@ from tasks.evaluate import evaluate, one_process
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact, make_once
 from tinyllava_core.job import EvaluateJob, write_result
-from tinyllava_core.recipe import Launch, load
+from tinyllava_core.recipe import load
 from tinyllava_core.results import DownloadResult, EvaluateResult
+from tinyllava_core.settings.launch import Launch
 
 DOWNLOADED = DownloadResult(
     source="toy-pope",

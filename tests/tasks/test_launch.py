@@ -16,7 +16,7 @@ import pytest
 from tasks.launch import JobFailed, command, environment, supervise
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
-from tinyllava_core.recipe import Launch
+from tinyllava_core.settings.launch import Launch
 
 PLAIN = Launch()
 
@@ -203,7 +203,7 @@ from prefect import flow, get_client, task
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 from tasks import launch
-from tinyllava_core.recipe import Launch
+from tinyllava_core.settings.launch import Launch
 launch.CANCEL_EVERY_S = 0.2
 def cancel(run_id):
     with get_client(sync_client=True) as client:

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from tinyllava_core.data.prompt import IGNORE, Encoded
 from tinyllava_core.parts import Vision
-from tinyllava_core.recipe import ImageMode
+from tinyllava_core.settings.model import ImageMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

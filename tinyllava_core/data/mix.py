@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.errors import BadInput
-from tinyllava_core.recipe import MixEntry
 from tinyllava_core.results import MixResult
+from tinyllava_core.settings.mix import MixEntry
 
 VERSION = 1
 _QUERY = Path(__file__).with_name("mix.sql")

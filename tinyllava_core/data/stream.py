@@ -18,7 +18,7 @@ from tinyllava_core.data.example import Pack, join, pixels
 from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
 from tinyllava_core.parts import Vision
-from tinyllava_core.recipe import ImageMode
+from tinyllava_core.settings.model import ImageMode
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 

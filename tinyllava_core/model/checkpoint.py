@@ -30,7 +30,7 @@ from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import LANGUAGES, VISIONS, Vision, tokenizer_folder
-from tinyllava_core.recipe import ImageMode, Model
+from tinyllava_core.settings.model import ImageMode, Model
 from tinyllava_core.tokenizer import load_tokenizer
 
 SCHEMA = 1

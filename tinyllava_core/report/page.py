@@ -10,7 +10,6 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from tinyllava_core.recipe import MixEntry
 from tinyllava_core.report import figures
 from tinyllava_core.report.examples import examples
 from tinyllava_core.report.facts import (
@@ -25,6 +24,7 @@ from tinyllava_core.report.facts import (
 )
 from tinyllava_core.report.graph import draw_graph, seconds
 from tinyllava_core.results import ReportResult, TrainResult
+from tinyllava_core.settings.mix import MixEntry
 
 __all__ = ["RunFacts", "write_report"]
 

@@ -17,7 +17,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tinyllava_core.model.tinyllava import TinyLlava
-from tinyllava_core.recipe import Launch, Training
+from tinyllava_core.settings.launch import Launch
+from tinyllava_core.settings.training import Training
 
 
 class Engine(Protocol):

@@ -14,7 +14,7 @@ from tinyllava_core.data.prompt import IGNORE
 from tinyllava_core.data.stream import PlannedPacks, stream
 from tinyllava_core.job import Progress, tell
 from tinyllava_core.parts import Vision
-from tinyllava_core.recipe import PART_NAMES, Training
+from tinyllava_core.settings.training import PART_NAMES, Training
 from tinyllava_core.train.engine import Engine, rank, world_size
 from tinyllava_core.train.ledger import Ledger, StepRow
 from tinyllava_core.train.schedule import lr_factor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from tinyllava_core.recipe import Training
+from tinyllava_core.settings.training import Training
 
 
 def lr_factor(training: Training, step: int, num_steps: int) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
-from tinyllava_core.recipe import PART_NAMES, Training
+from tinyllava_core.settings.training import PART_NAMES, Training
 
 _BLOCK = re.compile(r"\.layers?\.(\d+)\.")
 

@@ -1,0 +1,40 @@
+"""`tinyllava query`: ask the lineage database."""
+
+from __future__ import annotations
+
+import argparse
+
+from tinyllava_core.commands.arguments import add_workspace, pair
+from tinyllava_core.commands.show import Row, show
+
+HELP = "ask the lineage database"
+DESCRIPTION = "Without arguments: list the shipped queries."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("question", nargs="?", metavar="NAME|SQL", help='a shipped query, or "SELECT ..."')
+    parser.add_argument("values", nargs="*", metavar="key=value", help="values of the query's parameters")
+    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    add_workspace(parser)
+
+
+def act(args: argparse.Namespace) -> None:
+    """Answer the question, or list the shipped ones."""
+    from tinyllava_core.lineage.query import ask, bind, shipped
+
+    if args.question is None:
+        rows: list[Row] = [
+            (query.name, " ".join(p.name if p.required else f"[{p.name}]" for p in query.parameters), query.meaning)
+            for query in shipped().values()
+        ]
+        show(("query", "parameters", "what it answers"), rows, args.format)
+        return
+    values = dict(map(pair, args.values))
+    bind(args.question, values)  # a fault in the question is told before the database is looked for
+
+    from tinyllava_core.lineage.store import open_read_only
+
+    with open_read_only(args.workspace) as connection:
+        answer = ask(connection, args.question, values)
+    show(answer.columns, answer.rows, args.format)

@@ -1,0 +1,93 @@
+"""Sections `pretrain` and `sft` of a recipe: the data, order and optimizer of one training stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from tinyllava_core.frozen import Frozen
+from tinyllava_core.settings.mix import MixEntry
+
+PART_NAMES = ("vision", "connector", "language")
+
+
+class Part(Frozen):
+    """One of the three parts of the model in one stage: vision, connector, language."""
+
+    trainable_from_layer: int | None = Field(
+        None,
+        ge=0,
+        description="First trained block, counted from 0; 0: the whole part. null: frozen. A connector has no blocks: 0 or null.",
+    )
+    lr: float | None = Field(None, gt=0, description="Peak learning rate of this part. null: the stage's `lr`.")
+    weight_decay: float | None = Field(
+        None, ge=0, description="Weight decay of this part's matrices. null: the stage's `weight_decay`."
+    )
+
+
+class Training(Frozen):
+    """One training stage: its data, its order, its optimizer."""
+
+    mix: tuple[MixEntry, ...] = Field(min_length=1, description="The sources of this stage.")
+    prompt: str | None = Field(
+        None, description="Prompt format: a key of data/prompt.py's table. null: the language model's own."
+    )
+    max_length: int = Field(
+        2048, ge=16, description="Tokens of one sequence, image tokens included. Paper: 2048 or 3072."
+    )
+    global_batch: int = Field(
+        ge=1, description="Records of one optimizer step over all GPUs. Paper: 256 pretrain, 128 sft."
+    )
+    epochs: int = Field(1, ge=1, description="Passes over the mix. Paper: 1.")
+    group_by_modality: bool = Field(
+        False, description="One modality (with or without image) per step where possible. Paper sft: true."
+    )
+    lr: float = Field(gt=0, description="Peak learning rate. Paper: 1e-3 pretrain, 2e-5 sft.")
+    schedule: Literal["cosine", "linear", "constant"] = Field(
+        "cosine", description="After the warm-up. Paper: cosine to zero."
+    )
+    warmup_fraction: float = Field(
+        0.03, ge=0, lt=1, description="Part of the steps with a rising learning rate. Paper: 0.03."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="AdamW, matrices only. Paper: 0.")
+    betas: tuple[float, float] = Field(
+        (0.9, 0.999), description="AdamW moments. Hugging Face default, which the paper's scripts leave."
+    )
+    max_grad_norm: float | None = Field(1.0, gt=0, description="Clip the global gradient norm. null: off.")
+    precision: Literal["fp32", "bf16"] = Field(
+        "bf16", description="Arithmetic of forward and backward; weights and optimizer stay fp32."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Recompute activations in the backward pass (non-reentrant)."
+    )
+    save_every: int = Field(
+        500, ge=1, description="Optimizer steps between two checkpoints from which a killed run goes on."
+    )
+    data_workers: int = Field(
+        2, ge=0, description="Processes that read and decode, per GPU. 0: in the training process."
+    )
+    max_lost_fraction: float = Field(
+        0.05, ge=0, le=1, description="Stop if more than this part of a source's records is dropped."
+    )
+    vision: Part = Part()
+    connector: Part = Part(trainable_from_layer=0)
+    language: Part = Part()
+
+    def part(self, name: str) -> Part:
+        """Give one of the three parts by its name."""
+        return {"vision": self.vision, "connector": self.connector, "language": self.language}[name]
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Training:
+        if all(self.part(name).trainable_from_layer is None for name in PART_NAMES):
+            raise ValueError("no part is trained: set trainable_from_layer of vision, connector or language")
+        for name in PART_NAMES:
+            part = self.part(name)
+            if part.trainable_from_layer is None and (part.lr is not None or part.weight_decay is not None):
+                raise ValueError(
+                    f"{name} is frozen (trainable_from_layer: null), so its lr and weight_decay have no effect: remove them"
+                )
+        if self.connector.trainable_from_layer not in (None, 0):
+            raise ValueError("a connector has no blocks: trainable_from_layer is 0 (trained) or null (frozen)")
+        return self
