@@ -15,6 +15,8 @@ from tinyllava_core.errors import BadInput
 
 IMAGE_TOKEN = "<image>"
 
+IGNORE = -100  # label of a token that is not supervised; the field's convention
+
 
 class Tokenizer:
     """A tokenizer folder (tokenizer.json, tokenizer_config.json), with the ids that a prompt needs."""

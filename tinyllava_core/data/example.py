@@ -16,9 +16,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from tinyllava_core.data.prompt import IGNORE, Encoded
+from tinyllava_core.data.prompt import Encoded
 from tinyllava_core.parts import Vision
 from tinyllava_core.settings.model import ImageMode
+from tinyllava_core.tokenizer import IGNORE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 from tinyllava_core.data.record import IMAGE_TAG, Turn
 from tinyllava_core.errors import unknown
-from tinyllava_core.tokenizer import Tokenizer
-
-IGNORE = -100  # label of a token that is not supervised; the field's convention
+from tinyllava_core.tokenizer import IGNORE, Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,16 @@ Shapes: B batch, T tokens, D language width, N images, K tokens of one image, S 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
+from tinyllava_core.model import attention
 from tinyllava_core.model import connector as connectors
+from tinyllava_core.model.loss import token_losses
+from tinyllava_core.tokenizer import IGNORE
 
 # The three parts, under the names that transformers gives their modules.
 PREFIXES: dict[str, tuple[str, ...]] = {
@@ -32,6 +37,8 @@ class TinyLlava(LlavaForConditionalGeneration):
         )
         if getattr(config, "head_bias", False):  # Phi-2's head has one, transformers' Llava class has not
             self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=True)
+        self._own_attention: str = self.model.language_model.config._attn_implementation
+        self.register_forward_pre_hook(_attend_as_transformers)  # `generate` and others that call the model as a whole
 
     def image_tokens(self, pixels_N3HW: Tensor) -> Tensor:
         """Encode images into the language model's space -> [N, K, D]. A frozen encoder runs without autograd."""
@@ -42,10 +49,28 @@ class TinyLlava(LlavaForConditionalGeneration):
             hidden = hidden[:, 1:]  # the class token
         return self.model.multi_modal_projector(hidden)
 
+    def supervised_losses(
+        self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor, labels_T: Tensor
+    ) -> Tensor:
+        """Run one pack -> the loss of each supervised token [S], in order. `labels_T`: what stands there; IGNORE: not learned."""
+        keep_T = predicts(labels_T)
+        hidden_SD = self._hidden(ids_T, position_T, record_T, pixels_N3HW)[keep_T]
+        return token_losses(self.head, hidden_SD, labels_T[1:][keep_T[:-1]], self.config.text_config.vocab_size)
+
     def supervised_logits(
         self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor, keep_T: Tensor
     ) -> Tensor:
-        """Run one pack and give the logits of the places that `keep_T` marks -> [S, vocabulary].
+        """Run one pack and give the logits of the places that `keep_T` marks -> [S, vocabulary]."""
+        return self.head(self._hidden(ids_T, position_T, record_T, pixels_N3HW)[keep_T])
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Turn hidden states into logits, as the language model's own class does."""
+        logits: Tensor = self.lm_head(hidden)
+        cap = getattr(self.config.text_config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def _hidden(self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor) -> Tensor:
+        """Run one pack up to the head -> [T, D].
 
         No record sees another: attention is causal inside a record, and positions start anew in each. Without images the
         trained parts in front of the language model get a zero-weighted dummy, so that every rank has the same graph.
@@ -63,14 +88,28 @@ class TinyLlava(LlavaForConditionalGeneration):
             size = self.config.vision_config.image_size
             dummy = pixels_N3HW.new_zeros(1, 3, size, size)
             embedded_1TD = embedded_1TD + 0.0 * self.image_tokens(dummy).sum()
-        hidden_1TD = self.model.language_model(
+        self._attend(attention.NAME)
+        hidden_1TD: Tensor = self.model.language_model(
             inputs_embeds=embedded_1TD,
             position_ids=position_T[None],
-            attention_mask=record_mask(record_T),
             use_cache=False,
+            records=attention.Records.of(record_T),
         ).last_hidden_state
-        logits: Tensor = self.lm_head(hidden_1TD[0, keep_T])
-        return logits
+        return hidden_1TD[0]
+
+    def _attend(self, how: str) -> None:
+        """Set the language model's attention; it stays set, because a backward pass may run the forward once more."""
+        if self.model.language_model.config._attn_implementation != how:
+            self.model.language_model.set_attn_implementation(how)
+
+
+def _attend_as_transformers(model: TinyLlava, _: Any) -> None:
+    model._attend(model._own_attention)
+
+
+def predicts(labels_T: Tensor) -> Tensor:
+    """Mark the places whose next token is supervised -> [T] bool."""
+    return torch.cat([labels_T[1:] != IGNORE, labels_T.new_zeros(1, dtype=torch.bool)])
 
 
 def splice(text_BTD: Tensor, image_NKD: Tensor, is_image_BT: Tensor) -> Tensor:
@@ -84,12 +123,6 @@ def splice(text_BTD: Tensor, image_NKD: Tensor, is_image_BT: Tensor) -> Tensor:
             f"{marked} places are marked as image tokens, but {given} were given ({image_NKD.shape[0]} images)"
         )
     return text_BTD.masked_scatter(is_image_BT[..., None], image_NKD.to(text_BTD.dtype))
-
-
-def record_mask(record_T: Tensor) -> Tensor:
-    """Say which token may look at which: earlier ones, and itself, of its own record -> [1, 1, T, T] bool."""
-    causal = torch.ones(len(record_T), len(record_T), dtype=torch.bool, device=record_T.device).tril()
-    return (causal & (record_T[:, None] == record_T[None, :]))[None, None]
 
 
 def part_of(name: str) -> str:

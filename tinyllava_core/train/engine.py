@@ -1,6 +1,6 @@
 """Two backs of one small interface: plain PyTorch (any number of ranks) and DeepSpeed. They know no data and no recipe file.
 
-A step is: for each of this rank's packs `logits(...)` and `backward(loss)`, then once `step()`. The loss is already divided by the supervised
+A step is: for each of this rank's packs `losses(...)` and `backward(loss)`, then once `step()`. The loss is already divided by the supervised
 tokens of the whole step over all ranks, so gradients are summed, never averaged.
 """
 
@@ -28,8 +28,8 @@ class Engine(Protocol):
     def groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups, to set learning rates on; loading a state replaces them."""
 
-    def logits(self, *pack: Tensor) -> Tensor:
-        """Run `TinyLlava.supervised_logits` on one pack."""
+    def losses(self, *pack: Tensor) -> Tensor:
+        """Run `TinyLlava.supervised_losses` on one pack."""
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add the gradients of one pack; `is_last`: of this rank's last pack in the step."""
@@ -60,9 +60,9 @@ class TorchEngine:
         """The optimizer's groups as they are now."""
         return list(self.optimizer.param_groups)
 
-    def logits(self, *pack: Tensor) -> Tensor:
+    def losses(self, *pack: Tensor) -> Tensor:
         """Run the model as it is."""
-        return self.model.supervised_logits(*pack)
+        return self.model.supervised_losses(*pack)
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add gradients; nothing is sent before `step`."""
@@ -101,7 +101,7 @@ class TorchEngine:
 
 
 class PackForward(nn.Module):
-    """The model with `supervised_logits` as its forward: DeepSpeed counts micro-batches by calls of forward."""
+    """The model with `supervised_losses` as its forward: DeepSpeed counts micro-batches by calls of forward."""
 
     def __init__(self, model: TinyLlava) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class PackForward(nn.Module):
 
     def forward(self, *pack: Tensor) -> Tensor:
         """Run one pack."""
-        return self.model.supervised_logits(*pack)
+        return self.model.supervised_losses(*pack)
 
 
 class DeepSpeedEngine:
@@ -133,10 +133,10 @@ class DeepSpeedEngine:
         """The optimizer's groups as they are now."""
         return list(self.optimizer.param_groups)
 
-    def logits(self, *pack: Tensor) -> Tensor:
+    def losses(self, *pack: Tensor) -> Tensor:
         """Run through DeepSpeed's own forward, which gathers and counts."""
-        logits: Tensor = self.engine(*pack)
-        return logits
+        losses: Tensor = self.engine(*pack)
+        return losses
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """DeepSpeed averages over ranks: undo it, the loss is normalised already."""

@@ -7,10 +7,8 @@ import time
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from tinyllava_core.data.example import Pack, normalise
-from tinyllava_core.data.prompt import IGNORE
 from tinyllava_core.data.stream import PlannedPacks, stream
 from tinyllava_core.job import Progress, tell
 from tinyllava_core.parts import Vision
@@ -77,9 +75,8 @@ def run_packs(
     """Add the gradients of one rank's packs of a step -> the step's loss over all ranks, a mean over its supervised tokens."""
     total = torch.zeros((), dtype=torch.float64)
     for number, (pack, counts) in enumerate(dealt):
-        loss = (
-            pack_loss(engine, pack, packs.reading.vision, training, device) / packs.num_supervised[step] * float(counts)
-        )
+        losses = pack_losses(engine, pack, packs.reading.vision, training, device)
+        loss = losses.sum() / packs.num_supervised[step] * float(counts)
         engine.backward(loss, is_last=number + 1 == len(dealt))
         total += loss.detach().double().cpu()
     if dist.is_initialized():
@@ -88,18 +85,17 @@ def run_packs(
     return total.cpu()
 
 
-def pack_loss(engine: Engine, pack: Pack, vision: Vision, training: Training, device: torch.device) -> Tensor:
-    """Sum the cross-entropy over a pack's supervised tokens, logits made at those places only."""
-    labels_T = pack.labels_T.to(device)
-    keep_T = torch.cat(
-        [labels_T[1:] != IGNORE, labels_T.new_zeros(1, dtype=torch.bool)]
-    )  # a place predicts the next token
+def pack_losses(engine: Engine, pack: Pack, vision: Vision, training: Training, device: torch.device) -> Tensor:
+    """Run one pack -> the loss of each of its supervised tokens [S]."""
     pixels = normalise(pack.pixels_N3HW.to(device), vision)
     with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-        logits_SV = engine.logits(
-            pack.ids_T.to(device), pack.position_T.to(device), pack.record_T.to(device), pixels, keep_T
+        return engine.losses(
+            pack.ids_T.to(device),
+            pack.position_T.to(device),
+            pack.record_T.to(device),
+            pixels,
+            pack.labels_T.to(device),
         )
-    return cross_entropy(logits_SV.float(), labels_T[1:][keep_T[:-1]], reduction="sum")
 
 
 def set_rates(engine: Engine, factor: float) -> dict[str, float]:
