@@ -26,7 +26,7 @@ def _name() -> str:
 def full_pipeline(
     recipe: str = "toy", overrides: dict[str, Any] | None = None, workspace: str = "workspace"
 ) -> Outcome:
-    """Download, mix, shard, plan, pretrain, sft, evaluate, export, report. What is there already is not made again.
+    """Download, mix, shard, plan, train each stage, evaluate, export, report. What is there already is not made again.
 
     Args:
         recipe: A name in tinyllava_core/recipes, or a path to a YAML file.
@@ -37,11 +37,11 @@ def full_pipeline(
         # What can fail for want of data fails here, before a GPU is asked for.
         sources = gather(run)
         benchmarks = fetch_benchmarks(run)
-        pretrain_data = lay_out(run, "pretrain", sources)
-        sft_data = lay_out(run, "sft", sources)
+        data = {stage: lay_out(run, stage, sources) for stage in run.recipe.stages()}
 
-        pretrained = train(run, "pretrain", *pretrain_data, start=None)
-        trained = train(run, "sft", *sft_data, start=pretrained)
+        trained = train(run, "pretrain", *data["pretrain"], start=None)
+        for stage in run.recipe.stages()[1:]:  # second_pretrain where the recipe has one, then sft
+            trained = train(run, stage, *data[stage], start=trained)
 
         scores = score(run, trained, benchmarks)
         exported = export(run, trained)

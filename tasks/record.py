@@ -64,7 +64,7 @@ def record(
     if artifact.made:
         publish(run.workspace)  # what was found changes nothing but the table of stages: the run's end publishes that
     how = f"made in {seconds:.1f} s" if artifact.made else "cached"
-    LOG.info("%s", f"{stage:<9} {name:<16} {numbers(artifact)}, {how}")
+    LOG.info("%s", f"{f'{stage:<9} {name}':<26} {numbers(artifact)}, {how}")
     _show(artifact, name, how)
     return artifact
 
@@ -85,7 +85,7 @@ def _words(field: str, value: Any) -> str:
 
 
 def _table(artifact: Artifact) -> str:
-    return artifact.stage if artifact.stage in RESULTS else "train"  # pretrain and sft share one
+    return artifact.stage if artifact.stage in RESULTS else "train"  # the training stages share one
 
 
 def _remember(run: Run, artifact: Artifact) -> None:

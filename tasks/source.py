@@ -35,7 +35,7 @@ class Source:
 def loss_limits(recipe: Recipe) -> dict[str, float]:
     """List a recipe's sources, each once, with the part of its records that it may lose: the strictest stage's."""
     limits: dict[str, float] = {}
-    for training in (recipe.pretrain, recipe.sft):
+    for training in map(recipe.training, recipe.stages()):
         for entry in training.mix:
             limits[entry.source] = min(training.max_lost_fraction, limits.get(entry.source, 1.0))
     return limits

@@ -1,4 +1,4 @@
-"""Stages `pretrain` and `sft`: a trained checkpoint. The training is a process of its own, tinyllava_core/train."""
+"""Stages `pretrain`, `second_pretrain` and `sft`: a trained checkpoint. The training is a process of its own, tinyllava_core/train."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def _trained(row: dict[str, Any]) -> str:
 def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:
     """Give what decides a stage's weights besides its inputs. The launcher, the number of processes and the device do not.
 
-    Only the first stage starts from the parts' own weights; the second one's are in the checkpoint it starts from.
+    Only the first stage starts from the parts' own weights; a later one's are in the checkpoint it starts from.
     """
     training = recipe.training(stage).model_dump(mode="json", exclude=IN_PLAN | HOW)
     spec = {"model": recipe.model.model_dump(mode="json"), "training": training, "seed": recipe.seed}
-    if stage == "pretrain":
+    if stage == recipe.stages()[0]:
         rows: tuple[Vision, Language] = (VISIONS[recipe.model.vision], LANGUAGES[recipe.model.language])
         spec["weights"] = [weights_id(row.weights, row.revision) for row in rows]
     return spec

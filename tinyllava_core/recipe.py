@@ -1,12 +1,13 @@
 """A recipe is data: model, training stages, evaluation, launch. Its sections are in settings/; nothing here trains.
 
-`load("base", {"sft.language.lr": 1e-5})` gives one checked, frozen Recipe. The paper's recipes are `recipes/*.yaml`.
+`load("base", {"sft.language.lr": 1e-5})` gives one checked, frozen Recipe. The paper's recipes are `recipes/*.yaml`; one
+that says `extends: base` is base with a few keys set.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -18,11 +19,12 @@ from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.training import Training
 
 RECIPES = Path(__file__).parent / "recipes"
-StageName = Literal["pretrain", "sft"]
+StageName = Literal["pretrain", "second_pretrain", "sft"]
+STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order in which they train
 
 
 class Recipe(Frozen):
-    """One run: model, two training stages, evaluation, launch."""
+    """One run: model, two or three training stages, evaluation, launch."""
 
     name: str = Field(description="What the run is called in tables and pages.")
     description: str = Field("", description="One line.")
@@ -30,13 +32,23 @@ class Recipe(Frozen):
     records_per_shard: int = Field(1000, ge=1, description="Records of one WebDataset tar.")
     model: Model
     pretrain: Training
+    second_pretrain: Training | None = Field(
+        None, description="A stage between the two, on more and longer captions: the paper's share recipe. null: none."
+    )
     sft: Training
     evaluate: Evaluate = Evaluate()
     launch: Launch = Launch()
 
+    def stages(self) -> tuple[StageName, ...]:
+        """Name the training stages of this recipe, in their order."""
+        return tuple(stage for stage in STAGES if stage != "second_pretrain" or self.second_pretrain is not None)
+
     def training(self, stage: str) -> Training:
-        """Give the training stage of that name."""
-        return {"pretrain": self.pretrain, "sft": self.sft}[stage]
+        """Give the training stage of that name. Raises BadInput if the recipe has none."""
+        found = {"pretrain": self.pretrain, "second_pretrain": self.second_pretrain, "sft": self.sft}.get(stage)
+        if found is None:
+            raise BadInput(f"recipe {self.name!r} has no stage {stage!r}; it has {', '.join(self.stages())}")
+        return found
 
 
 def load(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -44,16 +56,7 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
 
     Raises BadInput on an unknown recipe, an unknown key (with the nearest known one) or a value that does not fit.
     """
-    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
-    if not path.is_file():
-        raise (
-            unknown("recipe", name, known_recipes())
-            if path.parent == RECIPES
-            else BadInput(f"recipe {name!r}: no such file")
-        )
-    data = read_yaml(path)
-    if not isinstance(data, dict):
-        raise BadInput(f"{path}: expected keys and values, found {type(data).__name__}")
+    data = _read(name, Path(), ())
     for key, value in (overrides or {}).items():
         _set(data, key, value)
     return Recipe.parse(data, f"recipe {name!r}")
@@ -62,6 +65,38 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
 def known_recipes() -> list[str]:
     """List the names of the recipes that come with the package."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def _read(name: str, beside: Path, asked: tuple[Path, ...]) -> dict[str, Any]:
+    """Read a recipe's keys, laid over those of the recipe that it extends (a name, or a path from its own folder)."""
+    path = beside / name if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        raise (
+            unknown("recipe", name, known_recipes())
+            if path.parent == RECIPES
+            else BadInput(f"recipe {str(path)!r}: no such file")
+        )
+    chain = (*asked, path.resolve())
+    if path.resolve() in asked:
+        raise BadInput(f"recipes extend each other in a circle: {' -> '.join(step.stem for step in chain)}")
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}: expected keys and values, found {type(data).__name__}")
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data
+    if not isinstance(parent, str):
+        raise BadInput(f"{path}: extends = {parent!r}; expected the name of a recipe, or a path to one")
+    return _laid_over(_read(parent, path.parent, chain), data)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Lay keys over keys, section by section; a list or a value replaces what was there."""
+    found = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(found.get(key), dict)
+        found[key] = _laid_over(found[key], value) if both else value
+    return found
 
 
 def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
@@ -81,7 +116,9 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
                 )
             node = node[int(part)]
         else:
-            node = node.setdefault(part, {})
+            if node.get(part) is None:  # absent, or off: the field that is set brings the section in
+                node[part] = {}
+            node = node[part]
     if isinstance(node, list):
         raise BadInput(f"override {dotted!r}: set the whole list, or one field of one of its places")
     node[last] = value

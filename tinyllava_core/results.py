@@ -63,7 +63,7 @@ class ShardResult:
 class PlanResult:
     """Stage `plan`: every optimizer step laid out beforehand."""
 
-    stage: str  # pretrain | sft
+    stage: str  # pretrain | second_pretrain | sft
     num_steps: int
     num_records: int  # planned places: records x epochs
     num_voided: int  # each with its reason in voided.parquet
@@ -77,9 +77,9 @@ class PlanResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
-    """Stages `pretrain` and `sft`: a trained checkpoint."""
+    """Stages `pretrain`, `second_pretrain` and `sft`: a trained checkpoint."""
 
-    stage: str  # pretrain | sft
+    stage: str  # pretrain | second_pretrain | sft
     num_steps: int
     num_records: int
     num_tokens: int
@@ -128,6 +128,7 @@ class ReportResult:
     size_bytes: int
 
 
+TRAININGS = ("pretrain", "second_pretrain", "sft")  # the words of the stages that train, in their order
 RESULTS: dict[str, type] = {
     "download": DownloadResult,
     "inspect": InspectResult,

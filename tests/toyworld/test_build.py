@@ -36,13 +36,17 @@ def _pictures(world: Path, source: str) -> set[str]:
 
 def test_no_benchmark_picture_is_trained_on(world: Path) -> None:
     places = {hashlib.sha256(file.read_bytes()).hexdigest() for file in (world / "places" / "photos").iterdir()}
-    trained = _pictures(world, "captions") | _pictures(world, "chat") | places
+    trained = _pictures(world, "captions") | _pictures(world, "long-captions") | _pictures(world, "chat") | places
     for benchmark in ("pope", "vqa"):
         assert not trained & _pictures(world, benchmark)
 
 
 def test_every_record_names_an_image_of_its_archive(world: Path) -> None:
-    for source, file, count in (("captions", "captions.json", 4800), ("chat", "chat.json", 4200)):
+    for source, file, count in (
+        ("captions", "captions.json", 4800),
+        ("long-captions", "long-captions.json", 1200),
+        ("chat", "chat.json", 4200),
+    ):
         with zipfile.ZipFile(world / source / "images.zip") as archive:
             names = set(archive.namelist())
         records = _read(world / source / file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from tinyllava_core.toyworld.scene import IMAGE_SIZE, Print, Scene, Shape, make_scene, render
-from tinyllava_core.toyworld.text import SHORT_ANSWER, ask, caption, chat, existence, human_answers
+from tinyllava_core.toyworld.text import SHORT_ANSWER, ask, caption, chat, existence, human_answers, long_caption
 
 
 def _shape(kind: str, colour: str, row: int, column: int, size: str = "large") -> Shape:
@@ -29,6 +29,14 @@ def test_a_caption_names_everything_in_reading_order() -> None:
     assert caption(SCENE) == (
         "a large red circle at the top left, the word CAT at the centre, a small blue square at the bottom right."
     )
+
+
+def test_a_long_caption_counts_places_relates_and_reads() -> None:
+    said = long_caption(SCENE, random.Random(0))
+    assert said.startswith("there are 2 shapes. ")
+    assert said.endswith(" the red circle is above the blue square.")
+    for told in ("a large red circle", "a small blue square", "the word CAT is at the centre."):
+        assert told in said
 
 
 def test_relations_are_read_off_the_grid() -> None:

@@ -42,7 +42,7 @@ def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_job(tiny_parts: Path, tiny_shards: Path, tmp_path: Path) -> Callable[..., TrainJob]:
-    """Make a job with a plan of its own; `sft` fields and `launch` may be set, `name` keeps jobs apart."""
+    """Make a job with a plan of its own; the later stage's fields and `launch` may be set, `name` keeps jobs apart."""
 
     def make(
         name: str, *, launch: dict[str, Any] | None = None, start: Path | None = None, stage: str = "sft", **sft: Any
@@ -69,6 +69,7 @@ def make_job(tiny_parts: Path, tiny_shards: Path, tmp_path: Path) -> Callable[..
                     "max_length": 128,
                     "data_workers": 0,
                 },
+                **({"second_pretrain": stage_fields} if stage == "second_pretrain" else {}),
                 "sft": stage_fields,
                 "launch": launch or {},
             },

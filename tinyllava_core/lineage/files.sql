@@ -106,7 +106,7 @@ COMMENT ON TABLE voided IS 'plan: records of a mix that cannot be trained on, ea
 
 CREATE TABLE steps (
     fingerprint VARCHAR,
-    stage VARCHAR,             -- pretrain | sft
+    stage VARCHAR,             -- pretrain | second_pretrain | sft
     step INTEGER,
     loss DOUBLE,
     lr_vision DOUBLE,          -- NULL: frozen

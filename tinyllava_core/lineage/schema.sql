@@ -27,7 +27,7 @@ COMMENT ON TABLE run_end IS 'How a run ended; a run without a row here is still 
 CREATE TABLE stage (
     run_id VARCHAR,
     stage VARCHAR,             -- the artifact folder's word
-    name VARCHAR,              -- which one: a source, pretrain or sft, a benchmark (or "<benchmark> blind"), or nothing
+    name VARCHAR,              -- which one: a source, a training stage, a benchmark (or "<benchmark> blind"), or nothing
     fingerprint VARCHAR,
     made BOOLEAN,              -- false: the artifact was there already
     started_at TIMESTAMP,
@@ -104,7 +104,7 @@ COMMENT ON TABLE shard IS 'Stage shard: a mix as WebDataset tars; the rows are i
 
 CREATE TABLE plan (
     fingerprint VARCHAR,
-    stage VARCHAR,             -- pretrain | sft
+    stage VARCHAR,             -- pretrain | second_pretrain | sft
     num_steps BIGINT,
     num_records BIGINT,        -- planned places: records x epochs
     num_voided BIGINT,         -- each with its reason: view voided
@@ -119,7 +119,7 @@ COMMENT ON TABLE plan IS 'Stage plan: every optimizer step laid out beforehand; 
 
 CREATE TABLE train (
     fingerprint VARCHAR,
-    stage VARCHAR,             -- pretrain | sft
+    stage VARCHAR,             -- pretrain | second_pretrain | sft
     num_steps BIGINT,
     num_records BIGINT,
     num_tokens BIGINT,
@@ -133,7 +133,7 @@ CREATE TABLE train (
     device VARCHAR,
     world_size BIGINT
 );
-COMMENT ON TABLE train IS 'Stages pretrain and sft: a trained checkpoint; what happened is in views steps, lives, parts, ledger.';
+COMMENT ON TABLE train IS 'Stages pretrain, second_pretrain and sft: a trained checkpoint; what happened is in views steps, lives, parts, ledger.';
 
 CREATE TABLE evaluate (
     fingerprint VARCHAR,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tinyllava_core.lineage.tables import Table, file_tables, literal, quoted
+from tinyllava_core.results import TRAININGS
 
 # view -> its files in <workspace>/artifacts/<stage>/<fingerprint>/
 FILES: dict[str, tuple[tuple[str, ...], str]] = {
@@ -20,9 +21,9 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "placements": (("shard",), "index.parquet"),
     "plans": (("plan",), "plan.parquet"),
     "voided": (("plan",), "voided.parquet"),
-    "steps": (("pretrain", "sft"), "steps.jsonl"),
-    "lives": (("pretrain", "sft"), "lives.jsonl"),
-    "parts": (("pretrain", "sft"), "parts.jsonl"),
+    "steps": (TRAININGS, "steps.jsonl"),
+    "lives": (TRAININGS, "lives.jsonl"),
+    "parts": (TRAININGS, "parts.jsonl"),
     "answers": (("evaluate",), "answers.jsonl"),
     "items": (("evaluate",), "items.jsonl"),
 }

@@ -18,9 +18,7 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.recipe import Recipe
-from tinyllava_core.results import EvaluateResult, InspectResult
-
-TRAININGS = ("pretrain", "sft")
+from tinyllava_core.results import TRAININGS, EvaluateResult, InspectResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from markupsafe import Markup
 from tinyllava_core.report import figures
 from tinyllava_core.report.examples import examples
 from tinyllava_core.report.facts import (
-    TRAININGS,
     RunFacts,
     curves,
     lost_rows,
@@ -23,7 +22,7 @@ from tinyllava_core.report.facts import (
     stage_rows,
 )
 from tinyllava_core.report.graph import draw_graph, seconds
-from tinyllava_core.results import ReportResult, TrainResult
+from tinyllava_core.results import TRAININGS, ReportResult, TrainResult
 from tinyllava_core.settings.mix import MixEntry
 
 __all__ = ["RunFacts", "write_report"]
@@ -70,7 +69,7 @@ def _environment() -> Environment:
 
 
 def _settings(facts: RunFacts) -> list[tuple[str, list[str]]]:
-    """Give the settings that decide a stage, one row each: name, pretrain's value, sft's value."""
+    """Give the settings that decide a stage, one row each: its name, then its value in each stage."""
     names = (
         "mix",
         "global_batch",
@@ -83,7 +82,8 @@ def _settings(facts: RunFacts) -> list[tuple[str, list[str]]]:
         "precision",
     )
     return [
-        (name, [_setting(name, getattr(facts.recipe.training(stage), name)) for stage in TRAININGS]) for name in names
+        (name, [_setting(name, getattr(facts.recipe.training(stage), name)) for stage in facts.recipe.stages()])
+        for name in names
     ]
 
 

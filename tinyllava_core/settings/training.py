@@ -1,4 +1,4 @@
-"""Sections `pretrain` and `sft` of a recipe: the data, order and optimizer of one training stage."""
+"""Sections `pretrain`, `second_pretrain` and `sft` of a recipe: the data, order and optimizer of one training stage."""
 
 from __future__ import annotations
 

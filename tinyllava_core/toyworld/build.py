@@ -24,11 +24,13 @@ from tinyllava_core.toyworld.text import (
     existence,
     human_answers,
     kinds_shown,
+    long_caption,
     retell,
 )
 
-VERSION = 4  # of the world: another number is another tree
+VERSION = 5  # of the world: another number is another tree
 NUM_CAPTIONS = 4800
+NUM_LONG_CAPTIONS = 1200
 NUM_CHATS = 4200
 NUM_CHATS_TEXT_ONLY = 150  # of those
 NUM_PLACES = 600
@@ -36,11 +38,13 @@ NUM_POPE_IMAGES = 75  # four questions each
 NUM_VQA_IMAGES = 140  # three questions each
 
 _DESCRIBE = ("Describe the image briefly.", "What is in this picture?", "Give a short description of the image.")
+_DETAILED = "Describe the image in detail."
 
 
 def build(root: Path) -> None:
     """Write the whole tree under `root`."""
     build_captions(root / "captions")
+    build_long_captions(root / "long-captions")
     build_chat(root / "chat")
     build_places(root / "places")
     build_pope(root / "pope")
@@ -58,6 +62,18 @@ def build_captions(folder: Path, count: int = NUM_CAPTIONS) -> None:
         human = f"<image>\n{request}" if rng.random() < 0.5 else f"{request}\n<image>"
         records.append(_record(f"{index:09d}", name, [(human, caption(scene))]))
     _write_json(folder / "captions.json", records)
+    _write_archive(folder / "images.zip", ((name, jpeg(scene)) for name, scene in scenes.items()))
+
+
+def build_long_captions(folder: Path, count: int = NUM_LONG_CAPTIONS) -> None:
+    """Write the source of `second_pretrain`: several sentences a picture, as ShareGPT4V's captions are to LLaVA's."""
+    folder.mkdir(parents=True)
+    scenes = {_shard_name(index): make_scene("long-captions", index, min_shapes=2) for index in range(count)}
+    records = []
+    for index, (name, scene) in enumerate(scenes.items()):
+        rng = random.Random(f"long-captions/text/{index}")
+        records.append(_record(f"{index:09d}", name, [(f"<image>\n{_DETAILED}", long_caption(scene, rng))]))
+    _write_json(folder / "long-captions.json", records)
     _write_archive(folder / "images.zip", ((name, jpeg(scene)) for name, scene in scenes.items()))
 
 

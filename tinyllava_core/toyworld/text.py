@@ -5,6 +5,7 @@ It draws nothing and writes no file: scene.py and build.py do.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,20 @@ def caption(scene: Scene) -> str:
         place = sum(row < scene.printed.row for row in rows)
         things.insert(place, f"the {kind} {scene.printed.text} at the {ROWS[scene.printed.row]}")
     return f"{', '.join(things)}."
+
+
+def long_caption(scene: Scene, rng: random.Random) -> str:
+    """Describe a scene in several sentences: how many shapes, each in its place, how two pairs of them lie, what is printed."""
+    count = "is 1 shape" if len(scene.shapes) == 1 else f"are {len(scene.shapes)} shapes"
+    relations = [f"the {a.name} is {_lies(a, b)} the {b.name}." for a, b in itertools.pairwise(scene.shapes)]
+    return " ".join([f"there {count}.", _as_sentences(scene, rng), *relations[:2]])
+
+
+def _lies(a: Shape, b: Shape) -> str:
+    """Say how `a` lies to `b`, which comes later in reading order."""
+    if a.row == b.row:
+        return "left of"
+    return "above"
 
 
 def ask(scene: Scene, kind: str, rng: random.Random) -> Question | None:

@@ -1,0 +1,94 @@
+"""A recipe: two stages or three, one recipe laid over another, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.recipe import STAGES, known_recipes, load
+from tinyllava_core.results import TRAININGS
+
+
+def write(folder: Path, stem: str, /, **keys: object) -> str:
+    path = folder / f"{stem}.yaml"
+    path.write_text(yaml.safe_dump(keys))
+    return str(path)
+
+
+def test_a_recipe_has_two_stages_or_three_in_the_order_they_train() -> None:
+    assert load("toy").stages() == ("pretrain", "sft")
+    assert load("toy_share").stages() == ("pretrain", "second_pretrain", "sft")
+
+
+def test_the_stages_are_the_words_of_the_lineage() -> None:
+    assert STAGES == TRAININGS
+
+
+def test_asking_for_a_stage_that_is_not_there_says_which_are() -> None:
+    with pytest.raises(BadInput, match="recipe 'toy' has no stage 'second_pretrain'; it has pretrain, sft"):
+        load("toy").training("second_pretrain")
+
+
+def test_every_shipped_recipe_loads_and_says_what_it_is() -> None:
+    for name in known_recipes():
+        recipe = load(name)
+        assert recipe.name == name
+        assert recipe.description
+
+
+def test_a_recipe_that_extends_another_is_that_one_with_its_own_keys_over_it(tmp_path: Path) -> None:
+    """Sections are laid over each other key by key; a list is replaced whole; null takes a section away."""
+    path = write(
+        tmp_path,
+        "mine",
+        extends="toy_share",
+        name="mine",
+        second_pretrain=None,
+        sft={"lr": 0.5, "mix": [{"source": "toy-chat"}], "language": {"lr": 0.25}},
+    )
+    mine, toy = load(path), load("toy")
+    assert mine.stages() == ("pretrain", "sft")
+    assert mine.pretrain == toy.pretrain
+    assert (mine.sft.lr, mine.sft.language.lr, mine.sft.language.trainable_from_layer) == (0.5, 0.25, 0)
+    assert [entry.source for entry in mine.sft.mix] == ["toy-chat"]
+    assert mine.sft.global_batch == toy.sft.global_batch
+
+
+def test_a_path_that_is_extended_is_looked_for_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    write(tmp_path, "below", extends="toy", seed=7)
+    assert load(write(tmp_path, "above", extends="below.yaml", name="above")).seed == 7
+
+
+def test_overrides_come_last(tmp_path: Path) -> None:
+    path = write(tmp_path, "mine", extends="toy", seed=7)
+    assert load(path, {"seed": 8}).seed == 8
+
+
+def test_recipes_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a", extends="b.yaml")
+    with pytest.raises(BadInput, match=r"in a circle: b -> a -> b"):
+        load(write(tmp_path, "b", extends="a.yaml"))
+
+
+def test_an_unknown_recipe_that_is_extended_is_told_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="unknown recipe 'toi'; nearest: 'toy'"):
+        load(write(tmp_path, "mine", extends="toi"))
+    with pytest.raises(BadInput, match="expected the name of a recipe"):
+        load(write(tmp_path, "other", extends=["toy"]))
+
+
+def test_one_word_changes_one_part() -> None:
+    changed = load("base", {"model.vision": "clip-vit-large-patch14-336"})
+    assert changed.model.vision == "clip-vit-large-patch14-336"
+    assert changed.model_copy(update={"model": load("base").model}) == load("base")
+
+
+def test_a_field_of_a_section_that_is_off_brings_the_section_in() -> None:
+    """toy has no second pretrain: one field of it is not a whole stage, and the fault says what is missing."""
+    with pytest.raises(BadInput, match=r"second_pretrain\.mix' is missing"):
+        load("toy", {"second_pretrain.lr": 1e-3})
+    whole = load("toy", {"second_pretrain": load("toy").pretrain.model_dump()})
+    assert whole.training("second_pretrain") == whole.pretrain
