@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from tiny import make_shards, make_tokenizer, png
 
 from tinyllava_core import parts
-from tinyllava_core.data.plan import PlanSpec, cut_steps, epoch_order, pack, plan
+from tinyllava_core.data.plan import PlanSpec, pack, plan
 from tinyllava_core.errors import BadInput
 from tinyllava_core.parts import Language
 
@@ -41,7 +40,7 @@ def spec(**changes: object) -> PlanSpec:
         "max_length": 64,
         "global_batch": 4,
         "epochs": 1,
-        "group_by_modality": False,
+        "group_by": None,
         "seed": 0,
     }
     return PlanSpec(**(values | changes))  # type: ignore[arg-type]
@@ -94,29 +93,6 @@ def test_the_same_plan_twice_is_the_same_bytes(shards: Path, tmp_path: Path) -> 
         (tmp_path / name).mkdir()
         plan(shards, spec(epochs=2), tmp_path / name)
     assert (tmp_path / "one" / "plan.parquet").read_bytes() == (tmp_path / "two" / "plan.parquet").read_bytes()
-
-
-@pytest.mark.parametrize(("count", "batch", "steps"), [(558_128, 256, 2181), (665_298, 128, 5198)])
-def test_the_papers_step_counts_stand(count: int, batch: int, steps: int) -> None:
-    found = list(cut_steps(np.arange(count), np.ones(count, bool), batch, by_modality=False))
-    assert len(found) == steps
-    assert {len(members) for members in found[:-1]} == {batch}
-
-
-def test_grouping_by_modality_mixes_at_most_the_rests() -> None:
-    has_image = np.asarray([random.Random(place).random() < 0.9 for place in range(1000)])
-    found = list(cut_steps(np.arange(1000), has_image, 32, by_modality=True))
-    assert sorted(np.concatenate(found).tolist()) == list(range(1000))
-    assert len(found) == -(-1000 // 32)
-    assert sum(len(set(has_image[members])) == 2 for members in found) <= 1
-
-
-def test_later_epochs_have_another_seeded_order() -> None:
-    first, second, again = epoch_order(50, 0, 5), epoch_order(50, 1, 5), epoch_order(50, 1, 5)
-    assert first.tolist() == list(range(50))
-    assert second.tolist() == again.tolist() != first.tolist()
-    assert sorted(second.tolist()) == list(range(50))
-    assert epoch_order(50, 1, 6).tolist() != second.tolist()
 
 
 def test_packing_puts_what_fits_together_longest_pack_first() -> None:

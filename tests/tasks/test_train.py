@@ -49,7 +49,7 @@ def test_how_the_work_is_done_changes_no_weights(overrides: dict) -> None:
 
 def test_what_is_in_the_plan_is_not_told_twice() -> None:
     """The plan is an input: its fingerprint carries these."""
-    overrides = {"sft.global_batch": 3, "sft.epochs": 2, "sft.max_length": 400, "sft.group_by_modality": True}
+    overrides = {"sft.global_batch": 3, "sft.epochs": 2, "sft.max_length": 400, "sft.group_by": "modality"}
     assert train_spec(load("toy", overrides), "sft") == train_spec(load("toy"), "sft")
 
 

@@ -5,9 +5,8 @@ Which records, in which packed sequences, how many tokens, how many of them supe
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import file_sha256
+from tinyllava_core.data.order import GroupBy, cut_steps, epoch_order
 from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
 from tinyllava_core.errors import BadInput
@@ -26,7 +26,7 @@ from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import PlanResult
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
-VERSION = 1
+VERSION = 2
 _CHUNK = 2000  # records tokenized in one call
 
 PLAN_SCHEMA = pa.schema(
@@ -62,7 +62,7 @@ class PlanSpec(Frozen):
     max_length: int
     global_batch: int
     epochs: int
-    group_by_modality: bool
+    group_by: GroupBy | None
     seed: int
 
 
@@ -90,7 +90,7 @@ def plan_spec(recipe: Recipe, stage: str) -> PlanSpec:
         max_length=training.max_length,
         global_batch=training.global_batch,
         epochs=training.epochs,
-        group_by_modality=training.group_by_modality,
+        group_by=training.group_by,
         seed=recipe.seed,
     )
 
@@ -144,7 +144,7 @@ def lay_out(lengths: _Lengths, num_images: np.ndarray, spec: PlanSpec) -> dict[s
     step = 0
     for epoch in range(spec.epochs):
         order = epoch_order(len(rows), epoch, spec.seed)
-        for members in cut_steps(order, has_image, spec.global_batch, spec.group_by_modality):
+        for members in cut_steps(order, has_image, tokens, spec.global_batch, spec.group_by, spec.seed):
             for number, places in enumerate(pack(tokens[members], spec.max_length)):
                 same = [np.full(len(places), value, np.int32) for value in (step, number, epoch)]
                 placed.append((*same, np.arange(len(places), dtype=np.int32), members[places]))
@@ -171,33 +171,6 @@ def measure(reader: ShardReader, spec: PlanSpec, tokenizer: Tokenizer) -> _Lengt
             found.num_supervised.append(kept.num_supervised)
             found.truncated.append(len(item.ids) > spec.max_length)
     return found
-
-
-def epoch_order(count: int, epoch: int, seed: int) -> np.ndarray:
-    """Order `count` records for one epoch -> [count] indices. The first epoch is the mix's own order; later ones are seeded."""
-    if epoch == 0:
-        return np.arange(count)
-    keys = [hashlib.md5(f"{seed}:{epoch}:{place}".encode(), usedforsecurity=False).digest() for place in range(count)]
-    return np.asarray(sorted(range(count), key=keys.__getitem__), dtype=np.int64)
-
-
-def cut_steps(order: np.ndarray, has_image: np.ndarray, global_batch: int, by_modality: bool) -> Iterator[np.ndarray]:
-    """Cut an order into optimizer steps of `global_batch` records -> [global_batch] indices each; the last takes what is left.
-
-    `by_modality`: a step is with or without images as far as the numbers allow; the rests of both share the last steps.
-    """
-    if not by_modality:
-        yield from (order[first : first + global_batch] for first in range(0, len(order), global_batch))
-        return
-    waiting: dict[bool, list[int]] = {True: [], False: []}
-    for record in order.tolist():
-        queue = waiting[bool(has_image[record])]
-        queue.append(record)
-        if len(queue) == global_batch:
-            yield np.asarray(queue)
-            queue.clear()
-    rest = np.asarray(waiting[True] + waiting[False], dtype=np.int64)
-    yield from (rest[first : first + global_batch] for first in range(0, len(rest), global_batch))
 
 
 def pack(tokens: Sequence[int] | np.ndarray, max_length: int) -> list[list[int]]:

@@ -40,8 +40,10 @@ class Training(Frozen):
         ge=1, description="Records of one optimizer step over all GPUs. Paper: 256 pretrain, 128 sft."
     )
     epochs: int = Field(1, ge=1, description="Passes over the mix. Paper: 1.")
-    group_by_modality: bool = Field(
-        False, description="One modality (with or without image) per step where possible. Paper sft: true."
+    group_by: Literal["modality", "length", "modality_and_length"] | None = Field(
+        None,
+        description="What the records of one step share where possible: modality (with or without image), length in tokens "
+        "(among 50 steps), or both. null: nothing. Paper sft: modality.",
     )
     lr: float = Field(gt=0, description="Peak learning rate. Paper: 1e-3 pretrain, 2e-5 sft.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
