@@ -26,10 +26,10 @@ from prefect.exceptions import TerminationSignal
 
 from tasks.progress import showing
 from tasks.server import free_port
-from tasks.tree import GRACE_S, plant
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import PROGRESS_MARK, EvaluateJob, ExportJob, Progress, TrainJob
+from tinyllava_core.process_tree import GRACE_S, plant
 from tinyllava_core.settings.launch import Launch
 
 POLL_S = 0.2  # how often the log is read

@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from tasks import tree
 from tasks.alive import bury, home
+from tinyllava_core import process_tree as tree
 from tinyllava_core.artifact import write_aside
 
 CLONE = Path(__file__).parents[1]

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,7 +26,8 @@ def test_good_images_come_with_their_bytes_and_each_bad_row_under_its_reason(
     """One real run of img2dataset, with the `dataclasses` back-port's folder on the path as Prefect puts it."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "dataclasses.py").write_text("raise ImportError('the back-port')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    path = os.pathsep.join(filter(None, (str(tmp_path / "site"), os.environ.get("PYTHONPATH"))))
+    monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     server.files = {f"/{name}": data for name, data in photos.items()}
     server.files |= {"/page.jpg": b"<html>gone</html>", "/empty.jpg": b"", "/once.jpg": photos["coffee.png"]}

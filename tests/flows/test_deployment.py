@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tasks.server import free_port, healthy
-from tasks.tree import members
+from tinyllava_core.process_tree import members
 
 pytestmark = pytest.mark.slow
 CLONE = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import pytest
 from waiting import wait_until
 
 from tasks.server import Server, api, free_port, has_dataclasses_backport, healthy
-from tasks.tree import members
+from tinyllava_core.process_tree import members
 
 
 def test_a_server_that_answers_is_used_as_it_is(
@@ -51,7 +51,8 @@ def test_a_server_of_our_own_is_gone_when_its_user_is_killed(prefect_server: str
     script = f"""
 import time
 from pathlib import Path
-from tasks import server, tree
+from tasks import server
+from tinyllava_core import process_tree as tree
 plant = tree.plant
 def told(*args, **kwargs):
     planted = plant(*args, **kwargs)

@@ -1,7 +1,7 @@
-"""What runs in the process group that fetches a table of URLs: img2dataset, and the promise to end with its starter.
+"""The process that fetches a table of URLs: img2dataset without the libraries that it does not need for that.
 
-Started by url_table.py as `python -m tinyllava_core.data.url_process ARGUMENTS.json STARTER_PID`. img2dataset's pool
-workers import this module again (multiprocessing's spawn), so what stands here holds in each of them too.
+Started by url_table.py as `python -m tinyllava_core.data.url_process ARGUMENTS.json`. img2dataset's pool workers import
+this module again (multiprocessing's spawn), so what stands here holds in each of them too.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import sys
 import types
 import warnings
 from pathlib import Path
-
-from tinyllava_core.data.process_group import die_with_parent
 
 # img2dataset imports these at its top, for other outputs, resizing and a web service. Empty modules in their place save
 # 2.4 of 3.3 s of CPU time in each of its three and more processes (torch comes along with webdataset), and two
@@ -33,7 +31,6 @@ def _without_what_is_not_needed() -> None:
 if (
     __name__ != "tinyllava_core.data.url_process"
 ):  # __main__, or __mp_main__ in a worker; an import by name does nothing
-    die_with_parent(int(sys.argv[2]) if __name__ == "__main__" else None)
     warnings.simplefilter("ignore")  # its libraries warn at every import, in each process
     _without_what_is_not_needed()
 

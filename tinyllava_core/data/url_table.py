@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tinyllava_core.data.fetch import Patience
-from tinyllava_core.data.process_group import clean_environment, run_group
 from tinyllava_core.errors import BadInput
+from tinyllava_core.process_tree import run_watched, without_back_port
 
 ROWS_PER_SHARD = 1000  # of img2dataset's work, not of ours; a power of ten, for its keys
 _THREADS = 32  # per process
@@ -189,11 +189,15 @@ def _run(work: Path, output: Path, num_shards: int, patience: Patience, on_rows:
     loopback = ",".join(
         filter(None, (os.environ.get("no_proxy", os.environ.get("NO_PROXY")), "127.0.0.1", "localhost"))
     )
-    run_group(
-        [sys.executable, "-P", "-m", "tinyllava_core.data.url_process", str(work / "arguments.json"), str(os.getpid())],
-        env=clean_environment(
-            NO_ALBUMENTATIONS_UPDATE="1", WANDB_MODE="disabled", no_proxy=loopback, NO_PROXY=loopback
-        ),
+    run_watched(
+        [sys.executable, "-P", "-m", "tinyllava_core.data.url_process", str(work / "arguments.json")],
+        environment={
+            "NO_ALBUMENTATIONS_UPDATE": "1",
+            "WANDB_MODE": "disabled",
+            "PYTHONPATH": without_back_port(os.environ.get("PYTHONPATH", "")),
+            "no_proxy": loopback,
+            "NO_PROXY": loopback,
+        },
         log=work / "log.txt",
         progress=_Watch(output, on_rows),
         stall_s=patience.stall_s,

@@ -1,8 +1,10 @@
 """A process with everything it starts, ended as one. It knows nothing of jobs, of Prefect or of what the process does.
 
-Ranks of torchrun live in sessions of their own and outlive their launcher, so neither a process group nor the list of
-children finds them all. Every process of a tree is known by a mark in its environment, which it inherits. A watchdog
-(this file, run as a program) ends the tree if the process that started it dies without a chance to do so itself.
+Ranks of torchrun live in sessions of their own and outlive their launcher, and img2dataset waits for ever when one of
+its workers is killed and leaves them behind when it is killed itself: so neither a process group nor the list of
+children finds them all, and an exit code decides nothing. Every process of a tree is known by a mark in its
+environment, which it inherits. A watchdog (this file, run as a program) ends the tree if the process that started it
+dies without a chance to do so itself.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -22,7 +24,12 @@ import psutil
 
 MARKS = "TINYLLAVA_TREES"  # environment variable: the marks of all trees a process belongs to, outermost first
 GRACE_S = 20.0  # from SIGTERM to SIGKILL; Prefect itself kills a cancelled flow after 30 s
+_LOOK_S = 0.2  # how often `run_watched` looks at what it runs
 _STUCK_S = 10.0  # after SIGKILL, a process that is still there waits in the kernel: nothing more can be done
+
+
+class Stalled(RuntimeError):
+    """A tree did nothing visible for too long and was ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +76,58 @@ def plant(
     )
     watchdog = None
     if guarded:
-        # -P: this folder must not come first on the path, where tasks/inspect.py would shadow the standard module.
+        # -P: this folder must not come first on the path, where a file of ours could shadow a standard module.
         watchdog = subprocess.Popen(
             [sys.executable, "-P", __file__, str(os.getpid()), mark, str(grace_s)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": without_back_port(os.environ.get("PYTHONPATH", ""))},
             start_new_session=True,
         )
     return Tree(process=process, mark=mark, watchdog=watchdog)
+
+
+def run_watched(
+    command: Sequence[str],
+    *,
+    log: Path,
+    progress: Callable[[], Hashable],
+    stall_s: float,
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Run `command` as a guarded tree and give its exit code; its output is appended to `log`.
+
+    `progress()` is called a few times a second; if its value stays the same for `stall_s` seconds, Stalled is raised.
+    Whatever happens, also SIGKILL of this process, no process of the tree is left: what is still there at the end is
+    killed without a grace, so only commands whose work can be gone on with belong here.
+    """
+    with log.open("ab") as output:
+        tree = plant(command, output, environment=environment, grace_s=0.0)
+    try:
+        seen, since = progress(), time.monotonic()
+        while tree.process.poll() is None:
+            time.sleep(_LOOK_S)
+            now = progress()
+            if now != seen:
+                seen, since = now, time.monotonic()
+            elif time.monotonic() - since > stall_s:
+                raise Stalled(f"nothing happened for {stall_s:g} s: {' '.join(command)} was ended; its output: {log}")
+        progress()
+        return tree.process.returncode
+    finally:
+        tree.end(grace_s=0.0)
+
+
+def without_back_port(path: str) -> str:
+    """Take the folders that hold a `dataclasses.py` out of a PYTHONPATH.
+
+    The back-port that img2dataset drags into site-packages would shadow the standard module, and Prefect puts
+    site-packages on the path of what it starts.
+    """
+    return os.pathsep.join(
+        folder for folder in path.split(os.pathsep) if folder and not (Path(folder) / "dataclasses.py").exists()
+    )
 
 
 def members(mark: str) -> list[psutil.Process]:
