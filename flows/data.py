@@ -11,18 +11,23 @@ from tasks.mix import mix
 from tasks.plan import plan
 from tasks.run import Run
 from tasks.shard import shard
-from tasks.source import Source, loss_limits
+from tasks.source import Source, loss_limits, set_names, source_images
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.recipe import StageName
 
 
-def gather(run: Run) -> dict[str, Source]:
+def fetch_images(run: Run) -> dict[str, Artifact]:
+    """Download each image set of the recipe's sources and benchmarks, once, whatever number of them draws on it."""
+    return {name: download(run, name) for name in set_names(run.recipe)}
+
+
+def gather(run: Run, sets: dict[str, Artifact]) -> dict[str, Source]:
     """Download and inspect each source of the recipe, once, by the recipe's word for it."""
     sources = {}
     for name, max_lost_fraction in loss_limits(run.recipe).items():
         downloaded = download(run, name)
-        inspected = inspect(run, name, downloaded, max_lost_fraction)
-        sources[name] = Source(downloaded=downloaded, inspected=inspected)
+        inspected = inspect(run, name, downloaded, max_lost_fraction, sets)
+        sources[name] = Source(downloaded=downloaded, inspected=inspected, images=source_images(name, downloaded, sets))
     return sources
 
 

@@ -16,11 +16,11 @@ def fetch_benchmarks(run: Run) -> dict[str, Artifact]:
     return {name: download(run, name) for name in run.recipe.evaluate.benchmarks}
 
 
-def score(run: Run, trained: Artifact, benchmarks: dict[str, Artifact]) -> list[Artifact]:
+def score(run: Run, trained: Artifact, benchmarks: dict[str, Artifact], sets: dict[str, Artifact]) -> list[Artifact]:
     """Answer and score every benchmark, and once more blind where the recipe asks for it."""
     ways = (False, True) if run.recipe.evaluate.blind else (False,)
     return [
-        evaluate(run, name, downloaded, trained, blind=blind)
+        evaluate(run, name, downloaded, trained, blind=blind, sets=sets)
         for name, downloaded in benchmarks.items()
         for blind in ways
     ]

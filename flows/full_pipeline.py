@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.data import gather, lay_out
+from flows.data import fetch_images, gather, lay_out
 from flows.evaluation import fetch_benchmarks, score
 from tasks.export import export
 from tasks.report import Outcome, report
@@ -35,7 +35,8 @@ def full_pipeline(
     """
     with begin(load(recipe, overrides), overrides, workspace) as run:
         # What can fail for want of data fails here, before a GPU is asked for.
-        sources = gather(run)
+        sets = fetch_images(run)
+        sources = gather(run, sets)
         benchmarks = fetch_benchmarks(run)
         data = {stage: lay_out(run, stage, sources) for stage in run.recipe.stages()}
 
@@ -43,6 +44,6 @@ def full_pipeline(
         for stage in run.recipe.stages()[1:]:  # second_pretrain where the recipe has one, then sft
             trained = train(run, stage, *data[stage], start=trained)
 
-        scores = score(run, trained, benchmarks)
+        scores = score(run, trained, benchmarks, sets)
         exported = export(run, trained)
         return report(run, trained, scores, exported)

@@ -1,4 +1,4 @@
-"""Stage `download`: one source or benchmark on this disk. What is fetched, and how, is in data/download.py."""
+"""Stage `download`: one source, image set or benchmark on this disk. What is fetched, and how, is in data/download.py."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tasks.record import record
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data import download as core
+from tinyllava_core.data.local_files import local_digest
 from tinyllava_core.data.manifest import load
 from tinyllava_core.errors import BadInput
 
@@ -36,7 +37,7 @@ def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:
 def download(run: Run, source: str) -> Artifact:
     """Download what a manifest names. Raises BadInput if it is not as the manifest says."""
     manifest = load(source)
-    spec = {"manifest": manifest.model_dump(mode="json", exclude=NOT_FETCHED), "local": core.local_digest(manifest)}
+    spec = {"manifest": manifest.model_dump(mode="json", exclude=NOT_FETCHED), "local": local_digest(manifest)}
     cache = run.workspace / "cache"
     with showing(f"download {manifest.name}") as show:
         return record(

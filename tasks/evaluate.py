@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from prefect import task
@@ -11,6 +12,7 @@ from prefect.runtime import task_run
 from tasks.launch import launch
 from tasks.record import record
 from tasks.run import Run
+from tasks.source import image_places, set_inputs
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.manifest import load
 from tinyllava_core.job import EvaluateJob, read_result
@@ -24,32 +26,39 @@ def _task_run_name() -> str:
 
 
 @task(name="evaluate", task_run_name=_task_run_name, cache_policy=NO_CACHE, persist_result=False)
-def evaluate(run: Run, benchmark: str, downloaded: Artifact, trained: Artifact, blind: bool) -> Artifact:
+def evaluate(
+    run: Run, benchmark: str, downloaded: Artifact, trained: Artifact, blind: bool, sets: Mapping[str, Artifact]
+) -> Artifact:
     """Answer and score a benchmark's questions; `blind`: with every image blanked.
 
-    The batch size is no part of the fingerprint: answers do not depend on it, but for rounding.
+    `sets`: at least the image sets that the benchmark draws on. The batch size is no part of the fingerprint: answers do not depend on it, but for rounding.
     """
     manifest, result = load(benchmark), downloaded.result(DownloadResult)
-    assert manifest.scorer is not None, f"{benchmark} is no benchmark: check_manifests should have said so"
+    scorer, annotations = manifest.scorer, result.annotations
+    assert scorer is not None, f"{benchmark} is no benchmark: check_manifests should have said so"
+    assert annotations is not None, f"{benchmark}: its download left no annotations"
     name = f"{manifest.name} blind" if blind else manifest.name
-    spec = {"scorer": manifest.scorer, "blind": blind, "precision": run.recipe.evaluate.precision}
+    spec = {
+        "scorer": scorer,
+        "blind": blind,
+        "precision": run.recipe.evaluate.precision,
+    }
 
     def make(folder: Path) -> EvaluateResult:
-        assert manifest.scorer is not None
         job = EvaluateJob(
             recipe=run.recipe,
             checkpoint=trained.folder / "checkpoint",
             benchmark=manifest.name,
-            scorer=manifest.scorer,
-            annotations=downloaded.folder / result.annotations,  # an absolute path stays itself
-            image_root=downloaded.folder / result.image_root,
+            scorer=scorer,
+            annotations=downloaded.folder / annotations,  # an absolute path stays itself
+            images=image_places(manifest, downloaded, sets),
             blind=blind,
             out=folder,
         )
         launch(job, one_process(run.recipe.launch), f"evaluate {name}")
         return read_result(folder, job.kind, EvaluateResult)
 
-    inputs = {"download": downloaded, "checkpoint": trained}
+    inputs = {"download": downloaded, "checkpoint": trained, **set_inputs(manifest, sets)}
     return record(run, "evaluate", name, EvaluateJob.VERSION, spec, inputs, make, resumable=True)
 
 

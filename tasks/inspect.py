@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.progress import showing
 from tasks.record import record
 from tasks.run import Run
+from tasks.source import image_places, set_inputs
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data import inspect as core
 from tinyllava_core.data.manifest import load
@@ -15,14 +18,19 @@ from tinyllava_core.results import DownloadResult, InspectResult
 
 
 @task(name="inspect", task_run_name="inspect: {source}", cache_policy=NO_CACHE, persist_result=False)
-def inspect(run: Run, source: str, downloaded: Artifact, max_lost_fraction: float) -> Artifact:
+def inspect(
+    run: Run, source: str, downloaded: Artifact, max_lost_fraction: float, sets: Mapping[str, Artifact]
+) -> Artifact:
     """Sort a source's records into good and dropped. Raises BadInput if more than the given fraction is dropped.
 
-    The fraction is no part of the fingerprint: it decides whether to go on, not what is good.
+    `sets`: at least the image sets that the source draws on. The fraction is no part of the fingerprint: it decides whether to go on, not what is good.
     """
     manifest, result = load(source), downloaded.result(DownloadResult)
-    form, count = manifest.annotations.format, manifest.annotations.count
+    written = manifest.annotations
+    assert written is not None, f"{source} has no records: check_manifests should have said so"
+    form, count = written.format, written.count
     assert form is not None, f"{source} is no source: check_manifests should have said so"
+    images = image_places(manifest, downloaded, sets)
     with showing(f"inspect {manifest.name}") as show:
         artifact = record(
             run,
@@ -30,9 +38,9 @@ def inspect(run: Run, source: str, downloaded: Artifact, max_lost_fraction: floa
             manifest.name,
             core.VERSION,
             {"format": form, "count": count},
-            {"download": downloaded},
+            {"download": downloaded, **set_inputs(manifest, sets)},
             lambda folder: core.inspect_source(
-                downloaded.folder, result, form, 1.0, folder, expected_count=count, on_progress=show
+                downloaded.folder, result, form, 1.0, folder, images=images, expected_count=count, on_progress=show
             ),
         )
     core.check_lost(artifact.result(InspectResult), artifact.folder, max_lost_fraction)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data.manifest import load
+from tinyllava_core.data.manifest import Manifest, load
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import DownloadResult
+
+WORDS = {"source": "a source", "benchmark": "a benchmark", "images": "an image set"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +23,7 @@ class Source:
 
     downloaded: Artifact
     inspected: Artifact
+    images: ImagePlaces
 
     @property
     def name(self) -> str:
@@ -27,9 +33,27 @@ class Source:
     @property
     def place(self) -> InspectedSource:
         """Where its good records and its images are."""
-        result = self.downloaded.result(DownloadResult)
-        root = self.downloaded.folder / result.image_root  # an absolute path stays itself
-        return InspectedSource(name=result.source, records=self.inspected.folder, image_root=root)
+        return InspectedSource(name=self.name, records=self.inspected.folder, images=self.images)
+
+
+def source_images(source: str, downloaded: Artifact, sets: Mapping[str, Artifact]) -> ImagePlaces:
+    """Tell where the images of a source are, by the recipe's word for it."""
+    return image_places(load(source), downloaded, sets)
+
+
+def image_places(manifest: Manifest, downloaded: Artifact, sets: Mapping[str, Artifact]) -> ImagePlaces:
+    """Tell where the images of a source or benchmark are: its own, and those of its image sets."""
+    return manifest.places(image_root(downloaded), {name: image_root(sets[name]) for name in manifest.sets})
+
+
+def image_root(downloaded: Artifact) -> Path:
+    """Give the folder that the paths of a download's own images begin in."""
+    return downloaded.folder / downloaded.result(DownloadResult).image_root  # an absolute path stays itself
+
+
+def set_inputs(manifest: Manifest, sets: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    """Name the image sets of a source or benchmark as inputs of what looks at its images."""
+    return {f"images {name}": sets[name] for name in manifest.sets}
 
 
 def loss_limits(recipe: Recipe) -> dict[str, float]:
@@ -41,12 +65,19 @@ def loss_limits(recipe: Recipe) -> dict[str, float]:
     return limits
 
 
+def set_names(recipe: Recipe) -> list[str]:
+    """List the image sets that a recipe's sources and benchmarks draw on, each once."""
+    manifests = [load(name) for name in (*loss_limits(recipe), *recipe.evaluate.benchmarks)]
+    return list(dict.fromkeys(name for manifest in manifests for name in manifest.sets))
+
+
 def check_manifests(recipe: Recipe) -> None:
     """Look at every manifest that a recipe names, before anything is done. Raises BadInput on the first wrong one."""
-    for kind, names in (("source", list(loss_limits(recipe))), ("benchmark", list(recipe.evaluate.benchmarks))):
-        for name in names:
-            found = load(name).kind
-            if found != kind:
-                raise BadInput(
-                    f"{name!r} is a {found}, expected a {kind}; known: data_manifests/*.yaml with kind: {kind}"
-                )
+    named = [("source", name) for name in loss_limits(recipe)]
+    named += [("benchmark", name) for name in recipe.evaluate.benchmarks]
+    for kind, name in (*named, *(("images", name) for _, of in named for name in load(of).sets)):
+        found = load(name).kind
+        if found != kind:
+            raise BadInput(
+                f"{name!r} is {WORDS[found]}, expected {WORDS[kind]}; known: data_manifests/*.yaml with kind: {kind}"
+            )

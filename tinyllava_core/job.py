@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.recipe import Recipe, StageName
@@ -47,7 +48,7 @@ class EvaluateJob(Frozen):
     benchmark: str  # the manifest's name, for tables
     scorer: str  # key of evaluate/benchmarks' table
     annotations: Path  # official annotation file
-    image_root: Path
+    images: ImagePlaces  # where its pictures are
     blind: bool  # blank every image
     out: Path
 

@@ -10,16 +10,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadResult:
-    """Stage `download`: one source or benchmark on this disk."""
+    """Stage `download`: one source, image set or benchmark on this disk."""
 
     source: str  # the manifest's name
-    kind: str  # source | benchmark
+    kind: str  # source | images | benchmark
     licence: str | None
     urls: str  # space-separated, as in the manifest; a local folder's path otherwise
-    annotations: str  # path of the annotation file, relative to the artifact's folder, or absolute for a local source
-    annotations_sha256: str
-    image_root: str  # folder the records' image paths are relative to; relative to the artifact's folder, or absolute
-    num_files: int  # files under image_root
+    annotations: (
+        str | None
+    )  # path of the annotation file, relative to the artifact's folder, or absolute for a local one
+    annotations_sha256: str | None
+    image_root: (
+        str  # folder its own images' paths begin in, relative to the artifact's folder or absolute; not the sets'
+    )
+    num_files: int  # images of its own
     size_bytes: int  # of those files and the annotations
     num_requested: int  # rows of a URL table; 0 without one
     num_failed: int  # of those, not downloaded; each with its reason in failures.parquet

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tinyllava_core.data.download import download, local_digest
+from tinyllava_core.data.download import download
 from tinyllava_core.data.fetch import Patience
+from tinyllava_core.data.local_files import local_digest
 from tinyllava_core.data.manifest import load
 from tinyllava_core.errors import BadInput
 
@@ -185,6 +186,7 @@ def test_kill_9_in_the_middle_then_again_fetches_only_what_is_missing(tmp_path, 
 import sys
 from pathlib import Path
 from tinyllava_core.data.download import download
+from tinyllava_core.data.local_files import local_digest
 from tinyllava_core.data.manifest import load
 folder = Path(sys.argv[1])
 (folder / "killed").mkdir()
@@ -257,3 +259,43 @@ def test_the_toy_world_comes_the_same_way_and_leaves_no_port_in_the_data(tmp_pat
     ]
     urls = pq.read_table(out / "fetched.parquet")["url"].to_pylist()
     assert urls == ["toyworld://places/places.json", "toyworld://places/urls.jsonl"]
+
+
+def test_an_image_set_is_a_download_without_annotations_whose_paths_begin_in_its_root(server, manifest, call, photos):
+    astronaut, coffee = photos["people/astronaut.jpg"], photos["coffee.png"]
+    server.files = {"/a.zip": zipped({"train/1.jpg": astronaut}), "/b.zip": zipped({"train/2.png": coffee})}
+    archives = [{"archive": {"url": f"{server.url}/{name}.zip"}} for name in "ab"]
+    out, result = call(manifest(kind="images", root="train", images=archives))
+    assert (result.kind, result.annotations, result.annotations_sha256) == ("images", None, None)
+    assert tree(out / result.image_root) == {"1.jpg": astronaut, "2.png": coffee}
+    assert (result.num_files, result.size_bytes) == (2, len(astronaut) + len(coffee))
+
+
+def test_a_root_that_is_not_in_the_archive_is_named_with_what_is(server, manifest, call):
+    server.files = {"/a.zip": zipped({"val/1.jpg": b"x"})}
+    archive = {"archive": {"url": f"{server.url}/a.zip"}}
+    with pytest.raises(BadInput, match=r"image set 'mine': root 'train' is not in what was unpacked; there: val"):
+        call(manifest(kind="images", root="train", images=[archive]))
+
+
+@pytest.mark.parametrize("folder", ["coco", "coco/train"])
+def test_a_local_image_set_may_have_its_root_folder_or_be_it(tmp_path, manifest, call, folder):
+    (tmp_path / "coco" / "train").mkdir(parents=True)
+    (tmp_path / "coco" / "train" / "1.jpg").write_bytes(b"one")
+    _, result = call(manifest(kind="images", root="train", images=[{"folder": folder}]))
+    assert result.image_root == str(tmp_path / "coco" / "train")
+    assert result.num_files == 1
+
+
+def test_several_local_folders_are_counted_and_followed_together(tmp_path, manifest, call):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(name.encode())
+    (tmp_path / "mine.json").write_text("[]")
+    folders = [{"folder": "one", "prefix": "a"}, {"folder": "two", "prefix": "b"}]
+    found = manifest(annotations={"path": "mine.json", "format": "llava"}, images=folders)
+    _, result = call(found)
+    assert result.num_files == 2
+    before = local_digest(found)
+    (tmp_path / "two" / "2.jpg").touch()
+    assert local_digest(found) != before

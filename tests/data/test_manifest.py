@@ -6,6 +6,7 @@ import yaml
 
 from tinyllava_core.data import manifest as module
 from tinyllava_core.data.manifest import known, load
+from tinyllava_core.data.places import ImagePlace
 from tinyllava_core.errors import BadInput
 
 GOOD = {
@@ -37,22 +38,42 @@ def test_the_toy_world_is_shipped():
 
 def test_local_paths_start_at_the_manifests_folder(written, tmp_path):
     manifest = load(written())
-    assert manifest.folder == tmp_path / "pictures"
+    assert manifest.folders == [tmp_path / "pictures"]
     assert manifest.local("data/mine.json") == tmp_path / "data" / "mine.json"
     assert manifest.local("/somewhere/else") == Path("/somewhere/else")
     assert manifest.urls() == ["data/mine.json", "pictures"]
-    assert pickle.loads(pickle.dumps(manifest)).folder == tmp_path / "pictures", "a task may run in another process"
+    assert pickle.loads(pickle.dumps(manifest)).folders == [tmp_path / "pictures"], "a task may run in another process"
 
 
 def test_all_urls_are_listed_as_written(written):
     images = [{"archive": {"url": "http://a/b.zip"}}, {"url_table": {"url": "toyworld://c/d.jsonl"}}]
     manifest = load(written(annotations={"url": "https://a/b.json", "format": "llava"}, images=images))
     assert manifest.urls() == ["https://a/b.json", "http://a/b.zip", "toyworld://c/d.jsonl"]
-    assert manifest.folder is None
+    assert manifest.folders == []
+
+
+def test_places_are_in_the_manifests_order_own_images_once_and_sets_by_name(written, tmp_path):
+    images = [
+        {"set": ["sam-9k", "sam"], "prefix": "sam/images"},
+        {"archive": {"url": "http://a/b.zip"}},
+        {"folder": "more", "prefix": "more", "try_extensions": [".gif"]},
+        {"archive": {"url": "http://a/c.zip", "into": "c"}},
+    ]
+    manifest = load(written(images=images))
+    assert manifest.sets == ["sam-9k", "sam"]
+    own, sets = tmp_path / "own", {"sam": tmp_path / "sam", "sam-9k": tmp_path / "9k"}
+    assert manifest.places(own, sets).places == (
+        ImagePlace(prefix="sam/images", folder=tmp_path / "9k"),
+        ImagePlace(prefix="sam/images", folder=tmp_path / "sam"),
+        ImagePlace(folder=own),
+        ImagePlace(prefix="more", folder=tmp_path / "more", try_extensions=(".gif",)),
+    )
 
 
 def test_an_unknown_name_lists_the_known_and_the_nearest():
-    with pytest.raises(BadInput, match=r"unknown source or benchmark 'toy-caption'; nearest: 'toy-captions'\. Known: "):
+    with pytest.raises(
+        BadInput, match=r"unknown source, image set or benchmark 'toy-caption'; nearest: 'toy-captions'\. Known: "
+    ):
         load("toy-caption")
 
 
@@ -78,7 +99,7 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
         ),
         (
             {"images": [{"foldr": "x"}]},
-            "unknown key 'images.0.foldr'; nearest: 'folder'. Known here: archive, url_table, folder",
+            "unknown key 'images.0.foldr'; nearest: 'folder'. Known here: archive, url_table, folder, set",
         ),
         (
             {"images": [{"archive": {"url": "http://a/b.zip", "onto": "x"}}]},
@@ -89,12 +110,35 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
             {"annotations": {"format": "llava", "url": "http://a/b", "path": "c"}},
             "annotations: expected exactly one of url, path; found url and path",
         ),
-        ({"images": [{}]}, "images.0: expected exactly one of archive, url_table, folder; found none"),
+        ({"images": [{}]}, "images.0: expected exactly one of archive, url_table, folder, set; found none"),
         (
             {"images": [{"folder": "a", "archive": {"url": "http://a/b.zip"}}]},
-            "images.0: expected exactly one of archive, url_table, folder; found archive and folder",
+            "images.0: expected exactly one of archive, url_table, folder, set; found archive and folder",
         ),
-        ({"images": [{"folder": "a"}, {"folder": "b"}]}, "a folder is used in place, so it must be the only entry"),
+        (
+            {"images": [{"folder": "a"}, {"folder": "b"}]},
+            "images: entries 0 and 1 both stand for the prefix ''; give each",
+        ),
+        (
+            {
+                "images": [
+                    {"set": "coco", "prefix": "a"},
+                    {"archive": {"url": "http://a/b.zip"}},
+                    {"set": "c", "prefix": "a"},
+                ]
+            },
+            "images: entries 0 and 2 both stand for the prefix 'a'",
+        ),
+        ({"images": [{"set": "coco", "prefix": "../a"}]}, "images.0: prefix: '../a': expected relative folders"),
+        ({"images": [{"set": "coco", "prefix": "a/"}]}, "images.0: prefix: 'a/': expected relative folders"),
+        ({"images": [{"archive": {"url": "http://a/b.zip"}, "prefix": "a"}]}, "an archive has `into`"),
+        ({"images": [{"set": "coco", "try_extensions": ["gif"]}]}, "images.0.try_extensions.0 = 'gif'"),
+        ({"root": "x"}, "root 'x' is for kind: images"),
+        ({"kind": "images"}, "annotations: an image set has none"),
+        ({"kind": "images", "annotations": None, "scorer": "pope"}, "scorer: an image set has none"),
+        ({"kind": "images", "annotations": None, "images": []}, "an image set needs images"),
+        ({"kind": "images", "annotations": None, "images": [{"set": "coco"}]}, "an image set needs images"),
+        ({"kind": "images", "annotations": None, "root": "../x"}, "root: '../x' leaves the set"),
         ({"images": [{"archive": {"url": "http://a/b.zip", "into": "../x"}}]}, "into: '../x' leaves the image root"),
         ({"images": [{"archive": {"url": "ftp://a/b.zip"}}]}, "images.0.archive.url = 'ftp://a/b.zip'"),
         ({"annotations": {"path": "a"}}, "a source needs annotations.format. Known: llava"),

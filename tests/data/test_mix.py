@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tinyllava_core.data.mix import mix
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.errors import BadInput
 from tinyllava_core.results import MixResult
@@ -26,7 +27,7 @@ def source(tmp_path):
             "num_images": pa.array([num_images(index) for index in range(num_records)], pa.int16()),
         }
         pq.write_table(pa.table(rows), home / "records.parquet")
-        return InspectedSource(name=name, records=home, image_root=home)
+        return InspectedSource(name=name, records=home, images=ImagePlaces.one(home))
 
     return make
 

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from tinyllava_core.data.picture import Picture, look
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.reason import Reason
 
 
@@ -23,7 +24,7 @@ def put(folder, name, data):
 )
 def test_a_photograph_is_known_for_what_it_is(tmp_path, photos, name, width, height, kind):
     put(tmp_path, name, photos[name])
-    assert look(tmp_path, name) == Picture(
+    assert look(ImagePlaces.one(tmp_path), name) == Picture(
         path=name,
         sha256=hashlib.sha256(photos[name]).hexdigest(),
         width=width,
@@ -35,13 +36,13 @@ def test_a_photograph_is_known_for_what_it_is(tmp_path, photos, name, width, hei
 
 def test_the_format_is_the_bytes_not_the_name(tmp_path, photos):
     put(tmp_path, "a.jpg", photos["coffee.png"])
-    assert look(tmp_path, "a.jpg").format == "PNG"
+    assert look(ImagePlaces.one(tmp_path), "a.jpg").format == "PNG"
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "P", "RGBA", "I;16", "1"])
 def test_odd_modes_are_good_pictures(tmp_path, encoded, mode):
     put(tmp_path, "a", encoded(Image.new(mode, (20, 10)), "TIFF" if mode == "CMYK" else "PNG"))
-    assert look(tmp_path, "a").reason is None
+    assert look(ImagePlaces.one(tmp_path), "a").reason is None
 
 
 @pytest.mark.parametrize("name", ["people/astronaut.jpg", "coffee.png"])
@@ -49,7 +50,7 @@ def test_odd_modes_are_good_pictures(tmp_path, encoded, mode):
 def test_a_picture_that_ends_early_is_unreadable(tmp_path, photos, name, kept):
     data = photos[name][: int(len(photos[name]) * kept)]
     put(tmp_path, "a", data)
-    found = look(tmp_path, "a")
+    found = look(ImagePlaces.one(tmp_path), "a")
     assert found.reason == Reason.UNREADABLE_IMAGE
     assert found.sha256 == hashlib.sha256(data).hexdigest()
     assert found.size_bytes == len(data)
@@ -59,7 +60,7 @@ def test_a_picture_that_ends_early_is_unreadable(tmp_path, photos, name, kept):
 @pytest.mark.parametrize(("data", "detail"), [(b"", "no bytes"), (b"<html>404</html>", "cannot identify")])
 def test_what_is_no_picture_is_unreadable(tmp_path, data, detail):
     put(tmp_path, "a.jpg", data)
-    found = look(tmp_path, "a.jpg")
+    found = look(ImagePlaces.one(tmp_path), "a.jpg")
     assert found.reason == Reason.UNREADABLE_IMAGE
     assert detail in found.detail
 
@@ -67,7 +68,7 @@ def test_what_is_no_picture_is_unreadable(tmp_path, data, detail):
 def test_a_decompression_bomb_is_unreadable(tmp_path, encoded, monkeypatch):
     put(tmp_path, "a.png", encoded(Image.new("1", (2000, 1000)), "PNG"))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 900_000)  # twice this is an error
-    found = look(tmp_path, "a.png")
+    found = look(ImagePlaces.one(tmp_path), "a.png")
     assert found.reason == Reason.UNREADABLE_IMAGE
     assert "DecompressionBombError" in found.detail
 
@@ -76,7 +77,7 @@ def test_a_decompression_bomb_is_unreadable(tmp_path, encoded, monkeypatch):
 def test_no_such_file_is_missing(tmp_path, path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file.txt").touch()
-    assert look(tmp_path, path).reason == Reason.MISSING_IMAGE
+    assert look(ImagePlaces.one(tmp_path), path).reason == Reason.MISSING_IMAGE
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../a.jpg", "a/../../b.jpg", "a\0b.jpg"])

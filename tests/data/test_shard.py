@@ -10,6 +10,7 @@ import webdataset
 
 from tinyllava_core.data.inspect import inspect_source
 from tinyllava_core.data.mix import mix
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.data.shard import shard
 from tinyllava_core.errors import BadInput
@@ -27,7 +28,7 @@ def world(tmp_path, downloaded, llava, photos):
         inspected = tmp_path / f"inspect-{name}"
         inspected.mkdir()
         inspect_source(folder, result, "llava", 0.0, inspected)
-        sources.append(InspectedSource(name=name, records=inspected, image_root=folder / "images"))
+        sources.append(InspectedSource(name=name, records=inspected, images=ImagePlaces.one(folder / "images")))
     mixed = tmp_path / "mix"
     mixed.mkdir()
     mix([(MixEntry(source=source.name, share=2), source) for source in sources], 3, mixed)
@@ -129,14 +130,14 @@ def test_webdataset_decodes_them(tmp_path, world):
 
 
 def test_a_picture_that_changed_since_is_named(tmp_path, world, photos):
-    path = world[1][0].image_root / "camera.png"
+    path = world[1][0].images.places[0].folder / "camera.png"
     path.write_bytes(photos["coffee.png"])
     with pytest.raises(BadInput, match=r"camera\.png: has changed since it was inspected"):
         sharded(world, tmp_path / "out")
 
 
 def test_a_picture_that_is_gone_is_named(tmp_path, world):
-    (world[1][0].image_root / "camera.png").unlink()
+    (world[1][0].images.places[0].folder / "camera.png").unlink()
     with pytest.raises(BadInput, match=r"camera\.png: was there when it was inspected, now: No such file"):
         sharded(world, tmp_path / "out")
 

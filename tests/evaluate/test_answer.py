@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tinyllava_core.data import example
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer import Answerer, Asked, answer_all, pick_device
 from tinyllava_core.evaluate.journal import Journal
@@ -142,7 +143,7 @@ def run(
     answer_all(
         answerer,
         journal,
-        images,
+        ImagePlaces.one(images),
         blind=blind,
         batch_size=batch_size,
         max_new_tokens=MAX_NEW_TOKENS,

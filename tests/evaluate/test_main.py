@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tinyllava_core import job, recipe
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.evaluate.__main__ import main, model_id
 from tinyllava_core.results import EvaluateResult
 
@@ -43,7 +44,7 @@ def write_job(out: Path, checkpoint: Path, annotations: Path, images: Path, **mo
             "benchmark": "test-pope",
             "scorer": "pope",
             "annotations": annotations,
-            "image_root": images,
+            "images": ImagePlaces.one(images),
             "blind": False,
             "out": out,
             **more,
@@ -135,8 +136,8 @@ def test_a_killed_evaluation_goes_on_and_answers_each_question_once(
         ({"scorer": "popo"}, "error: unknown scorer 'popo'; nearest: 'pope'. Known: pope, textvqa"),
         ({"annotations": Path("nowhere.json")}, "error: nowhere.json: no such file"),
         (
-            {"image_root": Path("nowhere")},
-            "error: nowhere: 6 of 6 pictures of the benchmark are not there (the first: 0.png)",
+            {"images": Path("nowhere")},
+            "error: * -> nowhere: 6 of 6 pictures of the benchmark are not there (the first: 0.png)",
         ),
         ({"checkpoint": Path("nowhere")}, "error: nowhere: not a checkpoint"),
         ({"scorer": "textvqa"}, "line 2: not JSON"),
@@ -152,8 +153,6 @@ def test_bad_input_is_one_line_and_exit_code_2(
     fault: str,
 ) -> None:
     given = {"checkpoint": checkpoint_folder, "annotations": annotations, "images": images}
-    if "image_root" in change:
-        given["images"] = change["image_root"]
     given |= {key: value for key, value in change.items() if key in given}
     more = {key: value for key, value in change.items() if key == "scorer"}
     assert main([str(write_job(tmp_path / "out", **given, **more))]) == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions import Question, check_images, read_answers
 
@@ -57,9 +58,12 @@ def test_a_missing_answer_file_is_said(tmp_path: Path) -> None:
 
 def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
-    check_images([question(1, "a.png"), question(2, None)], tmp_path)
+    check_images([question(1, "a.png"), question(2, None)], ImagePlaces.one(tmp_path))
     with pytest.raises(BadInput, match=r"2 of 3 pictures .* \(the first: b.png\)"):
-        check_images([question(1, "a.png"), question(2, "b.png"), question(3, "b.png"), question(4, "c.png")], tmp_path)
+        check_images(
+            [question(1, "a.png"), question(2, "b.png"), question(3, "b.png"), question(4, "c.png")],
+            ImagePlaces.one(tmp_path),
+        )
 
 
 def test_a_question_without_a_picture_shares_nothing() -> None:

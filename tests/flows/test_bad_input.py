@@ -24,7 +24,7 @@ CLONE = Path(__file__).parents[2]
         (["toy", "--set", "sft.lr"], "expected key=value"),
         (
             ["toy", "--set", "evaluate.benchmarks=[toy-poe]"],
-            "unknown source or benchmark 'toy-poe'; nearest: 'toy-pope'",
+            "unknown source, image set or benchmark 'toy-poe'; nearest: 'toy-pope'",
         ),
         (["nowhere.yaml"], "recipe 'nowhere.yaml': no such file"),
     ],

@@ -33,7 +33,7 @@ def describe(folder: Path, **fields: Any) -> Path:
 
 
 def inspected(run: Run, source: Path, max_lost_fraction: float = 0.5) -> Artifact:
-    return inspect.fn(run, str(source), download.fn(run, str(source)), max_lost_fraction)
+    return inspect.fn(run, str(source), download.fn(run, str(source)), max_lost_fraction, {})
 
 
 def test_a_second_look_finds_what_the_first_one_made(run: Run, source: Path) -> None:

@@ -57,7 +57,7 @@ def call(run: Run, recipe: dict | None = None, *, blind: bool = False) -> Artifa
     run = Run(run_id=run.run_id, workspace=run.workspace, recipe=load("toy", recipe))
     downloaded = make_once(run.workspace, "download", 1, {"name": "toy-pope"}, {}, lambda folder: DOWNLOADED)
     trained = make_once(run.workspace, "sft", 1, {}, {}, lambda folder: DOWNLOADED)
-    return evaluate.fn(run, "toy-pope", downloaded, trained, blind=blind)
+    return evaluate.fn(run, "toy-pope", downloaded, trained, blind=blind, sets={})
 
 
 def test_a_benchmark_becomes_a_job(run: Run, started: list[EvaluateJob]) -> None:
@@ -65,8 +65,9 @@ def test_a_benchmark_becomes_a_job(run: Run, started: list[EvaluateJob]) -> None
     (job,) = started
     home = run.workspace / "artifacts"
     assert (job.benchmark, job.scorer, job.blind) == ("toy-pope", "pope", True)
-    assert [path.relative_to(home).parts[0] for path in (job.annotations, job.image_root)] == ["download", "download"]
-    assert (job.annotations.name, job.image_root.name, job.checkpoint.name) == ("toy_pope.json", "images", "checkpoint")
+    (place,) = job.images.places
+    assert [path.relative_to(home).parts[0] for path in (job.annotations, place.folder)] == ["download", "download"]
+    assert (job.annotations.name, place.folder.name, job.checkpoint.name) == ("toy_pope.json", "images", "checkpoint")
 
 
 def test_seen_and_blind_are_two_evaluations(run: Run, started: list[EvaluateJob]) -> None:

@@ -25,7 +25,7 @@ def test_the_toy_recipes_manifests_are_all_there() -> None:
 
 
 def test_an_unknown_source_is_found_before_anything_starts() -> None:
-    with pytest.raises(BadInput, match="unknown source or benchmark 'toy-chta'; nearest: 'toy-chat'"):
+    with pytest.raises(BadInput, match="unknown source, image set or benchmark 'toy-chta'; nearest: 'toy-chat'"):
         check_manifests(load("toy", {"sft.mix": [{"source": "toy-chta"}]}))
 
 

@@ -1,4 +1,4 @@
-"""Stage `download`: bring one source or benchmark to this disk: its annotations, its images, its failures by reason.
+"""Stage `download`: bring one source, image set or benchmark to this disk: annotations, images, failures by reason.
 
 Local files are used where they are. Nothing is judged here: what came is what the manifest said, or it is an error.
 """
@@ -6,7 +6,6 @@ Local files are used where they are. Nothing is judged here: what came is what t
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,9 @@ from filelock import FileLock
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.archive import unpack
 from tinyllava_core.data.fetch import Fetched, OnBytes, Patience, fetch
-from tinyllava_core.data.manifest import Archive, Manifest, UrlTable
+from tinyllava_core.data.local_files import check_sum, count, local_file, local_folders
+from tinyllava_core.data.manifest import Manifest
+from tinyllava_core.data.manifest_images import Archive, UrlTable
 from tinyllava_core.data.url_rows import read_rows
 from tinyllava_core.data.url_table import Failure, fetch_images, write_failures
 from tinyllava_core.errors import BadInput
@@ -41,9 +42,9 @@ def download(
 ) -> DownloadResult:
     """Bring what `manifest` names into `out`: annotations, images/, failures.parquet, fetched.parquet (url, sha256, bytes).
 
-    Half-fetched files live in `cache`, so that a killed download goes on where it was. Raises BadInput on a wrong
-    checksum or size, a file that the server does not have, an unsafe archive, a missing local file; ConnectionError,
-    Stalled or RuntimeError on a server or process that gave up.
+    Image sets that it draws on are downloads of their own. Half-fetched files live in `cache`, so that a killed download
+    goes on where it was. Raises BadInput on a wrong checksum or size, a file that the server does not have, an unsafe
+    archive, a missing local file; ConnectionError, Stalled or RuntimeError on a server or process that gave up.
     """
     work = cache / "downloads" / manifest.name
     work.mkdir(parents=True, exist_ok=True)
@@ -52,14 +53,14 @@ def download(
     images.mkdir(parents=True)
     with FileLock(cache / "downloads" / f".{manifest.name}.lock"), _served(manifest, cache) as served:
         job = _Download(served, work, images, patience or Patience(), _Teller(on_progress))
-        annotations, annotations_sha256 = job.annotations(manifest, out)
+        annotations = job.annotations(manifest, out)
         for place in manifest.images:
             if place.archive:
                 job.archive(place.archive)
             elif place.url_table:
                 job.url_table(manifest, place.url_table)
-        root = _local_folder(manifest) or images
-        num_files, size_bytes = _count(root)
+        num_files, size_bytes = count(images, *local_folders(manifest))
+        root = _image_root(manifest, images)
         write_failures(job.failures, out / "failures.parquet")
         pq.write_table(pa.Table.from_pylist(job.fetched, _FETCHED_SCHEMA), out / "fetched.parquet")
         shutil.rmtree(work)
@@ -68,33 +69,14 @@ def download(
         kind=manifest.kind,
         licence=manifest.licence,
         urls=" ".join(manifest.urls()),
-        annotations=annotations.name if annotations.parent == out else str(annotations),
-        annotations_sha256=annotations_sha256,
-        image_root="images" if root == images else str(root),
+        annotations=_inside(out, annotations[0]) if annotations else None,
+        annotations_sha256=annotations[1] if annotations else None,
+        image_root=_inside(out, root),
         num_files=num_files,
-        size_bytes=size_bytes + annotations.stat().st_size,
+        size_bytes=size_bytes + (annotations[0].stat().st_size if annotations else 0),
         num_requested=job.num_requested,
         num_failed=len(job.failures),
     )
-
-
-def local_digest(manifest: Manifest) -> str | None:
-    """Hash what a manifest's local files are now, for the fingerprint; None if it names none.
-
-    The annotations by content; the image folder, which may be big, by its place and its files' names, sizes and times.
-    Raises BadInput if a local file is missing.
-    """
-    digest = hashlib.sha256()
-    parts = 0
-    for path in _local_files(manifest):
-        digest.update(f"{path}\t{file_sha256(path)}\n".encode())
-        parts += 1
-    if root := _local_folder(manifest):
-        digest.update(f"{root}\n".encode())
-        for name, stat in sorted(_walk(root)):
-            digest.update(f"{name}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
-        parts += 1
-    return digest.hexdigest() if parts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,20 +132,22 @@ class _Download:
     failures: list[Failure] = field(default_factory=list)
     fetched: list[dict[str, str | int]] = field(default_factory=list)
 
-    def annotations(self, manifest: Manifest, out: Path) -> tuple[Path, str]:
-        """Give the annotation file, in `out` or where it is on this disk, and its sha256."""
+    def annotations(self, manifest: Manifest, out: Path) -> tuple[Path, str] | None:
+        """Give the annotation file, in `out` or where it is on this disk, and its sha256; None for an image set."""
         wanted = manifest.annotations
+        if wanted is None:
+            return None
         if wanted.url is not None:
             target = out / f"annotations{Path(_file_name(wanted.url)).suffix}"
             target.unlink(missing_ok=True)
             shutil.copyfile(self._fetch(wanted.url, wanted.sha256, wanted.bytes), target)
             return target, str(self.fetched[-1]["sha256"])
         assert wanted.path is not None, "the manifest has exactly one of url, path"
-        path = _local_file(manifest, "annotations.path", wanted.path)
+        path = local_file(manifest, "annotations.path", wanted.path)
         found, size = file_sha256(path), path.stat().st_size
         if wanted.bytes is not None and size != wanted.bytes:
             raise BadInput(f"{path}: expected {wanted.bytes} bytes, found {size}; correct `bytes` in the manifest")
-        _check_sum(path, wanted.sha256, found)
+        check_sum(path, wanted.sha256, found)
         return path, found
 
     def archive(self, archive: Archive) -> None:
@@ -177,8 +161,8 @@ class _Download:
             file = self._fetch(table.url, table.sha256, None)
         else:
             assert table.path is not None, "the manifest has exactly one of url, path"
-            file = _local_file(manifest, "url_table.path", table.path)
-            _check_sum(file, table.sha256, file_sha256(file))
+            file = local_file(manifest, "url_table.path", table.path)
+            check_sum(file, table.sha256, file_sha256(file))
         rows = read_rows(
             file,
             url_column=table.url_column,
@@ -219,49 +203,23 @@ class _Download:
         return target
 
 
-def _local_files(manifest: Manifest) -> list[Path]:
-    found = [("annotations.path", manifest.annotations.path)]
-    found += [("url_table.path", images.url_table.path) for images in manifest.images if images.url_table]
-    return [_local_file(manifest, key, path) for key, path in found if path is not None]
+def _image_root(manifest: Manifest, images: Path) -> Path:
+    """Give the folder that paths begin in: of what was unpacked, or the local one; in it `root`, where a set names one.
+
+    A person's own copy of a set may have that folder or not: somebody unpacked it, somebody moved the files up.
+    """
+    local = len(manifest.images) == 1 and bool(manifest.folders)
+    base = manifest.folders[0] if local else images
+    if (base / manifest.root).is_dir():
+        return base / manifest.root
+    if local:
+        return base
+    there = ", ".join(sorted(path.name for path in base.iterdir())[:5])
+    raise BadInput(f"image set {manifest.name!r}: root {manifest.root!r} is not in what was unpacked; there: {there}")
 
 
-def _local_file(manifest: Manifest, key: str, path: str) -> Path:
-    file = manifest.local(path)
-    if not file.is_file():
-        raise BadInput(
-            f"manifest {manifest.name!r}: {key}: no file {file} (relative paths start at the manifest's folder)"
-        )
-    return file
-
-
-def _local_folder(manifest: Manifest) -> Path | None:
-    folder = manifest.folder
-    if folder is not None and not folder.is_dir():
-        raise BadInput(
-            f"manifest {manifest.name!r}: images.folder: no folder {folder} (relative paths start at the manifest's folder)"
-        )
-    return folder
-
-
-def _check_sum(path: Path, expected: str | None, found: str) -> None:
-    if expected is not None and found != expected:
-        raise BadInput(
-            f"{path}: wrong checksum: expected sha256 {expected}, found {found}; correct it in the manifest if the file is right"
-        )
-
-
-def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Give each file under `root` (links to folders are followed) with its relative name."""
-    for folder, _, names in os.walk(root, followlinks=True):
-        for name in names:
-            path = os.path.join(folder, name)  # noqa: PTH118 - a Path for each of a million files costs more than the walk
-            if os.path.isfile(path):  # noqa: PTH113
-                yield os.path.relpath(path, root), os.stat(path)  # noqa: PTH116
-
-
-def _count(root: Path) -> tuple[int, int]:
-    sizes = [stat.st_size for _, stat in _walk(root)]
-    return len(sizes), sum(sizes)
+def _inside(out: Path, path: Path) -> str:
+    return str(path.relative_to(out) if path.is_relative_to(out) else path)
 
 
 def _file_name(url: str) -> str:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from tinyllava_core.data.conversation import Checked, Dropped, check
 from tinyllava_core.data.json_items import json_items
 from tinyllava_core.data.picture import Picture, look
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.reason import Reason
 from tinyllava_core.data.record import PARSERS, Malformed, record_id
 from tinyllava_core.errors import BadInput, unknown
@@ -65,17 +66,20 @@ def inspect_source(
     max_lost_fraction: float,
     out: Path,
     *,
+    images: ImagePlaces | None = None,
     expected_count: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> InspectResult:
     """Write records.parquet (good), dropped.parquet (bad, each under its first reason) and images.parquet of one source.
 
-    `downloaded`: the artifact folder of stage download; `expected_count`: the manifest's, if it has one.
+    `downloaded`: the artifact folder of stage download; `images`: where the pictures are (None: all in the download's own
+    folder); `expected_count`: the manifest's, if it has one.
     Raises BadInput if the annotation file is broken (file, line), has another number of records than expected, or none,
     or if more than `max_lost_fraction` of them is dropped.
     """
+    assert result.annotations is not None, f"{result.source} has no annotations: it is no source"
     annotations = downloaded / result.annotations  # an absolute path stays itself
-    source = _Source(result.source, downloaded / result.image_root, format)
+    source = _Source(result.source, images or ImagePlaces.one(downloaded / result.image_root), format)
     with _Tables(out) as tables, ThreadPoolExecutor(_num_cpus()) as pool:
         for batch in _batches(enumerate(json_items(annotations))):
             judged = [source.check(index, item) for index, item in batch]
@@ -132,10 +136,10 @@ class _Row:
 class _Source:
     """One source's way from an item to a judged row; knows each picture it has looked at."""
 
-    def __init__(self, name: str, image_root: Path, format: str) -> None:
+    def __init__(self, name: str, images: ImagePlaces, format: str) -> None:
         if format not in PARSERS:
             raise unknown("annotation format", format, PARSERS)
-        self.name, self._root, self._parse = name, image_root, PARSERS[format]
+        self.name, self._images, self._parse = name, images, PARSERS[format]
         self._pictures: dict[str, Picture] = {}
 
     def check(self, index: int, item: Any) -> Checked | Dropped:
@@ -149,7 +153,7 @@ class _Source:
         """Look at the pictures of the records that stand so far, each once in the whole source, in order of appearance."""
         named = (path for verdict in judged if isinstance(verdict, Checked) for path in verdict.record.images)
         new = [path for path in dict.fromkeys(named) if path not in self._pictures]
-        pictures = list(pool.map(lambda path: look(self._root, path), new))
+        pictures = list(pool.map(lambda path: look(self._images, path), new))
         self._pictures.update(zip(new, pictures, strict=True))
         return pictures
 

@@ -6,11 +6,11 @@ import hashlib
 import io
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
 from tinyllava_core.data.archive import safe_path
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.reason import Reason
 
 warnings.filterwarnings("ignore", module=r"PIL\b")  # big pictures, odd metadata: what is a fault comes as an exception
@@ -20,7 +20,7 @@ warnings.filterwarnings("ignore", module=r"PIL\b")  # big pictures, odd metadata
 class Picture:
     """What one image file is; what could not be found out is None."""
 
-    path: str  # relative to the image root
+    path: str  # as the record names it
     sha256: str | None = None  # of the file's bytes
     width: int | None = None
     height: int | None = None
@@ -30,8 +30,8 @@ class Picture:
     detail: str = ""
 
 
-def look(root: Path, path: str) -> Picture:
-    """Read, hash and wholly decode the image at `path` under `root`; a fault comes back as its reason, never as an exception.
+def look(images: ImagePlaces, path: str) -> Picture:
+    """Read, hash and wholly decode the image that a record names; a fault comes back as its reason, never as an exception.
 
     A file that ends early is a fault: LLaVA's loader would train on its grey lower half (LOAD_TRUNCATED_IMAGES).
     """
@@ -40,9 +40,11 @@ def look(root: Path, path: str) -> Picture:
     if safe_path(path) is None:
         return Picture(path=path, reason=Reason.IMAGE_OUTSIDE_ROOT, detail=f"{path!r:.200}")
     try:
-        data = (root / path).read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return Picture(path=path, reason=Reason.MISSING_IMAGE, detail="no such file")
+        file = images.find(path)
+        if file is None:
+            detail = "no such file" if images.known(path) else "no image place has such a prefix"
+            return Picture(path=path, reason=Reason.MISSING_IMAGE, detail=detail)
+        data = file.read_bytes()
     except OSError as error:
         return Picture(path=path, reason=Reason.UNREADABLE_IMAGE, detail=_one_line(error))
     sha256 = hashlib.sha256(data).hexdigest()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinyllava_core.data.places import ImagePlaces
+
 IMAGE_TAG = "<image>"
 
 
@@ -29,7 +31,7 @@ class Record:
     source: str
     index: int  # place in the annotation file, from 0
     original_id: str  # the file's own id; not unique in the published files
-    images: tuple[str, ...]  # paths relative to the source's image root
+    images: tuple[str, ...]  # paths as written; the source's image places turn them into files
     turns: tuple[Turn, ...]
 
 
@@ -39,7 +41,7 @@ class InspectedSource:
 
     name: str
     records: Path  # artifact folder of stage inspect
-    image_root: Path  # absolute
+    images: ImagePlaces
 
 
 class Malformed(ValueError):

@@ -6,6 +6,7 @@ nothing about order, and repairs nothing: what is not as it was inspected is an 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.lookup import RecordLookup, open_records
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
@@ -68,8 +70,8 @@ def shard(
     Raises BadInput, naming the file, if an image is gone or is not the one that was inspected.
     """
     table = pq.read_table(mixed / "mix.parquet", columns=["position", "record_id", "source"])
-    roots = {source.name: source.image_root for source in sources}
-    _all_known(table, roots)
+    images = {source.name: source.images for source in sources}
+    _all_known(table, images)
     shards: list[dict[str, Any]] = []
     with (
         open_records(sources, out / "scratch") as lookups,
@@ -80,7 +82,7 @@ def shard(
             part = table.slice(start, records_per_shard)
             tar = out / f"shard-{len(shards):06d}.tar"
             placed = _write_tar(
-                tar, len(shards), _members(part, rows[start : start + records_per_shard], lookups, roots)
+                tar, len(shards), _members(part, rows[start : start + records_per_shard], lookups, images)
             )
             index.write_table(pa.Table.from_pylist(placed, INDEX_SCHEMA))
             shards.append(
@@ -109,7 +111,7 @@ class _Member:
 
     position: int
     source: str
-    image_root: Path
+    places: ImagePlaces
     record: dict[str, Any]  # record_id, turns, images: a row of records.parquet
 
     @property
@@ -133,14 +135,14 @@ class _Member:
         for number, image in enumerate(images):
             extension = _EXTENSIONS.get(image["format"], image["format"].lower())
             place = "" if len(images) == 1 else f".{number}"
-            yield f"{self.key}{place}.{extension}", _inspected_bytes(self.image_root / image["path"], image["sha256"])
+            yield f"{self.key}{place}.{extension}", _inspected_bytes(self.places, image["path"], image["sha256"])
 
 
-def _all_known(table: pa.Table, roots: dict[str, Path]) -> None:
-    unknown = set(pc.unique(table["source"]).to_pylist()) - set(roots)
+def _all_known(table: pa.Table, images: dict[str, ImagePlaces]) -> None:
+    unknown = set(pc.unique(table["source"]).to_pylist()) - set(images)
     if unknown:
         raise BadInput(
-            f"the mix holds records of {', '.join(sorted(unknown))}; shard was given {', '.join(sorted(roots))}"
+            f"the mix holds records of {', '.join(sorted(unknown))}; shard was given {', '.join(sorted(images))}"
         )
 
 
@@ -154,12 +156,10 @@ def _rows(table: pa.Table, lookups: dict[str, RecordLookup]) -> np.ndarray:
 
 
 def _members(
-    part: pa.Table, rows: np.ndarray, lookups: dict[str, RecordLookup], roots: dict[str, Path]
+    part: pa.Table, rows: np.ndarray, lookups: dict[str, RecordLookup], images: dict[str, ImagePlaces]
 ) -> Iterator[_Member]:
     for position, source, row in zip(part["position"].to_pylist(), part["source"].to_pylist(), rows, strict=True):
-        yield _Member(
-            position=position, source=source, image_root=roots[source], record=lookups[source].record(int(row))
-        )
+        yield _Member(position=position, source=source, places=images[source], record=lookups[source].record(int(row)))
 
 
 def _write_tar(path: Path, number: int, members: Iterator[_Member]) -> list[dict[str, Any]]:
@@ -198,13 +198,17 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     return offset
 
 
-def _inspected_bytes(path: Path, sha256: str) -> bytes:
+def _inspected_bytes(places: ImagePlaces, path: str, sha256: str) -> bytes:
+    file = None
     try:
-        data = path.read_bytes()
+        file = places.find(path)
+        if file is None:
+            raise FileNotFoundError(errno.ENOENT, "No such file")
+        data = file.read_bytes()
     except OSError as error:
         raise BadInput(
-            f"{path}: was there when it was inspected, now: {error.strerror}; run again to inspect its source anew"
+            f"{file or path}: was there when it was inspected, now: {error.strerror}; run again to inspect its source anew"
         ) from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise BadInput(f"{path}: has changed since it was inspected; run again to inspect its source anew")
+        raise BadInput(f"{file}: has changed since it was inspected; run again to inspect its source anew")
     return data

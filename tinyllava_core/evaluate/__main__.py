@@ -37,9 +37,9 @@ def evaluate(todo: job.EvaluateJob) -> EvaluateResult:
     """Answer what is not answered yet, score all, and leave the result. Raises BadInput before any model is loaded, where it can."""
     row, settings = benchmark(todo.scorer), todo.recipe.evaluate
     device = pick_device(todo.recipe.launch.device)
-    questions = row.read(todo.annotations, todo.image_root)
+    questions = row.read(todo.annotations, todo.images)
     if not todo.blind:
-        check_images(questions, todo.image_root)
+        check_images(questions, todo.images)
     todo.out.mkdir(parents=True, exist_ok=True)
     answers = todo.out / "answers.jsonl"
     journal = Journal(answers, questions, model_id(todo.checkpoint))
@@ -52,7 +52,7 @@ def evaluate(todo: job.EvaluateJob) -> EvaluateResult:
         answer_all(
             Answerer(todo.checkpoint, precision=settings.precision, device=device),
             journal,
-            todo.image_root,
+            todo.images,
             blind=todo.blind,
             batch_size=settings.batch_size,
             max_new_tokens=row.max_new_tokens,

@@ -21,6 +21,7 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils.logging import disable_progress_bar
 
 from tinyllava_core.data import example, prompt
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.journal import Journal
 from tinyllava_core.evaluate.questions import Question
@@ -114,7 +115,7 @@ class Answerer:
 def answer_all(
     answerer: Answerer,
     journal: Journal,
-    image_root: Path,
+    images: ImagePlaces,
     *,
     blind: bool,
     batch_size: int,
@@ -129,7 +130,7 @@ def answer_all(
     total = before + len(journal.left)
 
     def read(batch: Sequence[tuple[Question, list[int]]]) -> list[Asked]:
-        return [Asked(ids=ids, pixels_3HW=_pixels(answerer, question, image_root, blind)) for question, ids in batch]
+        return [Asked(ids=ids, pixels_3HW=_pixels(answerer, question, images, blind)) for question, ids in batch]
 
     for batch, asked in _read_ahead(_batches(answerer, journal.left, batch_size), read):
         journal.add([question for question, _ in batch], answerer.answer(asked, max_new_tokens))
@@ -157,10 +158,15 @@ def _batches(
     return [asked[start : start + batch_size] for start in range(0, len(asked), batch_size)]
 
 
-def _pixels(answerer: Answerer, question: Question, image_root: Path, blind: bool) -> Tensor | None:
+def _pixels(answerer: Answerer, question: Question, images: ImagePlaces, blind: bool) -> Tensor | None:
     if question.image is None:
         return None
-    return answerer.blank() if blind else answerer.picture(image_root / question.image)
+    if blind:
+        return answerer.blank()
+    file = images.find(question.image)
+    if file is None:
+        raise BadInput(f"{question.image}: was there when the evaluation began, is gone now: {images.told()}")
+    return answerer.picture(file)
 
 
 def _read_ahead(

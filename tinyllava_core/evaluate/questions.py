@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 
 QuestionId = int | str
@@ -22,7 +23,7 @@ class Question:
     """One question of a benchmark, as the model is asked it."""
 
     question_id: QuestionId  # unique within the benchmark, of the official file's own type
-    image: str | None  # relative to the image root; None: a question without a picture
+    image: str | None  # as the official file names it; None: a question without a picture
     text: str  # with the suffix, without the prompt format: LLaVA's `text`
     gold: tuple[str, ...]  # what the official file says is right: one label, ten humans, ...
     category: str = ""
@@ -60,7 +61,7 @@ class Benchmark:
     """A row of the table in `benchmarks/__init__.py`."""
 
     name: str
-    read: Callable[[Path, Path], list[Question]]  # (annotations, image root); the images need not be there
+    read: Callable[[Path, ImagePlaces], list[Question]]  # (annotations, images); the images need not be there
     score: Callable[[Sequence[Question], Mapping[QuestionId, str]], Scored]  # answers: question id -> text
     max_new_tokens: int = 128  # Source: LLaVA's runner of the short-answer benchmarks
     suffix: str = ""  # what `read` adds to each question
@@ -111,13 +112,13 @@ def check_unique(question_ids: Collection[QuestionId], where: str) -> None:
         seen.add(question_id)
 
 
-def check_images(questions: Sequence[Question], image_root: Path) -> None:
+def check_images(questions: Sequence[Question], images: ImagePlaces) -> None:
     """Raises BadInput, with how many and the first, if pictures that the questions ask about are not on this disk."""
-    images = list(dict.fromkeys(question.image for question in questions if question.image is not None))
-    missing = [image for image in images if not (image_root / image).is_file()]
+    named = list(dict.fromkeys(question.image for question in questions if question.image is not None))
+    missing = [image for image in named if images.find(image) is None]
     if missing:
         raise BadInput(
-            f"{image_root}: {len(missing)} of {len(images)} pictures of the benchmark are not there (the first: {missing[0]}); "
+            f"{images.told()}: {len(missing)} of {len(named)} pictures of the benchmark are not there (the first: {missing[0]}); "
             "download them again: a score without them would be another benchmark's"
         )
 

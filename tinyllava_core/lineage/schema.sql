@@ -58,18 +58,18 @@ COMMENT ON TABLE edge IS 'Which artifact went into which: the graph of everythin
 CREATE TABLE download (
     fingerprint VARCHAR,
     source VARCHAR,
-    kind VARCHAR,              -- source | benchmark
+    kind VARCHAR,              -- source | images | benchmark
     licence VARCHAR,
     urls VARCHAR,              -- space-separated
-    annotations VARCHAR,       -- path, relative to the artifact's folder or absolute
+    annotations VARCHAR,       -- path, relative to the artifact's folder or absolute; NULL: an image set
     annotations_sha256 VARCHAR,
-    image_root VARCHAR,        -- path, relative to the artifact's folder or absolute
-    num_files BIGINT,
+    image_root VARCHAR,        -- folder of its own images, relative to the artifact's folder or absolute
+    num_files BIGINT,          -- images of its own; those of its image sets are downloads of their own
     size_bytes BIGINT,
     num_requested BIGINT,      -- rows of a URL table
     num_failed BIGINT          -- of those, not downloaded: view failures
 );
-COMMENT ON TABLE download IS 'Stage download: one source or benchmark on this disk.';
+COMMENT ON TABLE download IS 'Stage download: one source, image set or benchmark on this disk.';
 
 CREATE TABLE inspect (
     fingerprint VARCHAR,

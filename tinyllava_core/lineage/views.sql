@@ -24,7 +24,7 @@ LEFT JOIN (
     FROM inspect
     JOIN edge ON edge.fingerprint = inspect.fingerprint
 ) AS inspected ON inspected.input_fingerprint = download.fingerprint;
-COMMENT ON VIEW source IS 'One row per downloaded source or benchmark, with what inspection found in it (a benchmark is not inspected).';
+COMMENT ON VIEW source IS 'One row per downloaded source, image set or benchmark, with what inspection found in it (only sources are inspected).';
 
 CREATE VIEW score AS
 SELECT

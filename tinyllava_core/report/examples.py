@@ -12,8 +12,10 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from tinyllava_core.artifact import Artifact
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.evaluate.benchmarks import benchmark
 from tinyllava_core.evaluate.questions import Question
+from tinyllava_core.frozen import read_yaml
 from tinyllava_core.report.facts import RunFacts, read_jsonl
 from tinyllava_core.results import DownloadResult, EvaluateResult
 
@@ -62,14 +64,15 @@ def _of_benchmark(
     items = read_jsonl(seen.folder / "items.jsonl")
     prompts = {row["question_id"]: row["prompt"] for row in read_jsonl(seen.folder / "answers.jsonl")}
     blind_items = {row["question_id"]: row for row in read_jsonl(blind.folder / "items.jsonl")} if blind else {}
-    questions, image_root = _official(result, downloaded)
+    images = _images(seen, downloaded)
+    questions = _official(result, downloaded, images)
     chosen = []
     for item in _chosen(items):
         question, without = questions.get(item["question_id"]), blind_items.get(item["question_id"])
         chosen.append(
             Example(
                 benchmark=result.benchmark,
-                picture=_picture(image_root / item["image"]) if image_root and item["image"] else None,
+                picture=_picture(images.find(item["image"])) if item["image"] else None,
                 question=prompts.get(item["question_id"], "").removesuffix(benchmark(result.scorer).suffix).strip(),
                 expected=Counter(question.gold).most_common(1)[0][0] if question and question.gold else "",
                 answer=item["answer"],
@@ -94,21 +97,27 @@ def _chosen(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return chosen
 
 
-def _official(result: EvaluateResult, downloaded: Artifact | None) -> tuple[dict[int | str, Question], Path | None]:
-    """Read the benchmark's own file -> its questions by id, its image root. Nothing, where it is gone from this disk."""
-    if downloaded is None:
-        return {}, None
-    told = downloaded.result(DownloadResult)
-    annotations, image_root = downloaded.folder / told.annotations, downloaded.folder / told.image_root
-    if not annotations.exists():
-        return {}, image_root
-    return {
-        question.question_id: question for question in benchmark(result.scorer).read(annotations, image_root)
-    }, image_root
+def _images(seen: Artifact, downloaded: Artifact | None) -> ImagePlaces:
+    """Tell where the pictures were when the questions were asked; as the download has them, where no job says so."""
+    job = seen.folder / "JOB.yaml"
+    if job.exists():
+        return ImagePlaces.parse(read_yaml(job)["images"], str(job))
+    return ImagePlaces.one(downloaded.folder / downloaded.result(DownloadResult).image_root if downloaded else Path())
 
 
-def _picture(path: Path) -> str | None:
+def _official(result: EvaluateResult, downloaded: Artifact | None, images: ImagePlaces) -> dict[int | str, Question]:
+    """Read the benchmark's own file -> its questions by id. Nothing, where it is gone from this disk."""
+    told = downloaded.result(DownloadResult).annotations if downloaded else None
+    if downloaded is None or told is None or not (downloaded.folder / told).exists():
+        return {}
+    questions = benchmark(result.scorer).read(downloaded.folder / told, images)
+    return {question.question_id: question for question in questions}
+
+
+def _picture(path: Path | None) -> str | None:
     """Make a small data URI of a picture."""
+    if path is None:
+        return None
     try:
         with Image.open(path) as opened:
             small = opened.convert("RGB")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.benchmarks.pope import parse, read, score
 from tinyllava_core.evaluate.questions import Question
@@ -63,7 +64,7 @@ def test_an_answer_is_read_as_pope_reads_it(answer: str, said: str) -> None:
 
 def test_one_file_is_read_with_its_own_ids_and_the_suffix(tmp_path: Path) -> None:
     path = lines(tmp_path / "coco_pope_popular.json", [row(1, "no"), row(2, image="b.jpg")])
-    first, second = read(path, tmp_path)
+    first, second = read(path, ImagePlaces.one(tmp_path))
     assert (first.question_id, first.image, first.gold) == (1, "COCO_val2014_000000310196.jpg", ("no",))
     assert first.text == "Is there a dog in the image?" + SUFFIX
     assert (first.category, first.cluster) == ("popular", first.image)
@@ -72,14 +73,14 @@ def test_one_file_is_read_with_its_own_ids_and_the_suffix(tmp_path: Path) -> Non
 
 def test_a_category_in_the_line_wins_over_the_file_name(tmp_path: Path) -> None:
     path = lines(tmp_path / "coco_pope_popular.json", [row(1, category="random")])
-    assert read(path, tmp_path)[0].category == "random"
-    assert read(lines(tmp_path / "pope.json", [row(1)]), tmp_path)[0].category == ""
+    assert read(path, ImagePlaces.one(tmp_path))[0].category == "random"
+    assert read(lines(tmp_path / "pope.json", [row(1)]), ImagePlaces.one(tmp_path))[0].category == ""
 
 
 def test_a_folder_of_splits_is_numbered_through_in_llavas_order(tmp_path: Path) -> None:
     for split in ("random", "popular", "adversarial"):
         lines(tmp_path / f"coco_pope_{split}.json", [row(1), row(2)])
-    questions = read(tmp_path, tmp_path)
+    questions = read(tmp_path, ImagePlaces.one(tmp_path))
     assert [one.question_id for one in questions] == [1, 2, 3, 4, 5, 6]
     assert [one.category for one in questions] == ["adversarial"] * 2 + ["popular"] * 2 + ["random"] * 2
 
@@ -101,7 +102,7 @@ def test_a_folder_of_splits_is_numbered_through_in_llavas_order(tmp_path: Path) 
 def test_annotations_of_another_shape_are_one_clear_line(tmp_path: Path, text: str, fault: str) -> None:
     (tmp_path / "pope.json").write_text(text)
     with pytest.raises(BadInput) as error:
-        read(tmp_path / "pope.json", tmp_path)
+        read(tmp_path / "pope.json", ImagePlaces.one(tmp_path))
     assert fault in str(error.value)
     assert str(tmp_path / "pope.json") in str(error.value)
     assert "\n" not in str(error.value)
@@ -109,9 +110,9 @@ def test_annotations_of_another_shape_are_one_clear_line(tmp_path: Path, text: s
 
 def test_an_empty_folder_or_no_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no \.json file"):
-        read(tmp_path, tmp_path)
+        read(tmp_path, ImagePlaces.one(tmp_path))
     with pytest.raises(BadInput, match="no such file"):
-        read(tmp_path / "pope.json", tmp_path)
+        read(tmp_path / "pope.json", ImagePlaces.one(tmp_path))
 
 
 def test_the_metrics_are_those_of_the_official_script() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.benchmarks.textvqa import read, score
 from tinyllava_core.evaluate.questions import Question
@@ -37,7 +38,7 @@ def question(question_id: int, answers: list[str], image: str, category: str = "
 
 def test_the_official_file_is_read_and_asked_without_ocr_tokens(tmp_path: Path) -> None:
     path = write(tmp_path / "val.json", [row(34602, ocr_tokens=["STOP"])])
-    (one,) = read(path, tmp_path)
+    (one,) = read(path, ImagePlaces.one(tmp_path))
     assert one.question_id == 34602
     assert one.text == "what does the sign say?\nAnswer the question using a single word or phrase."
     assert one.gold == ("stop",) * 7 + ("stop sign",) * 2 + ("unanswerable",)
@@ -49,7 +50,12 @@ def test_the_picture_is_the_one_that_is_there(tmp_path: Path) -> None:
     (tmp_path / "train_images").mkdir()
     for name in ("a.jpg", "b.png", "train_images/c.jpg"):
         (tmp_path / name).touch()
-    assert [one.image for one in read(path, tmp_path)] == ["a.jpg", "b.png", "train_images/c.jpg", "d.jpg"]
+    assert [one.image for one in read(path, ImagePlaces.one(tmp_path))] == [
+        "a.jpg",
+        "b.png",
+        "train_images/c.jpg",
+        "d.jpg",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +76,7 @@ def test_the_picture_is_the_one_that_is_there(tmp_path: Path) -> None:
 )
 def test_annotations_of_another_shape_are_one_clear_line(tmp_path: Path, rows: object, fault: str) -> None:
     with pytest.raises(BadInput) as error:
-        read(write(tmp_path / "val.json", rows), tmp_path)
+        read(write(tmp_path / "val.json", rows), ImagePlaces.one(tmp_path))
     assert fault in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -78,10 +84,10 @@ def test_annotations_of_another_shape_are_one_clear_line(tmp_path: Path, rows: o
 def test_another_benchmarks_file_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "vqa.json").write_text(json.dumps({"info": {}, "annotations": []}))
     with pytest.raises(BadInput, match="found keys info, annotations"):
-        read(tmp_path / "vqa.json", tmp_path)
+        read(tmp_path / "vqa.json", ImagePlaces.one(tmp_path))
     (tmp_path / "pope.json").write_text('{"question_id": 1}\n{"question_id": 2}\n')
     with pytest.raises(BadInput, match="line 2: not JSON: Extra data"):
-        read(tmp_path / "pope.json", tmp_path)
+        read(tmp_path / "pope.json", ImagePlaces.one(tmp_path))
 
 
 def test_the_score_is_m4cs_soft_accuracy_in_percent() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate import statistics
 from tinyllava_core.evaluate.questions import (
@@ -31,7 +32,7 @@ SPLITS = ("adversarial", "popular", "random")  # LLaVA's order
 _SAYS_YES = re.compile(r"\byes\b", re.IGNORECASE)
 
 
-def read(annotations: Path, image_root: Path) -> list[Question]:
+def read(annotations: Path, images: ImagePlaces) -> list[Question]:
     """Read one file of JSON lines, or a folder with one file per split (`coco_pope_random.json`, ...).
 
     A line: question_id, image, text, label (yes or no), and a category where one file holds several splits. The files of

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate import statistics
 from tinyllava_core.evaluate.benchmarks.vqa_text import m4c
@@ -33,10 +34,10 @@ _FOLDERS = ("", "train_images/")  # the official archive holds its pictures in t
 _ENDINGS = (".jpg", ".png")
 
 
-def read(annotations: Path, image_root: Path) -> list[Question]:
+def read(annotations: Path, images: ImagePlaces) -> list[Question]:
     """Read the official JSON: {"data": [{question_id, image_id, question, answers: ten texts, ...}, ...]}.
 
-    The image is `<image_id>.jpg` or `.png` under the image root, whichever is there. A `category`, which the official file
+    The image is `<image_id>.jpg` or `.png`, whichever is there. A `category`, which the official file
     does not have, gives a subscore of its own. Raises BadInput on another shape or an id that occurs twice.
     """
     whole = read_json(annotations)
@@ -51,7 +52,7 @@ def read(annotations: Path, image_root: Path) -> list[Question]:
     @cache
     def image(image_id: str) -> str:
         names = [f"{folder}{image_id}{ending}" for folder in _FOLDERS for ending in _ENDINGS]
-        return next((name for name in names if (image_root / name).is_file()), names[0])
+        return next((name for name in names if images.find(name)), names[0])
 
     questions = []
     for place, row in enumerate(whole["data"]):
