@@ -17,6 +17,7 @@ from tinyllava_core.settings.evaluate import Evaluate
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.training import Training
+from tinyllava_core.settings.watch import Watch
 
 RECIPES = Path(__file__).parent / "recipes"
 StageName = Literal["pretrain", "second_pretrain", "sft"]
@@ -38,6 +39,7 @@ class Recipe(Frozen):
     sft: Training
     evaluate: Evaluate = Evaluate()
     launch: Launch = Launch()
+    watch: Watch = Watch()
 
     def stages(self) -> tuple[StageName, ...]:
         """Name the training stages of this recipe, in their order."""

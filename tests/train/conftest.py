@@ -45,7 +45,13 @@ def make_job(tiny_parts: Path, tiny_shards: Path, tmp_path: Path) -> Callable[..
     """Make a job with a plan of its own; the later stage's fields and `launch` may be set, `name` keeps jobs apart."""
 
     def make(
-        name: str, *, launch: dict[str, Any] | None = None, start: Path | None = None, stage: str = "sft", **sft: Any
+        name: str,
+        *,
+        launch: dict[str, Any] | None = None,
+        watch: dict[str, Any] | None = None,
+        start: Path | None = None,
+        stage: str = "sft",
+        **sft: Any,
     ) -> TrainJob:
         stage_fields = {
             "mix": [{"source": "tiny"}],
@@ -72,6 +78,7 @@ def make_job(tiny_parts: Path, tiny_shards: Path, tmp_path: Path) -> Callable[..
                 **({"second_pretrain": stage_fields} if stage == "second_pretrain" else {}),
                 "sft": stage_fields,
                 "launch": launch or {},
+                "watch": watch or {},
             },
             "test",
         )

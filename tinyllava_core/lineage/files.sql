@@ -16,7 +16,6 @@ CREATE TABLE records (
     source VARCHAR,
     index INTEGER,             -- place in the annotation file, from 0
     original_id VARCHAR,
-    component VARCHAR,         -- of its source, told by its picture's path; the source's name where it has none
     turns STRUCT(role VARCHAR, text VARCHAR)[],
     images STRUCT(path VARCHAR, sha256 VARCHAR, width INTEGER, height INTEGER, format VARCHAR, size_bytes BIGINT)[],
     num_images SMALLINT,
@@ -45,7 +44,6 @@ CREATE TABLE dropped (
     source VARCHAR,
     index INTEGER,
     original_id VARCHAR,
-    component VARCHAR,
     reason VARCHAR,
     detail VARCHAR,
     record_json VARCHAR        -- as the annotation file had it
@@ -122,6 +120,24 @@ CREATE TABLE steps (
     life INTEGER
 );
 COMMENT ON TABLE steps IS 'train: every optimizer step that was taken.';
+
+CREATE TABLE metrics (
+    fingerprint VARCHAR,
+    stage VARCHAR,
+    step INTEGER,
+    loss DOUBLE,
+    loss_by_source MAP(VARCHAR, DOUBLE), -- mean over each source's supervised tokens
+    lr MAP(VARCHAR, DOUBLE),   -- of each trained part
+    grad_norm DOUBLE,          -- before clipping
+    grad_norm_by_part MAP(VARCHAR, DOUBLE),
+    seconds DOUBLE,
+    samples_per_s DOUBLE,
+    tokens_per_s DOUBLE,
+    data_wait_share DOUBLE,    -- part of the step in which rank 0 waited for its packs
+    mfu DOUBLE,                -- model FLOP utilisation; NULL where the device's peak is not known
+    peak_memory_bytes BIGINT   -- NULL on a CPU
+);
+COMMENT ON TABLE metrics IS 'train: what the curves show of every step.';
 
 CREATE TABLE lives (
     fingerprint VARCHAR,

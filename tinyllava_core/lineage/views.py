@@ -23,6 +23,7 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "voided": (("plan",), "voided.parquet"),
     "steps": (TRAININGS, "steps.jsonl"),
     "lives": (TRAININGS, "lives.jsonl"),
+    "metrics": (TRAININGS, "metrics.jsonl"),
     "parts": (TRAININGS, "parts.jsonl"),
     "answers": (("evaluate",), "answers.jsonl"),
     "items": (("evaluate",), "items.jsonl"),

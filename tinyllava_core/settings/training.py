@@ -66,6 +66,9 @@ class Training(Frozen):
     save_every: int = Field(
         500, ge=1, description="Optimizer steps between two checkpoints from which a killed run goes on."
     )
+    save_minutes: float | None = Field(
+        30.0, gt=0, description="Save also when so many minutes have passed since the last time. null: by steps alone."
+    )
     data_workers: int = Field(
         2, ge=0, description="Processes that read and decode, per GPU. 0: in the training process."
     )

@@ -25,10 +25,13 @@ from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import LANGUAGES, VISIONS, tokenizer_folder
 from tinyllava_core.results import TrainResult
-from tinyllava_core.train import trainable
+from tinyllava_core.train import flops, trainable
 from tinyllava_core.train.engine import DeepSpeedEngine, Engine, TorchEngine, rank, start_ranks, world_size
 from tinyllava_core.train.ledger import Ledger, append_rows, barrier, read_rows
-from tinyllava_core.train.loop import Stopped, train
+from tinyllava_core.train.loop import Stopped, Work, train
+from tinyllava_core.train.observe import Observer
+from tinyllava_core.train.planned import PlannedSteps
+from tinyllava_core.train.watch import Curves
 
 
 def main(argv: list[str]) -> int:
@@ -68,10 +71,28 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     ledger = Ledger(job.out)
     newest = ledger.newest()
     first_step = ledger.load(engine, newest) if newest else 0
+    planned = PlannedSteps(job.plan)
+    curves = None
     if rank() == 0:
         ledger.open_life(first_step, world_size(), device.type, started_at)
+        curves = Curves.open(job.out, f"{job.recipe.name} {job.stage}", job.recipe.watch.loggers, first_step)
+    observer = Observer(packs, planned, ledger, curves, job.recipe.watch, flops.cost(model), device) if curves else None
     barrier()
-    train(engine, packs, training, ledger, first_step, device, should_stop)
+    work = Work(
+        engine=engine,
+        packs=packs,
+        planned=planned,
+        training=training,
+        watch=job.recipe.watch,
+        ledger=ledger,
+        observer=observer,
+        device=device,
+    )
+    try:
+        train(work, first_step, should_stop)
+    finally:
+        if curves:
+            curves.close()
     with engine.whole():
         if rank() == 0:
             finish(model, job, before, ledger, device.type)

@@ -7,8 +7,9 @@ tokens of the whole step over all ranks, so gradients are summed, never averaged
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,14 @@ from torch import Tensor, nn
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Norms:
+    """Gradient norms of a step, before clipping."""
+
+    total: float
+    by_part: dict[str, float]
 
 
 class Engine(Protocol):
@@ -34,11 +43,11 @@ class Engine(Protocol):
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add the gradients of one pack; `is_last`: of this rank's last pack in the step."""
 
-    def step(self) -> float:
-        """Sum over ranks, clip, update, clear -> global gradient norm before clipping."""
+    def step(self) -> Norms:
+        """Sum over ranks, clip, update, clear -> gradient norms before clipping."""
 
-    def save(self, folder: Path) -> None:
-        """Write weights that are trained and the optimizer's state."""
+    def save(self, folder: Path) -> Callable[[], None]:
+        """Take the weights that are trained and the optimizer's state; what comes back writes them, at any time later."""
 
     def load(self, folder: Path) -> None:
         """Read what `save` wrote."""
@@ -53,6 +62,7 @@ class TorchEngine:
     def __init__(self, model: TinyLlava, groups: list[dict[str, Any]], training: Training) -> None:
         self.model, self.max_grad_norm = model, training.max_grad_norm
         self.trained = [p for p in model.parameters() if p.requires_grad]
+        self.by_part = trained_by_part(groups)
         self.optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8)
 
     @property
@@ -68,23 +78,31 @@ class TorchEngine:
         """Add gradients; nothing is sent before `step`."""
         loss.backward()
 
-    def step(self) -> float:
+    def step(self) -> Norms:
         """Sum gradients over ranks, clip, update."""
         for parameter in self.trained:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             if dist.is_initialized():
                 dist.all_reduce(parameter.grad)
-        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.max_grad_norm or float("inf"))
+        parts = {
+            part: torch.nn.utils.get_total_norm([p.grad for p in own if p.grad is not None])
+            for part, own in self.by_part.items()
+        }
+        norm = torch.linalg.vector_norm(torch.stack(list(parts.values())))
+        if self.max_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.trained, self.max_grad_norm, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return Norms(total=float(norm), by_part={part: float(value) for part, value in parts.items()})
 
-    def save(self, folder: Path) -> None:
-        """Rank 0 writes; the other ranks hold the same."""
-        if rank() == 0:
-            weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-            torch.save({"weights": weights, "optimizer": self.optimizer.state_dict()}, folder / "state.pt")
+    def save(self, folder: Path) -> Callable[[], None]:
+        """Rank 0 copies and writes; the other ranks hold the same."""
+        if rank() != 0:
+            return lambda: None
+        weights = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+        state = copied({"weights": weights, "optimizer": self.optimizer.state_dict()})
+        return lambda: torch.save(state, folder / "state.pt")
 
     def load(self, folder: Path) -> None:
         """Every rank reads the same file."""
@@ -118,7 +136,7 @@ class DeepSpeedEngine:
     def __init__(self, model: TinyLlava, groups: list[dict[str, Any]], training: Training, launch: Launch) -> None:
         import deepspeed
 
-        self.model, self.stage = model, launch.zero_stage
+        self.model, self.stage, self.by_part = model, launch.zero_stage, trained_by_part(groups)
         num_parameters = sum(p.numel() for p in model.parameters())
         optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
@@ -145,15 +163,17 @@ class DeepSpeedEngine:
         if not is_last:
             self.engine.step()
 
-    def step(self) -> float:
-        """Clip and update."""
+    def step(self) -> Norms:
+        """Clip and update. With one trained part, its norm is the whole; of several DeepSpeed keeps no norms of their own."""
         self.engine.step()
-        norm = self.engine.get_global_grad_norm()
-        return float(norm) if norm is not None else float("nan")
+        found = self.engine.get_global_grad_norm()
+        norm = float(found) if found is not None else float("nan")
+        return Norms(total=norm, by_part=dict.fromkeys(self.by_part, norm) if len(self.by_part) == 1 else {})
 
-    def save(self, folder: Path) -> None:
-        """All ranks write their share."""
+    def save(self, folder: Path) -> Callable[[], None]:
+        """All ranks write their share, at once: DeepSpeed's own writer wants them together."""
         self.engine.save_checkpoint(str(folder), tag="state", exclude_frozen_parameters=True)
+        return lambda: None
 
     def load(self, folder: Path) -> None:
         """All ranks read their share."""
@@ -189,6 +209,23 @@ def deepspeed_config(training: Training, launch: Launch, num_parameters: int) ->
             "stage3_prefetch_bucket_size": bucket,
         },
     }
+
+
+def trained_by_part(groups: list[dict[str, Any]]) -> dict[str, list[nn.Parameter]]:
+    """Collect the parameters of an optimizer's groups by the part of the model."""
+    found: dict[str, list[nn.Parameter]] = {}
+    for group in groups:
+        found.setdefault(group["part"], []).extend(group["params"])
+    return found
+
+
+def copied(state: Any) -> Any:
+    """Copy every tensor of nested dicts and lists to the CPU's memory, so that training may go on meanwhile."""
+    if isinstance(state, Tensor):
+        return state.to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: copied(value) for key, value in state.items()}
+    return [copied(value) for value in state] if isinstance(state, list) else state
 
 
 def start_ranks(device: str) -> None:

@@ -5,12 +5,15 @@ A resume folder appears by one rename, so it is whole or not there; the ledger i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import random
+import re
 import shutil
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,13 @@ import numpy as np
 import torch
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.errors import BadInput
 from tinyllava_core.train.engine import Engine, rank
 
 KEEP = 2  # resume folders
+_SHORT_WRITE = re.compile(
+    "PytorchStreamWriter|inline_container|iostream"
+)  # what torch.save says of a write that comes up short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,7 @@ class Ledger:
     def __init__(self, out: Path) -> None:
         self.out, self.steps, self.lives = out, out / "steps.jsonl", out / "lives.jsonl"
         self.life = len(read_rows(self.lives))
+        self._writer: _Writer | None = None
 
     def open_life(self, first_step: int, world_size: int, device: str, started_at: str) -> None:
         """Cut the steps back to those before `first_step` and note that a new life begins there."""
@@ -71,30 +79,80 @@ class Ledger:
         return found[-1] if found else None
 
     def save(self, engine: Engine, next_step: int) -> None:
-        """Save everything from which step `next_step` can go on, aside, then rename; keep the last few."""
+        """Save everything from which step `next_step` can go on; rank 0 writes while training goes on.
+
+        Raises BadInput where the disk does not take it, at once or at the next call: the states before stay whole.
+        """
+        self.wait()
         home = self.out / "resume"
         final, aside = home / f"step-{next_step:08d}", home / ".partial"
         if rank() == 0:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
+            with _told(final):
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.mkdir(parents=True)
         barrier()
-        engine.save(aside)
-        torch.save(random_state(), aside / f"random-{rank()}.pt")
+        with _told(final):
+            write = engine.save(aside)
+        states = gathered(random_state())
         barrier()
         if rank() == 0:
-            shutil.rmtree(final, ignore_errors=True)
-            aside.rename(final)
-            for old in sorted(home.glob("step-*"))[:-KEEP]:
-                shutil.rmtree(old)
-        barrier()
+            self._writer = _Writer(final, aside, write, states)
+            self._writer.start()
+
+    def wait(self) -> None:
+        """Wait until what was saved last is on the disk. Raises BadInput if it could not be written."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.join()
+            if writer.fault is not None:
+                raise writer.fault
 
     def load(self, engine: Engine, folder: Path) -> int:
         """Go back to a resume folder -> the step to go on with."""
         engine.load(folder)
-        mine = folder / f"random-{rank()}.pt"
-        if mine.is_file():  # another number of ranks: nothing random is used in training, so nothing is lost
-            set_random_state(torch.load(mine, weights_only=False))
+        states = torch.load(folder / "random.pt", weights_only=False)
+        if rank() < len(states):  # another number of ranks: nothing random is used in training, so nothing is lost
+            set_random_state(states[rank()])
         return int(folder.name.removeprefix("step-"))
+
+
+class _Writer(threading.Thread):
+    """Writes one resume folder aside and renames it; keeps the last few. What goes wrong is kept in `fault`."""
+
+    def __init__(self, final: Path, aside: Path, write: Callable[[], None], states: list[Any]) -> None:
+        super().__init__(name="resume-writer")
+        self._final, self._aside, self._write, self._states = final, aside, write, states
+        self.fault: Exception | None = None
+
+    def run(self) -> None:
+        """Write, rename, let older ones go."""
+        try:
+            with _told(self._final):
+                self._write()
+                torch.save(self._states, self._aside / "random.pt")
+                shutil.rmtree(self._final, ignore_errors=True)
+                self._aside.rename(self._final)
+                for old in sorted(self._final.parent.glob("step-*"))[:-KEEP]:
+                    shutil.rmtree(old)
+        except Exception as fault:  # `wait` raises it where the training is
+            self.fault = fault
+
+
+@contextlib.contextmanager
+def _told(final: Path) -> Iterator[None]:
+    """Turn what a disk says into one clear error."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not _SHORT_WRITE.search(str(error)):
+            raise
+        shutil.rmtree(final.parent / ".partial", ignore_errors=True)
+        whole = sorted(final.parent.glob("step-*"))
+        last = f"the last whole state is {whole[-1].name}" if whole else "no state was saved before"
+        raise BadInput(
+            f"{final}: the training state cannot be written ({' '.join(str(error).split())[:200]}); {last}; "
+            "make room or make the folder writable, and give the same command again: it goes on from there"
+        ) from error
 
 
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -122,6 +180,15 @@ def set_random_state(state: dict[str, Any]) -> None:
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
+
+
+def gathered(mine: Any) -> list[Any]:
+    """Collect something from every rank, in their order, on every rank; alone, just one's own."""
+    if not torch.distributed.is_initialized():
+        return [mine]
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, mine)
+    return found
 
 
 def barrier() -> None:

@@ -3,99 +3,116 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from tinyllava_core.data.example import Pack, normalise
-from tinyllava_core.data.stream import PlannedPacks, stream
-from tinyllava_core.job import Progress, tell
-from tinyllava_core.parts import Vision
-from tinyllava_core.settings.training import PART_NAMES, Training
-from tinyllava_core.train.engine import Engine, rank, world_size
-from tinyllava_core.train.ledger import Ledger, StepRow
+from tinyllava_core.data.stream import PlannedPacks, rank_packs, stream
+from tinyllava_core.settings.training import Training
+from tinyllava_core.settings.watch import Watch
+from tinyllava_core.tokenizer import IGNORE
+from tinyllava_core.train.engine import Engine, Norms, rank, world_size
+from tinyllava_core.train.ledger import Ledger
+from tinyllava_core.train.observe import Observer
+from tinyllava_core.train.planned import PlannedSteps
 from tinyllava_core.train.schedule import lr_factor
+from tinyllava_core.train.watchdog import Watchdog
 
 
 class Stopped(Exception):
     """The process was asked to end (SIGTERM); its state is saved."""
 
 
-def train(
-    engine: Engine,
-    packs: PlannedPacks,
-    training: Training,
-    ledger: Ledger,
-    first_step: int,
-    device: torch.device,
-    should_stop: list[bool],
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Everything that a step needs."""
+
+    engine: Engine
+    packs: PlannedPacks
+    planned: PlannedSteps
+    training: Training
+    watch: Watch
+    ledger: Ledger
+    observer: Observer | None  # rank 0's
+    device: torch.device
+
+
+def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
     """Train steps `first_step` .. end of the plan. Raises Stopped after saving if `should_stop` is set meanwhile."""
-    num_steps = len(packs.num_packs)
-    arriving = stream(packs, first_step, rank(), world_size(), training.data_workers)
-    for step in range(first_step, num_steps):
-        started = time.monotonic()
-        rates = set_rates(engine, lr_factor(training, step, num_steps))
-        loss = run_packs(engine, packs, step, next(arriving), training, device)
-        grad_norm = engine.step()
-        if not (torch.isfinite(loss) and grad_norm == grad_norm):
-            raise RuntimeError(
-                f"step {step}: loss {float(loss)}, gradient norm {grad_norm}; its records: SELECT record_id FROM plans WHERE step = {step}"
-            )
-        if rank() == 0:
-            row = StepRow(
-                step=step,
-                loss=float(loss),
-                **{f"lr_{part}": rates.get(part) for part in PART_NAMES},
-                grad_norm=grad_norm,
-                num_records=packs.num_records[step],
-                num_tokens=packs.num_tokens[step],
-                num_supervised=packs.num_supervised[step],
-                seconds=round(time.monotonic() - started, 4),
-                life=ledger.life,
-            )
-            ledger.add(row)
-            tell(Progress(done=step + 1, total=num_steps, unit="steps", note=f"loss {row.loss:.3f}"))
-        stop = any_rank(should_stop[0], device)
-        if (step + 1) % training.save_every == 0 or stop or step + 1 == num_steps:
-            ledger.save(engine, step + 1)
-        if stop:
-            raise Stopped(f"asked to end; saved after step {step}")
+    training, num_steps = work.training, len(work.packs.num_packs)
+    arriving = stream(work.packs, first_step, rank(), world_size(), training.data_workers)
+    saved_at = time.monotonic()
+    with Watchdog(work.watch.step_timeout_s, work.planned.describe) as dog:
+        for step in range(first_step, num_steps):
+            dog.beat(step)
+            started = time.monotonic()
+            rates = set_rates(work.engine, lr_factor(training, step, num_steps))
+            dealt = next(arriving)
+            waited = time.monotonic() - started
+            losses = run_packs(work, step, dealt)
+            norms = work.engine.step()
+            check_finite(work, step, float(losses.sum()), norms)
+            if work.observer:
+                seconds = time.monotonic() - started
+                work.observer.step_done(step, losses, rates, norms, waited, seconds)
+            late = training.save_minutes is not None and time.monotonic() - saved_at > 60 * training.save_minutes
+            stop, late = any_rank([should_stop[0], late], work.device)
+            if stop or late or (step + 1) % training.save_every == 0 or step + 1 == num_steps:
+                work.ledger.save(work.engine, step + 1)
+                saved_at = time.monotonic()
+            if stop:
+                work.ledger.wait()
+                raise Stopped(f"asked to end; saved after step {step}")
+        work.ledger.wait()
 
 
-def run_packs(
-    engine: Engine,
-    packs: PlannedPacks,
-    step: int,
-    dealt: list[tuple[Pack, bool]],
-    training: Training,
-    device: torch.device,
-) -> Tensor:
-    """Add the gradients of one rank's packs of a step -> the step's loss over all ranks, a mean over its supervised tokens."""
-    total = torch.zeros((), dtype=torch.float64)
-    for number, (pack, counts) in enumerate(dealt):
-        losses = pack_losses(engine, pack, packs.reading.vision, training, device)
-        loss = losses.sum() / packs.num_supervised[step] * float(counts)
-        engine.backward(loss, is_last=number + 1 == len(dealt))
-        total += loss.detach().double().cpu()
+def run_packs(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> Tensor:
+    """Add the gradients of one rank's packs of a step -> the step's loss over all ranks, in parts by source [sources].
+
+    The loss is a mean over the supervised tokens of the whole step, so neither packs nor ranks change it.
+    """
+    total = torch.zeros(len(work.planned.sources), dtype=torch.float64)
+    numbers = rank_packs(work.packs, step, rank(), world_size())
+    for (pack, counts), (number, _) in zip(dealt, numbers, strict=True):
+        losses = pack_losses(work, pack) / work.packs.num_supervised[step] * float(counts)
+        work.engine.backward(losses.sum(), is_last=number == numbers[-1][0])
+        total += by_source(losses.detach().double().cpu(), pack, work.planned.sources_of(step, number), len(total))
     if dist.is_initialized():
-        total = total.to(device)
+        total = total.to(work.device)
         dist.all_reduce(total)
     return total.cpu()
 
 
-def pack_losses(engine: Engine, pack: Pack, vision: Vision, training: Training, device: torch.device) -> Tensor:
+def pack_losses(work: Work, pack: Pack) -> Tensor:
     """Run one pack -> the loss of each of its supervised tokens [S]."""
-    pixels = normalise(pack.pixels_N3HW.to(device), vision)
+    device, training = work.device, work.training
+    pixels = normalise(pack.pixels_N3HW.to(device), work.packs.reading.vision)
     with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-        return engine.losses(
+        return work.engine.losses(
             pack.ids_T.to(device),
             pack.position_T.to(device),
             pack.record_T.to(device),
             pixels,
             pack.labels_T.to(device),
         )
+
+
+def by_source(losses_S: Tensor, pack: Pack, sources: np.ndarray, num_sources: int) -> Tensor:
+    """Add up the losses of a pack's tokens by the source of their record -> [num_sources]."""
+    record_S = pack.record_T[1:][pack.labels_T[1:] != IGNORE]
+    source_S = torch.from_numpy(sources.astype(np.int64))[record_S]
+    return torch.zeros(num_sources, dtype=losses_S.dtype).index_add_(0, source_S, losses_S)
+
+
+def check_finite(work: Work, step: int, loss: float, norms: Norms) -> None:
+    """Raise RuntimeError, naming the step's records, if its loss or gradient is not a number."""
+    if not (np.isfinite(loss) and np.isfinite(norms.total)):
+        raise RuntimeError(f"step {step}: loss {loss}, gradient norm {norms.total}; {work.planned.describe(step)}")
 
 
 def set_rates(engine: Engine, factor: float) -> dict[str, float]:
@@ -105,10 +122,10 @@ def set_rates(engine: Engine, factor: float) -> dict[str, float]:
     return {group["part"]: group["lr"] for group in engine.groups}
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:
-    """Tell whether any rank says so, so that all of them do the same."""
+def any_rank(flags: Sequence[bool], device: torch.device) -> list[bool]:
+    """Tell of each flag whether any rank has it set, so that all of them do the same."""
     if not dist.is_initialized():
-        return flag
-    told = torch.tensor(float(flag), device=device)
+        return list(flags)
+    told = torch.tensor([float(flag) for flag in flags], device=device)
     dist.all_reduce(told)
-    return bool(told > 0)
+    return [bool(value > 0) for value in told.tolist()]

@@ -1,0 +1,29 @@
+"""Section `watch` of a recipe: what a training writes about itself, and when it is stopped for its own good."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tinyllava_core.frozen import Frozen
+
+
+class Watch(Frozen):
+    """What a training writes about itself, besides metrics.jsonl and TensorBoard files, which it always writes."""
+
+    loggers: tuple[Literal["wandb"], ...] = Field(
+        (),
+        description="Further places for the metrics. wandb: Weights & Biases (WANDB_MODE=offline works without a network).",
+    )
+    step_timeout_s: int | None = Field(
+        1800,
+        ge=1,
+        description="End the job, naming the step and its records, when a step takes so many seconds. null: wait.",
+    )
+    spike_deviations: float | None = Field(
+        6.0,
+        gt=0,
+        description="Name a step's records when its loss is so many standard deviations above the mean of the last 100. null: off.",
+    )
+    stop_on_spike: bool = Field(False, description="Stop at such a step instead of only naming its records.")
