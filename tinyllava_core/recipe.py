@@ -16,6 +16,7 @@ from tinyllava_core.frozen import Frozen, known_keys, read_yaml
 from tinyllava_core.settings.evaluate import Evaluate
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.model import Model
+from tinyllava_core.settings.shard import Shard
 from tinyllava_core.settings.training import Training
 from tinyllava_core.settings.watch import Watch
 
@@ -30,7 +31,6 @@ class Recipe(Frozen):
     name: str = Field(description="What the run is called in tables and pages.")
     description: str = Field("", description="One line.")
     seed: int = Field(42, ge=0, description="Seed of order, initial connector and training. Hugging Face default: 42.")
-    records_per_shard: int = Field(1000, ge=1, description="Records of one WebDataset tar.")
     model: Model
     pretrain: Training
     second_pretrain: Training | None = Field(
@@ -38,6 +38,7 @@ class Recipe(Frozen):
     )
     sft: Training
     evaluate: Evaluate = Evaluate()
+    shard: Shard = Shard()
     launch: Launch = Launch()
     watch: Watch = Watch()
 

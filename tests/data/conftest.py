@@ -15,7 +15,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tinyllava_core.data.inspect import inspect_source
+from tinyllava_core.data.mix import mix
+from tinyllava_core.data.places import ImagePlaces
+from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.results import DownloadResult
+from tinyllava_core.settings.mix import MixEntry
 
 
 @dataclass
@@ -181,3 +186,23 @@ def downloaded(tmp_path: Path) -> Callable[..., tuple[Path, DownloadResult]]:
         return folder, result
 
     return make
+
+
+@pytest.fixture
+def world(
+    tmp_path: Path, downloaded: Callable[..., tuple[Path, DownloadResult]], photos: dict[str, bytes]
+) -> tuple[Path, list[InspectedSource]]:
+    """Two inspected sources of real photographs (one picture, two pictures, none) and their mix of 14 records."""
+    records = [llava(path, "<image>\nWhat is it?", f"It is {path}.", id=path) for path in photos]
+    records += [llava(["coffee.png", "people/astronaut.jpg"], "<image> <image>", "Coffee in space: é ❤")]
+    sources = []
+    for name, items in (("photos", records), ("text", [llava(None, "Say 1.", "1."), llava(None, "Say 2.", "2.")])):
+        folder, result = downloaded(name, items, photos)
+        inspected = tmp_path / f"inspect-{name}"
+        inspected.mkdir()
+        inspect_source(folder, result, "llava", 0.0, inspected)
+        sources.append(InspectedSource(name=name, records=inspected, images=ImagePlaces.one(folder / "images")))
+    mixed = tmp_path / "mix"
+    mixed.mkdir()
+    mix([(MixEntry(source=source.name, share=2), source) for source in sources], 3, mixed)
+    return mixed, sources

@@ -6,38 +6,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import webdataset
 
-from tinyllava_core.data.inspect import inspect_source
-from tinyllava_core.data.mix import mix
-from tinyllava_core.data.places import ImagePlaces
-from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.data.shard import shard
 from tinyllava_core.errors import BadInput
-from tinyllava_core.settings.mix import MixEntry
+from tinyllava_core.settings.shard import Shard
 
 
-@pytest.fixture
-def world(tmp_path, downloaded, llava, photos):
-    """Two inspected sources of real photographs (one picture, two pictures, none) and their mix of 14 records."""
-    records = [llava(path, "<image>\nWhat is it?", f"It is {path}.", id=path) for path in photos]
-    records += [llava(["coffee.png", "people/astronaut.jpg"], "<image> <image>", "Coffee in space: é ❤")]
-    sources = []
-    for name, items in (("photos", records), ("text", [llava(None, "Say 1.", "1."), llava(None, "Say 2.", "2.")])):
-        folder, result = downloaded(name, items, photos)
-        inspected = tmp_path / f"inspect-{name}"
-        inspected.mkdir()
-        inspect_source(folder, result, "llava", 0.0, inspected)
-        sources.append(InspectedSource(name=name, records=inspected, images=ImagePlaces.one(folder / "images")))
-    mixed = tmp_path / "mix"
-    mixed.mkdir()
-    mix([(MixEntry(source=source.name, share=2), source) for source in sources], 3, mixed)
-    return mixed, sources
-
-
-def sharded(world, out: Path, records_per_shard: int = 4):
-    out.mkdir()
-    return shard(*world, records_per_shard, out)
+def sharded(world, out: Path, records_per_shard: int = 4, **settings):
+    out.mkdir(exist_ok=True)
+    return shard(*world, Shard(records_per_shard=records_per_shard, **settings), out)
 
 
 def test_the_tars_hold_the_mix_in_its_order_with_the_files_own_bytes(tmp_path, world, photos):
@@ -104,29 +81,9 @@ def test_the_same_mix_gives_the_same_bytes(tmp_path, world):
     first, second = sharded(world, tmp_path / "first"), sharded(world, tmp_path / "second")
     assert first == second
     files = sorted(path.name for path in (tmp_path / "first").iterdir())
-    assert files == ["index.parquet", *(f"shard-{n:06d}.tar" for n in range(4)), "shards.parquet"]
+    assert files == ["README.md", "index.parquet", *(f"shard-{n:06d}.tar" for n in range(4)), "shards.parquet"]
     for name in files:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
-
-
-def test_plain_webdataset_reads_them(tmp_path, world, photos):
-    sharded(world, tmp_path / "out", records_per_shard=100)
-    samples = list(webdataset.WebDataset(str(tmp_path / "out" / "shard-000000.tar"), shardshuffle=False))
-    assert [sample["__key__"] for sample in samples] == [f"{n:09d}" for n in range(14)]
-    seen = set()
-    for sample in samples:
-        images = json.loads(sample["json"])["images"]
-        found = [sample[key] for key in sorted(sample) if key.split(".")[-1] in ("jpg", "png")]
-        assert found == [photos[image["path"]] for image in images]
-        seen.add(len(images))
-    assert seen == {0, 1, 2}
-
-
-def test_webdataset_decodes_them(tmp_path, world):
-    sharded(world, tmp_path / "out", records_per_shard=100)
-    dataset = webdataset.WebDataset(str(tmp_path / "out" / "shard-000000.tar"), shardshuffle=False).decode("pil")
-    sizes = {sample["jpg"].size for sample in dataset if "jpg" in sample}
-    assert sizes == {(512, 512), (451, 300)}
 
 
 def test_a_picture_that_changed_since_is_named(tmp_path, world, photos):
@@ -154,7 +111,6 @@ def test_a_mix_of_other_records_is_refused(tmp_path, world):
 
 
 def test_progress_is_told_by_the_tar(tmp_path, world):
-    (tmp_path / "out").mkdir()
     told = []
-    shard(*world, 5, tmp_path / "out", told.append)
+    shard(*world, Shard(records_per_shard=5), tmp_path / "out", on_progress=told.append)
     assert [(progress.done, progress.total) for progress in told] == [(5, 14), (10, 14), (14, 14)]

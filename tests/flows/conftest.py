@@ -28,7 +28,7 @@ PICTURES = {
 RECIPE = {
     "name": "photographs",
     "description": "a person's own data, small enough for a test",
-    "records_per_shard": 3,
+    "shard": {"records_per_shard": 3},
     "model": {"vision": "toy-vit", "language": "toy-llama"},
     "pretrain": {
         "prompt": "plain",

@@ -1,51 +1,34 @@
 """Stage `shard`: write one mix, in its order, as WebDataset tars with an index of every member's offset.
 
-The same mix gives the same bytes: members carry no time, no owner, and the images are the files' own bytes. It decides
-nothing about order, and repairs nothing: what is not as it was inspected is an error.
+The same mix gives the same bytes, on any number of workers: the cuts are decided beforehand (shard_cut.py), each tar is
+written on its own (shard_part.py), and the index is put together in order. It decides nothing about order.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import io
-import json
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tinyllava_core.artifact import file_sha256
-from tinyllava_core.data.lookup import RecordLookup, open_records
-from tinyllava_core.data.places import ImagePlaces
+from tinyllava_core.data.lookup import lay_out
 from tinyllava_core.data.record import InspectedSource
+from tinyllava_core.data.shard_card import write_card
+from tinyllava_core.data.shard_cut import cut, record_sizes
+from tinyllava_core.data.shard_part import INDEX_SCHEMA, Layout, source_numbers, source_rows, tar_facts, write_part
+from tinyllava_core.data.workers import num_cpus, run_parts
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
 from tinyllava_core.results import ShardResult
+from tinyllava_core.settings.shard import Shard
 
-VERSION = 1
-INDEX_SCHEMA = pa.schema(
-    [
-        ("position", pa.int64()),
-        ("shard", pa.int32()),
-        ("place", pa.int32()),
-        ("key", pa.string()),
-        ("record_id", pa.string()),
-        ("source", pa.string()),
-        ("num_images", pa.int16()),
-        ("json_offset", pa.int64()),
-        ("json_size", pa.int64()),
-        ("image_offsets", pa.list_(pa.int64())),
-        ("image_sizes", pa.list_(pa.int64())),
-        ("image_sha256", pa.list_(pa.string())),
-    ]
-)
+VERSION = 2
 SHARDS_SCHEMA = pa.schema(
     [
         ("shard", pa.int32()),
@@ -55,160 +38,90 @@ SHARDS_SCHEMA = pa.schema(
         ("num_records", pa.int64()),
     ]
 )
-_EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}  # others: PIL's word in small letters
+_WORTH_A_PROCESS = 64_000_000  # bytes of tars; less is written sooner than a process has started
 
 
 def shard(
     mixed: Path,
     sources: Sequence[InspectedSource],
-    records_per_shard: int,
+    settings: Shard,
     out: Path,
+    *,
+    processes: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ShardResult:
-    """Write shard-000000.tar ..., index.parquet and shards.parquet of the mix in the artifact folder `mixed`.
+    """Write shard-000000.tar ..., index.parquet, shards.parquet and README.md of the mix in the artifact folder `mixed`.
 
-    Raises BadInput, naming the file, if an image is gone or is not the one that was inspected.
+    `out` may hold what a killed life left: tars that are whole are kept. `processes`: None for as many as there are cores,
+    and work for. Raises BadInput, naming the file, if an image is gone or is not the one that was inspected.
     """
-    table = pq.read_table(mixed / "mix.parquet", columns=["position", "record_id", "source"])
-    images = {source.name: source.images for source in sources}
-    _all_known(table, images)
-    shards: list[dict[str, Any]] = []
-    with (
-        open_records(sources, out / "scratch") as lookups,
-        pq.ParquetWriter(out / "index.parquet", INDEX_SCHEMA) as index,
-    ):
-        rows = _rows(table, lookups)
-        for start in range(0, table.num_rows, records_per_shard):
-            part = table.slice(start, records_per_shard)
-            tar = out / f"shard-{len(shards):06d}.tar"
-            placed = _write_tar(
-                tar, len(shards), _members(part, rows[start : start + records_per_shard], lookups, images)
-            )
-            index.write_table(pa.Table.from_pylist(placed, INDEX_SCHEMA))
-            shards.append(
-                {
-                    "shard": len(shards),
-                    "name": tar.name,
-                    "size_bytes": tar.stat().st_size,
-                    "sha256": file_sha256(tar),
-                    "num_records": len(placed),
-                }
-            )
-            if on_progress:
-                on_progress(Progress(done=start + len(placed), total=table.num_rows, unit="records", note=tar.name))
-    pq.write_table(pa.Table.from_pylist(shards, SHARDS_SCHEMA), out / "shards.parquet")
+    layout, sizes = prepare(mixed, sources, settings, out)
+    if processes is None:
+        processes = min(num_cpus(), 1 + int(sizes.sum()) // _WORTH_A_PROCESS)
+    done, total = 0, layout.starts[-1]
+    for number, _ in run_parts(partial(write_part, layout), range(layout.num_parts), processes):
+        done += layout.starts[number + 1] - layout.starts[number]
+        if on_progress:
+            on_progress(Progress(done=done, total=total, unit="records", note=layout.tar(number).name))
+    return merge(layout)
+
+
+def prepare(mixed: Path, sources: Sequence[InspectedSource], settings: Shard, out: Path) -> tuple[Layout, np.ndarray]:
+    """Lay the sources' records out for reading in any order, and cut the mix -> the layout, each record's estimated bytes."""
+    table = pq.read_table(mixed / "mix.parquet", columns=["record_id", "source"])
+    _all_known(table, {source.name for source in sources})
+    scratch = out / "scratch"
+    for folder in (scratch, out / "parts"):
+        folder.mkdir(parents=True, exist_ok=True)
+    numbers = np.empty(table.num_rows, np.int16)
+    rows, sizes = np.empty(table.num_rows, np.int64), np.empty(table.num_rows, np.int64)
+    for number, source in enumerate(sources):
+        laid_out = lay_out(source.name, source.records, scratch / f"{source.name}.arrow")
+        mine = pc.equal(table["source"], source.name)
+        places = mine.to_numpy()
+        numbers[places], rows[places] = number, laid_out.rows(pc.filter(table["record_id"], mine))
+        sizes[places] = record_sizes(laid_out, settings.max_side)[rows[places]]
+    np.save(source_numbers(scratch), numbers)
+    np.save(source_rows(scratch), rows)
+    layout = Layout(
+        sources=tuple(sources),
+        scratch=scratch,
+        out=out,
+        starts=tuple(cut(sizes, settings.records_per_shard, settings.size_bytes).tolist()),
+        max_side=settings.max_side,
+    )
+    return layout, sizes
+
+
+def merge(layout: Layout) -> ShardResult:
+    """Put the parts of the index together, in order, describe the whole, and take the scaffolding away."""
+    parts = [layout.part(number) for number in range(layout.num_parts)]
+    with pq.ParquetWriter(layout.out / "index.parquet", INDEX_SCHEMA) as index:
+        for part in parts:
+            index.write_table(pq.read_table(part).replace_schema_metadata(None))
+    facts = [tar_facts(part) for part in parts]
+    columns = {
+        "shard": np.arange(layout.num_parts),
+        "name": [layout.tar(number).name for number in range(layout.num_parts)],
+        "size_bytes": [size for _, size in facts],
+        "sha256": [sha256 for sha256, _ in facts],
+        "num_records": np.diff(layout.starts),
+    }
+    pq.write_table(pa.table(columns, SHARDS_SCHEMA), layout.out / "shards.parquet")
+    write_card(layout.out)
+    for scaffolding in (layout.scratch, layout.out / "parts"):
+        shutil.rmtree(scaffolding)
     return ShardResult(
-        num_shards=len(shards),
-        num_records=table.num_rows,
-        size_bytes=sum(row["size_bytes"] for row in shards),
-        sha256=hashlib.sha256("".join(row["sha256"] for row in shards).encode()).hexdigest(),
+        num_shards=layout.num_parts,
+        num_records=layout.starts[-1],
+        size_bytes=sum(size for _, size in facts),
+        sha256=hashlib.sha256("".join(sha256 for sha256, _ in facts).encode()).hexdigest(),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Member:
-    """One record on its way into a tar."""
-
-    position: int
-    source: str
-    places: ImagePlaces
-    record: dict[str, Any]  # record_id, turns, images: a row of records.parquet
-
-    @property
-    def key(self) -> str:
-        return f"{self.position:09d}"  # digits only: a dot in a key merges samples in webdataset
-
-    def body(self) -> bytes:
-        """Write the record's JSON member."""
-        images = [{key: image[key] for key in ("path", "sha256", "width", "height")} for image in self.record["images"]]
-        whole = {
-            "record_id": self.record["record_id"],
-            "source": self.source,
-            "turns": self.record["turns"],
-            "images": images,
-        }
-        return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
-
-    def images(self) -> Iterator[tuple[str, bytes]]:
-        """Give each image's member name and bytes."""
-        images = self.record["images"]
-        for number, image in enumerate(images):
-            extension = _EXTENSIONS.get(image["format"], image["format"].lower())
-            place = "" if len(images) == 1 else f".{number}"
-            yield f"{self.key}{place}.{extension}", _inspected_bytes(self.places, image["path"], image["sha256"])
-
-
-def _all_known(table: pa.Table, images: dict[str, ImagePlaces]) -> None:
-    unknown = set(pc.unique(table["source"]).to_pylist()) - set(images)
+def _all_known(table: pa.Table, known: Iterable[str]) -> None:
+    unknown = set(pc.unique(table["source"]).to_pylist()) - set(known)
     if unknown:
         raise BadInput(
-            f"the mix holds records of {', '.join(sorted(unknown))}; shard was given {', '.join(sorted(images))}"
+            f"the mix holds records of {', '.join(sorted(unknown))}; shard was given {', '.join(sorted(known))}"
         )
-
-
-def _rows(table: pa.Table, lookups: dict[str, RecordLookup]) -> np.ndarray:
-    """Find, for each row of the mix, the row of its record in its source."""
-    rows = np.empty(table.num_rows, dtype=np.int64)
-    for name, lookup in lookups.items():
-        mine = pc.equal(table["source"], name)
-        rows[mine.to_numpy()] = lookup.rows(pc.filter(table["record_id"], mine))
-    return rows
-
-
-def _members(
-    part: pa.Table, rows: np.ndarray, lookups: dict[str, RecordLookup], images: dict[str, ImagePlaces]
-) -> Iterator[_Member]:
-    for position, source, row in zip(part["position"].to_pylist(), part["source"].to_pylist(), rows, strict=True):
-        yield _Member(position=position, source=source, places=images[source], record=lookups[source].record(int(row)))
-
-
-def _write_tar(path: Path, number: int, members: Iterator[_Member]) -> list[dict[str, Any]]:
-    """Write one tar; give its rows of the index."""
-    placed: list[dict[str, Any]] = []
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for place, member in enumerate(members):
-            body = member.body()
-            json_offset = _add(tar, f"{member.key}.json", body)
-            images = [(_add(tar, name, data), len(data)) for name, data in member.images()]
-            placed.append(
-                {
-                    "position": member.position,
-                    "shard": number,
-                    "place": place,
-                    "key": member.key,
-                    "record_id": member.record["record_id"],
-                    "source": member.source,
-                    "num_images": len(images),
-                    "json_offset": json_offset,
-                    "json_size": len(body),
-                    "image_offsets": [offset for offset, _ in images],
-                    "image_sizes": [size for _, size in images],
-                    "image_sha256": [image["sha256"] for image in member.record["images"]],
-                }
-            )
-    return placed
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Add one member that says nothing about when and by whom; give the offset of its bytes."""
-    info = tarfile.TarInfo(name)  # mtime 0, uid and gid 0, no owner's name, mode 0644
-    info.size = len(data)
-    offset = tar.offset + tarfile.BLOCKSIZE  # USTAR: one header block
-    tar.addfile(info, io.BytesIO(data))
-    return offset
-
-
-def _inspected_bytes(places: ImagePlaces, path: str, sha256: str) -> bytes:
-    file = None
-    try:
-        file = places.find(path)
-        if file is None:
-            raise FileNotFoundError(errno.ENOENT, "No such file")
-        data = file.read_bytes()
-    except OSError as error:
-        raise BadInput(
-            f"{file or path}: was there when it was inspected, now: {error.strerror}; run again to inspect its source anew"
-        ) from None
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise BadInput(f"{file}: has changed since it was inspected; run again to inspect its source anew")
-    return data

@@ -71,9 +71,13 @@ CREATE TABLE placements (
     num_images SMALLINT,
     json_offset BIGINT,        -- bytes in the tar
     json_size BIGINT,
+    json_sha256 VARCHAR,
     image_offsets BIGINT[],
     image_sizes BIGINT[],
-    image_sha256 VARCHAR[]
+    image_sha256 VARCHAR[],    -- of the inspected files
+    image_fields VARCHAR[],    -- names of the members without the key
+    image_transforms VARCHAR[], -- what was done to an image; NULL: the file's own bytes
+    stored_sha256 VARCHAR[]    -- of the bytes in the tar; NULL: image_sha256
 );
 COMMENT ON TABLE placements IS 'shard: where each record and image lies, to the byte.';
 

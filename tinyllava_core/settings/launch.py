@@ -20,6 +20,11 @@ class Launch(Frozen):
     zero_stage: Literal[1, 2, 3] | None = Field(
         None, description="DeepSpeed ZeRO stage; null: plain PyTorch. Needs launcher: deepspeed."
     )
+    data_processes: int | None = Field(
+        None,
+        ge=1,
+        description="Processes that write shards and tokenize. null: one for each core, fewer where there is little to do.",
+    )
     timeout_s: int | None = Field(
         None, ge=1, description="End the whole process tree after so many seconds. null: no limit."
     )

@@ -1,0 +1,23 @@
+"""Section `shard` of a recipe: how a mix is written as WebDataset tars."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from tinyllava_core.frozen import Frozen
+
+
+class Shard(Frozen):
+    """How large a tar is, and how large the images in it may be."""
+
+    records_per_shard: int | None = Field(None, ge=1, description="A tar has at most so many records. null: no limit.")
+    size_bytes: int = Field(
+        1_000_000_000,
+        ge=1,
+        description="A tar has about so many bytes at most. WebDataset's documentation: 256 MB to 1 GB and more.",
+    )
+    max_side: int | None = Field(
+        None,
+        ge=16,
+        description="Images whose longer side has more pixels are stored scaled down to it, as JPEG. null: every file's own bytes.",
+    )
