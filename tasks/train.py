@@ -20,7 +20,7 @@ from tinyllava_core.recipe import Recipe, StageName
 from tinyllava_core.results import TrainResult
 
 # Fields of a stage that leave its weights as they are. They are in the plan, an input with a fingerprint of its own:
-IN_PLAN = {"mix", "prompt", "max_length", "global_batch", "epochs", "group_by"}
+IN_PLAN = {"mix", "prompt", "writing", "max_length", "global_batch", "epochs", "group_by"}
 # or say how the work is done. Weights made another way are equal up to rounding; a killed run may go on another way.
 HOW = {"data_workers", "save_every", "max_lost_fraction", "gradient_checkpointing"}
 
@@ -69,8 +69,10 @@ def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:
 
     Only the first stage starts from the parts' own weights; a later one's are in the checkpoint it starts from.
     """
-    training = recipe.training(stage).model_dump(mode="json", exclude=IN_PLAN | HOW)
-    spec = {"model": recipe.model.model_dump(mode="json"), "training": training, "seed": recipe.seed}
+    training = recipe.training(stage).model_dump(
+        mode="json", exclude=IN_PLAN | HOW | {"image_mode"}
+    )  # it is in the model
+    spec = {"model": recipe.model_in(stage).model_dump(mode="json"), "training": training, "seed": recipe.seed}
     if stage == recipe.stages()[0]:
         rows: tuple[Vision, Language] = (VISIONS[recipe.model.vision], LANGUAGES[recipe.model.language])
         spec["weights"] = [weights_id(row.weights, row.revision) for row in rows]

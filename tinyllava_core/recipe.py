@@ -53,6 +53,10 @@ class Recipe(Frozen):
             raise BadInput(f"recipe {self.name!r} has no stage {stage!r}; it has {', '.join(self.stages())}")
         return found
 
+    def model_in(self, stage: str) -> Model:
+        """Give the model as one training stage has it: the same parts, with the stage's own way to take pictures in."""
+        return self.model.model_copy(update={"image_mode": self.training(stage).image_mode or self.model.image_mode})
+
 
 def load(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
     """Load a recipe by its name or by a path to a YAML file, and set dotted keys on it.

@@ -123,7 +123,7 @@ def test_truncation_that_cuts_an_image_or_every_answer_voids_the_record_by_name(
 
 def test_an_unknown_prompt_names_the_known_ones(tokenizer: Tokenizer) -> None:
     with pytest.raises(
-        BadInput, match=r"unknown prompt format 'vicunia'; nearest: 'vicuna'. Known: plain, short, vicuna"
+        BadInput, match=r"unknown prompt format 'vicunia'; nearest: 'vicuna'. Known: chatml, plain, short, vicuna"
     ):
         one(tokenizer, "vicunia", "what?", "red")
 

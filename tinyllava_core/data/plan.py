@@ -24,6 +24,7 @@ from tinyllava_core.frozen import Frozen
 from tinyllava_core.parts import LANGUAGES, VISIONS, tokenizer_folder
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import PlanResult
+from tinyllava_core.settings.writing import Writing
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 VERSION = 2
@@ -59,6 +60,7 @@ class PlanSpec(Frozen):
     tokenizer_sha256: str
     tokens_per_image: int
     prompt: str
+    writing: Writing = Writing()
     max_length: int
     global_batch: int
     epochs: int
@@ -87,6 +89,7 @@ def plan_spec(recipe: Recipe, stage: str) -> PlanSpec:
         tokenizer_sha256=file_sha256(folder / "tokenizer.json"),
         tokens_per_image=VISIONS[recipe.model.vision].num_patches,
         prompt=training.prompt or language.prompt,
+        writing=training.writing,
         max_length=training.max_length,
         global_batch=training.global_batch,
         epochs=training.epochs,
@@ -159,7 +162,8 @@ def measure(reader: ShardReader, spec: PlanSpec, tokenizer: Tokenizer) -> _Lengt
     found = _Lengths()
     for first in range(0, len(reader), _CHUNK):
         rows = range(first, min(first + _CHUNK, len(reader)))
-        encoded = encode([reader.turns(row) for row in rows], spec.prompt, tokenizer, spec.tokens_per_image)
+        turns = [reader.turns(row) for row in rows]
+        encoded = encode(turns, spec.prompt, tokenizer, spec.tokens_per_image, spec.writing)
         for row, item in zip(rows, encoded, strict=True):
             reason = item.voided(spec.max_length)
             if reason is not None:

@@ -6,35 +6,15 @@ reads `tokenizers` files only: no torch, no transformers, so that the plan and t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tinyllava_core.data.record import IMAGE_TAG, Turn
-from tinyllava_core.errors import unknown
-from tinyllava_core.tokenizer import IGNORE, Tokenizer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """One way to write a conversation down. `None` for `user`: the question's words are left out (captions)."""
-
-    system: str = ""  # once, in front
-    user: str | None = None  # in front of every question
-    assistant: str = ""  # between question and answer; no trailing space: the answer's first token carries it
-    answer: str = " {answer}"
-    end: str | None = None  # text that ends an answer; None: the tokenizer's end-of-sequence token
-
-
-# Source: template/*.py of the reference implementation; the system sentence is Vicuna v1's.
-_VICUNA_SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions. "
-)
-PROMPTS: dict[str, Prompt] = {
-    "plain": Prompt(answer="{answer}", end="\n"),  # stage 1 of every recipe: image, caption, newline; no end token
-    "vicuna": Prompt(system=_VICUNA_SYSTEM, user="USER: ", assistant=" ASSISTANT:"),
-    "short": Prompt(user="USER: ", assistant=" ASSISTANT:"),  # the toy world's: no system sentence
-}
+from tinyllava_core.errors import BadInput
+from tinyllava_core.prompts import Prompt, prompt_row
+from tinyllava_core.settings.writing import Writing
+from tinyllava_core.tokenizer import IGNORE, Place, Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,72 +44,130 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    """A piece of a conversation: text, or given ids (image tokens, BOS, EOS)."""
+    """A piece of a conversation, all of one role: text, or given ids (image tokens, special tokens)."""
 
     text: str | None
-    supervised: bool
+    supervised: bool = False
     ids: tuple[int, ...] = ()
     is_image: bool = False
 
 
-def prompt_row(name: str) -> Prompt:
-    """Look a prompt format up. Raises BadInput for an unknown one."""
-    if name not in PROMPTS:
-        raise unknown("prompt format", name, PROMPTS)
-    return PROMPTS[name]
-
-
 def encode(
-    conversations: Sequence[Sequence[Turn]], prompt: str, tokenizer: Tokenizer, tokens_per_image: int
+    conversations: Sequence[Sequence[Turn]],
+    prompt: str,
+    tokenizer: Tokenizer,
+    tokens_per_image: int,
+    writing: Writing | None = None,
 ) -> list[Encoded]:
-    """Encode conversations; all their text segments go through the tokenizer in one parallel call."""
-    row = prompt_row(prompt)
-    segments = [list(_segments(turns, row, tokenizer, tokens_per_image)) for turns in conversations]
-    texts = [segment.text for part in segments for segment in part if segment.text is not None]
-    tokens = iter(tokenizer.encode_many(texts))
-    return [_join(part, tokens) for part in segments]
+    """Encode conversations; all their text segments go through the tokenizer in one parallel call.
+
+    Raises BadInput for an unknown prompt format, and for one whose special tokens the tokenizer does not have.
+    """
+    row, how = prompt_row(prompt), writing or Writing()
+    segments = [_merged(_segments(turns, row, tokenizer, tokens_per_image, how)) for turns in conversations]
+    texts = [(segment.text or "", place) for part in segments for segment, place in _placed(part)]
+    tokens = iter(tokenizer.encode_many([text for text, _ in texts], [place for _, place in texts]))
+    space_id = tokenizer.space_id if how.lone_space == "given" else None
+    return [_join(part, tokens, space_id) for part in segments]
 
 
 def ask(prompt: str, tokenizer: Tokenizer, question: str, num_images: int, tokens_per_image: int) -> list[int]:
-    """Give the ids that ask `question` of a trained model, ending where the answer begins -> [T]."""
-    row = prompt_row(prompt)
-    turns = [Turn(role="user", text=IMAGE_TAG * num_images + question)]
-    segments = list(_segments(turns, row, tokenizer, tokens_per_image))
-    tokens = iter(tokenizer.encode_many([segment.text for segment in segments if segment.text is not None]))
-    return _join(segments, tokens).ids
+    """Give the ids that ask `question` of a trained model, images in front, ending where the answer begins -> [T]."""
+    return ask_on(prompt, tokenizer, [Turn(role="user", text=IMAGE_TAG * num_images + question)], tokens_per_image)
 
 
-def _segments(turns: Sequence[Turn], row: Prompt, tokenizer: Tokenizer, tokens_per_image: int) -> Iterator[_Segment]:
-    """Cut a conversation into segments, each of one role.
+def ask_on(prompt: str, tokenizer: Tokenizer, turns: Sequence[Turn], tokens_per_image: int) -> list[int]:
+    """Give the ids of a conversation whose last turn, the user's, waits for an answer -> [T]."""
+    assert turns[-1].role == "user", "the last turn is the one to answer"
+    return encode([turns], prompt, tokenizer, tokens_per_image)[0].ids
 
-    A turn's image tags come out in front of its text, each followed by a newline, as the reference does for one image.
-    """
+
+def stop_ids(prompt: str, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Give the tokens that end an answer: the tokenizer's own, and the prompt format's where it has one."""
+    end = prompt_row(prompt).end
+    found = tokenizer.token_id(end) if end is not None else None
+    return tokenizer.eos_ids if found is None else tuple(dict.fromkeys([*tokenizer.eos_ids, found]))
+
+
+def _segments(
+    turns: Sequence[Turn], row: Prompt, tokenizer: Tokenizer, tokens_per_image: int, how: Writing
+) -> Iterator[_Segment]:
+    """Cut a conversation into pieces, each of one role."""
     if tokenizer.bos_id is not None:
-        yield _Segment(None, False, (tokenizer.bos_id,))
-    pending = row.system
-    image = _Segment(None, False, (tokenizer.image_id,) * tokens_per_image, is_image=True)
+        yield _Segment(None, ids=(tokenizer.bos_id,))
+    image = _Segment(None, ids=(tokenizer.image_id,) * tokens_per_image, is_image=True)
+    yield from _format(row.opening, row, tokenizer)
     for turn in turns:
         if turn.role == "user":
-            num_images = turn.text.count(IMAGE_TAG)
-            words = turn.text.replace(IMAGE_TAG, "").strip()
-            if row.user is None:
-                for _ in range(num_images):
+            yield from _format(row.user or "", row, tokenizer)
+            for number, words in enumerate(_question_pieces(turn.text, row, how)):
+                if number:
                     yield image
-                continue
-            pending += row.user
-            for _ in range(num_images):
-                if pending:
-                    yield _Segment(pending, False)
-                yield image
-                pending = "\n"
-            yield _Segment(pending + words + row.assistant, False)
-            pending = ""
+                yield _Segment(words)
+            yield from _format(row.user_end + row.assistant, row, tokenizer)
         else:
             yield _Segment(row.answer.format(answer=turn.text), True)
-            yield _Segment(None, True, (tokenizer.eos_id,)) if row.end is None else _Segment(row.end, True)
+            if row.end is None:
+                yield _Segment(None, True, ids=(tokenizer.eos_id,))
+            else:
+                yield from _format(row.end, row, tokenizer, supervised=True)
+            yield from _format(row.answer_end, row, tokenizer)
 
 
-def _join(segments: Sequence[_Segment], tokens: Iterator[list[int]]) -> Encoded:
+def _question_pieces(text: str, row: Prompt, how: Writing) -> list[str]:
+    """Cut a user's text at its images: one image stands between each two pieces.
+
+    front: the images, each with a newline, then the words, as the reference does for one image. Captions have no words.
+    """
+    pieces = text.strip().split(IMAGE_TAG)
+    if row.user is None:
+        return [""] * len(pieces)
+    if how.image_place == "as_written":
+        return pieces
+    words = "".join(pieces).strip()
+    return ["", *["\n"] * (len(pieces) - 2), "\n" + words] if len(pieces) > 1 else [words]
+
+
+def _format(text: str, row: Prompt, tokenizer: Tokenizer, supervised: bool = False) -> Iterator[_Segment]:
+    """Cut a text of the prompt format at its special tokens."""
+    pattern = "|".join(map(re.escape, row.tokens))
+    for piece in re.split(f"({pattern})", text) if row.tokens else [text]:
+        if piece not in row.tokens:
+            yield _Segment(piece, supervised)
+            continue
+        found = tokenizer.token_id(piece)
+        if found is None:
+            raise BadInput(
+                f"{tokenizer.folder}: the tokenizer has no token {piece!r}, which the prompt format needs; choose another `prompt`"
+            )
+        yield _Segment(None, supervised, ids=(found,))
+
+
+def _merged(segments: Iterator[_Segment]) -> list[_Segment]:
+    """Put texts of the same role that follow each other together: a tokenizer reads them as one. Empty ones go."""
+    found: list[_Segment] = []
+    for segment in segments:
+        if segment.text == "":
+            continue
+        last = found[-1] if found else None
+        if last and last.text is not None and segment.text is not None and last.supervised == segment.supervised:
+            found[-1] = _Segment(last.text + segment.text, last.supervised)
+        else:
+            found.append(segment)
+    return found
+
+
+def _placed(segments: Sequence[_Segment]) -> Iterator[tuple[_Segment, Place]]:
+    """Give each text segment with where it stands."""
+    before: _Segment | None = None
+    for segment in segments:
+        if segment.text is not None:
+            yield segment, "start" if before is None else "behind_token" if before.text is None else "inside"
+        before = segment
+
+
+def _join(segments: Sequence[_Segment], tokens: Iterator[list[int]], space_id: int | None) -> Encoded:
+    """Lay the segments' ids one behind the other. `space_id`: the token that is not learned at the head of an answer."""
     ids: list[int] = []
     labels: list[int] = []
     ends: list[int] = []
@@ -137,6 +175,8 @@ def _join(segments: Sequence[_Segment], tokens: Iterator[list[int]]) -> Encoded:
         found = next(tokens) if segment.text is not None else segment.ids
         ids.extend(found)
         labels.extend(found if segment.supervised else [IGNORE] * len(found))
+        if segment.text is not None and segment.supervised and found and found[0] == space_id:
+            labels[-len(found)] = IGNORE
         if segment.is_image:
             ends.append(len(ids))
     if labels:

@@ -6,7 +6,7 @@ A pack is named by (step, number of the pack in the step): any rank can read any
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
 from tinyllava_core.parts import Vision
 from tinyllava_core.settings.model import ImageMode
+from tinyllava_core.settings.writing import Writing
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -31,6 +32,7 @@ class Reading:
     max_length: int
     vision: Vision
     image_mode: ImageMode
+    writing: Writing = field(default_factory=Writing)
 
 
 class PlannedPacks(Dataset[Pack]):
@@ -72,6 +74,7 @@ class PlannedPacks(Dataset[Pack]):
             self.reading.prompt,
             self.tokenizer,
             self.reading.vision.num_patches,
+            self.reading.writing,
         )
         records = [record.cut(self.reading.max_length) for record in found]
         for place, record in zip(places, records, strict=True):

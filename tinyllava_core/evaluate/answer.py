@@ -55,10 +55,15 @@ class Answerer:
             do_sample=False,
             num_beams=1,
             use_cache=True,
-            eos_token_id=list(self.tokenizer.eos_ids),
+            eos_token_id=list(self.stop_ids),
             pad_token_id=self.tokenizer.pad_id,
             suppress_tokens=[self.tokenizer.image_id],  # it would call for an image that is not there
         )
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        return prompt.stop_ids(self.loaded.prompt, self.tokenizer)
 
     def ids(self, text: str, *, has_image: bool) -> list[int]:
         """Put a question into the checkpoint's prompt format -> [T]."""
@@ -108,7 +113,7 @@ class Answerer:
         return ids_BT, mask_BT
 
     def _decode(self, ids: list[int]) -> str:
-        end = next((place for place, token in enumerate(ids) if token in self.tokenizer.eos_ids), len(ids))
+        end = next((place for place, token in enumerate(ids) if token in self.stop_ids), len(ids))
         return self.tokenizer.decode(ids[:end]).strip()
 
 

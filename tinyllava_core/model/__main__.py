@@ -16,12 +16,14 @@ from transformers import LlavaForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.chat_template import chat_template
 from tinyllava_core.data.example import blank, normalise
-from tinyllava_core.data.prompt import PROMPTS, ask
+from tinyllava_core.data.prompt import ask
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import ExportJob, Progress, tell, write_result
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.checkpoint import Loaded
+from tinyllava_core.prompts import prompt_row
 from tinyllava_core.results import ExportResult
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -65,7 +67,7 @@ def export(source: Path, out: Path) -> ExportResult:
 
 def write_processor(loaded: Loaded, out: Path) -> None:
     """Write processor_config.json and chat_template.jinja, so that others prepare images and text as the training did."""
-    row, prompt = loaded.vision, PROMPTS[loaded.prompt]
+    row = loaded.vision
     processor = {
         "processor_class": "LlavaProcessor",
         "patch_size": row.patch_size,
@@ -74,28 +76,8 @@ def write_processor(loaded: Loaded, out: Path) -> None:
         "image_token": "<image>",
     }
     write_aside(out / "processor_config.json", json.dumps(processor, indent=2))
-    tokenizer = load_tokenizer(out)
-    eos = tokenizer.decode([tokenizer.eos_id], keep_special=True)
-    write_aside(out / "chat_template.jinja", chat_template(prompt.system, prompt.user or "", prompt.assistant, eos))
-
-
-def chat_template(system: str, user: str, assistant: str, eos: str) -> str:
-    """Write a prompt format as the Jinja template that gives the very same string: images first, each with a newline."""
-    return (
-        "{{ " + json.dumps(system) + " }}"
-        "{% for message in messages %}{% if message['role'] == 'user' %}"
-        "{{ " + json.dumps(user) + " }}"
-        "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-        "{% for item in message['content'] %}{% if item['type'] == 'image' %}{{ '<image>\\n' }}{% endif %}{% endfor %}"
-        "{% for item in message['content'] %}{% if item['type'] == 'text' %}{{ item['text'] }}{% endif %}{% endfor %}"
-        "{% endif %}"
-        "{{ " + json.dumps(assistant) + " }}"
-        "{% elif message['role'] == 'assistant' %}"
-        "{{ ' ' }}{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-        "{% for item in message['content'] %}{{ item['text'] }}{% endfor %}{% endif %}"
-        "{{ " + json.dumps(eos) + " }}"
-        "{% endif %}{% endfor %}"
-    )
+    template = chat_template(prompt_row(loaded.prompt), load_tokenizer(out))
+    write_aside(out / "chat_template.jinja", template)
 
 
 @torch.no_grad()

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.settings.mix import MixEntry
+from tinyllava_core.settings.model import ImageMode
+from tinyllava_core.settings.writing import Writing
 
 PART_NAMES = ("vision", "connector", "language")
 
@@ -32,6 +34,10 @@ class Training(Frozen):
     mix: tuple[MixEntry, ...] = Field(min_length=1, description="The sources of this stage.")
     prompt: str | None = Field(
         None, description="Prompt format: a key of data/prompt.py's table. null: the language model's own."
+    )
+    writing: Writing = Field(Writing(), description="What the prompt format leaves open.")
+    image_mode: ImageMode | None = Field(
+        None, description="How a picture becomes the encoder's input in this stage. null: the model's `image_mode`."
     )
     max_length: int = Field(
         2048, ge=16, description="Tokens of one sequence, image tokens included. Paper: 2048 or 3072."

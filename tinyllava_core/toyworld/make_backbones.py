@@ -35,6 +35,7 @@ from transformers import (
 from tinyllava_core.data import prompt
 from tinyllava_core.data.record import IMAGE_TAG, Turn
 from tinyllava_core.parts import LANGUAGES, TOY_BACKBONES, VISIONS
+from tinyllava_core.prompts import PROMPTS
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 from tinyllava_core.toyworld import scene as world
 from tinyllava_core.toyworld.font import CHARACTERS
@@ -236,7 +237,7 @@ def make_tokenizer(out: Path) -> None:
 
 
 def _texts() -> Iterator[str]:
-    row = prompt.PROMPTS["short"]
+    row = PROMPTS["short"]
     for index in range(3000):
         scene, turns = read_about(index)
         yield "".join(

@@ -117,7 +117,7 @@ def make_engine(model: TinyLlava, job: TrainJob) -> Engine:
 
 def reading(job: TrainJob) -> Reading:
     """Say how this stage's records become tensors, just as its plan was told."""
-    training, parts = job.recipe.training(job.stage), job.recipe.model
+    training, parts = job.recipe.training(job.stage), job.recipe.model_in(job.stage)
     language = LANGUAGES[parts.language]
     return Reading(
         tokenizer_folder=tokenizer_folder(language),
@@ -125,12 +125,13 @@ def reading(job: TrainJob) -> Reading:
         max_length=training.max_length,
         vision=VISIONS[parts.vision],
         image_mode=parts.image_mode,
+        writing=training.writing,
     )
 
 
 def finish(model: TinyLlava, job: TrainJob, before: dict[str, bytes], ledger: Ledger, device: str) -> None:
     """Check that the right parts moved, save the checkpoint, leave the result."""
-    training, parts, out = job.recipe.training(job.stage), job.recipe.model, job.out
+    training, parts, out = job.recipe.training(job.stage), job.recipe.model_in(job.stage), job.out
     rows = trainable.part_rows(model, training, before)
     trainable.check_moved(rows, job.stage)
     (out / "parts.jsonl").unlink(missing_ok=True)
