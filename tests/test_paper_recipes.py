@@ -1,0 +1,76 @@
+"""The recipes that follow the paper: every number against the public scripts, written here a second time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from tinyllava_core.recipe import load
+
+RECORDS = {
+    "llava-pretrain-558k": 558_128,
+    "llava-sft-665k": 665_298,
+    "sharegpt4v-pretrain-1246k": 1_246_000,
+    "sharegpt4v-sft-665k": 665_058,
+}
+PRETRAIN = {"lr": 1e-3, "batch": 256, "steps": 2181, "image_mode": "square", "trained": (None, 0, None)}
+SECOND = {"lr": 2e-5, "batch": 256, "steps": 4868, "image_mode": "square", "trained": (12, 0, 0)}
+SFT = {"lr": 2e-5, "batch": 128, "steps": 5198, "image_mode": "pad", "trained": (None, 0, 0)}
+STAGES = {
+    "base": {"pretrain": PRETRAIN, "sft": SFT},
+    "base_factory": {"pretrain": PRETRAIN, "sft": SFT | {"image_mode": "square"}},
+    "share": {"pretrain": PRETRAIN, "second_pretrain": SECOND, "sft": SFT | {"steps": 5196}},
+    "share_frozen_vision": {
+        "pretrain": PRETRAIN,
+        "second_pretrain": SECOND | {"trained": (None, 0, 0)},
+        "sft": SFT | {"steps": 5196, "image_mode": "square"},
+    },
+    "full": {"pretrain": PRETRAIN, "sft": SFT | {"trained": (0, 0, 0)}},
+}
+MAX_LENGTH = {"base": 3072, "base_factory": 2048, "share": 3072, "share_frozen_vision": 3072, "full": 3072}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_numbers_of_every_stage_are_the_public_scripts(name: str) -> None:
+    recipe = load(name)
+    assert recipe.stages() == tuple(STAGES[name])
+    for stage, expected in STAGES[name].items():
+        training = recipe.training(stage)
+        records = sum(RECORDS[entry.source] for entry in training.mix)
+        assert {
+            "lr": training.lr,
+            "batch": training.global_batch,
+            "steps": math.ceil(records / training.global_batch),
+            "image_mode": recipe.model_in(stage).image_mode,
+            "trained": tuple(training.part(part).trainable_from_layer for part in ("vision", "connector", "language")),
+        } == expected, stage
+        assert training.max_length == MAX_LENGTH[name]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_all_stages_have_in_common(name: str) -> None:
+    """One epoch, cosine behind a warm-up of 3 %, no weight decay, one rate for all parts, every share whole."""
+    recipe = load(name)
+    for stage in recipe.stages():
+        training = recipe.training(stage)
+        assert (training.epochs, training.schedule, training.warmup_fraction) == (1, "cosine", 0.03)
+        assert (training.weight_decay, training.betas, training.max_grad_norm) == (0, (0.9, 0.999), 1.0)
+        assert training.gradient_checkpointing
+        assert all(entry.share == 1 and entry.cap is None for entry in training.mix)
+        assert all(training.part(part).lr is None for part in ("vision", "connector", "language"))
+        assert training.prompt == ("plain" if stage != "sft" else None)
+        assert (training.group_by == "modality") == (stage == "sft")
+        assert training.writing.image_place == "front"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_model_is_the_papers_largest(name: str) -> None:
+    model = load(name).model
+    assert (model.vision, model.language) == ("siglip-so400m-patch14-384", "phi-2")
+    assert (model.connector, model.connector_layers, model.vision_layer) == ("mlp", 2, -2)
+
+
+def test_warm_up_and_steps_of_base_are_those_of_the_scripts() -> None:
+    """66 of 2,181 and 156 of 5,198 steps: ceil of 3 %."""
+    assert [math.ceil(load("base").training(stage).warmup_fraction * n) for stage, n in (("pretrain", 2181), ("sft", 5198))] == [66, 156]  # fmt: skip
