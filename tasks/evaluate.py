@@ -40,6 +40,7 @@ def evaluate(
     name = f"{manifest.name} blind" if blind else manifest.name
     spec = {
         "scorer": scorer,
+        "variant": manifest.variant,
         "blind": blind,
         "precision": run.recipe.evaluate.precision,
     }
@@ -50,6 +51,7 @@ def evaluate(
             checkpoint=trained.folder / "checkpoint",
             benchmark=manifest.name,
             scorer=scorer,
+            variant=manifest.variant,
             annotations=downloaded.folder / annotations,  # an absolute path stays itself
             images=image_places(manifest, downloaded, sets),
             blind=blind,

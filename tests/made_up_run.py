@@ -194,6 +194,10 @@ def evaluate(folder: Path, name: str, blind: bool) -> EvaluateResult:
                 "answer": answer,
                 "parsed": answer.lower(),
                 "score": float(right),
+                "cluster": f"{n % 4}.png",
+                "facets": [],
+                "counts": [],
+                "unparsed": False,
             }
         )
         words = {"toy-pope": f"Is there a {COLOURS[n % 4]} square?", "toy-vqa": "What colour is it?"}[name]
@@ -201,6 +205,16 @@ def evaluate(folder: Path, name: str, blind: bool) -> EvaluateResult:
         answers.append({"question_id": n, "prompt": prompt, "text": answer})
     lines(folder / "items.jsonl", items)
     lines(folder / "answers.jsonl", answers)
-    told = {"benchmark": name, "scorer": {"toy-pope": "pope", "toy-vqa": "textvqa"}[name], "blind": blind}
-    counts = {"num_questions": 8, "num_unparsed": 1, "answers_sha256": "0"}
-    return EvaluateResult(**told, metric="accuracy", score=SCORES[name, blind], stderr=1.4, **counts)
+    scorer, variant = {"toy-pope": ("pope", "accuracy"), "toy-vqa": ("textvqa", "no-ocr")}[name]
+    told = {
+        "benchmark": name,
+        "scorer": scorer,
+        "variant": variant,
+        "blind": blind,
+        "judge": None,
+        "prompt_sha256": "0",
+    }
+    counts = {"num_questions": 8, "num_clusters": 4, "num_unparsed": 1, "answers_sha256": "0"}
+    score = SCORES[name, blind]
+    bounds = {"stderr": 1.4, "ci_low": score - 2.8, "ci_high": score + 2.8, "max_score": 100.0}
+    return EvaluateResult(**told, metric="accuracy", score=score, **bounds, **counts)

@@ -106,9 +106,13 @@ def write_stage(home: Path, stage: str) -> None:
 def write_answers(home: Path) -> None:
     """Write one answer, right with its picture and wrong without."""
     for fingerprint, score in ((SEEN, 1.0), (BLIND, 0.0)):
-        item = named("question_id image answer parsed score", (7, "a.png", ["yes", "yep"], "yes", score))
+        columns = "question_id image answer parsed score cluster facets counts unparsed"
+        item = named(columns, (7, "a.png", ["yes", "yep"], "yes", score, "a.png", ["random"], [1.0], False))
+        columns = "name value stderr ci_low ci_high n num_clusters max_score"
+        subscore = named(columns, ("random.f1", 100 * score, 1.0, 0.0, 100.0, 1, 1, 100.0))
         answer = named("question_id prompt text answer_id model_id metadata", (7, "Is it?", "Yes", "1", "m", {"k": 1}))
         jsonl(home, "evaluate", fingerprint, "items", item)
+        jsonl(home, "evaluate", fingerprint, "subscores", subscore)
         jsonl(home, "evaluate", fingerprint, "answers", answer)
 
 
@@ -192,10 +196,10 @@ def leave_artifact(home: Path, fingerprint: str, stage: str, inputs: Mapping[str
 
 def leave_score(home: Path, fingerprint: str, blind: bool, score: float) -> None:
     """Leave an evaluation's result."""
-    counts = {"num_questions": 1, "num_unparsed": 0, "answers_sha256": "0"}
-    result = EvaluateResult(
-        benchmark="pope", scorer="pope", blind=blind, metric="accuracy", score=score, stderr=1.0, **counts
-    )
+    counts = {"num_questions": 1, "num_clusters": 1, "num_unparsed": 0, "answers_sha256": "0"}
+    bounds = {"stderr": 1.0, "ci_low": score - 2, "ci_high": score + 2, "max_score": 100.0}
+    told = {"benchmark": "pope", "scorer": "pope", "variant": "accuracy", "judge": None, "prompt_sha256": None}
+    result = EvaluateResult(**told, blind=blind, metric="accuracy", score=score, **bounds, **counts)
     leave_result(home, "evaluate", fingerprint, result)
 
 

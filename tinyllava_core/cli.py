@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from tinyllava_core.commands import ask, query, recipes, run
+from tinyllava_core.commands import ask, query, recipes, run, score
 from tinyllava_core.errors import BadInput
 
 COMMANDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short
@@ -19,6 +19,7 @@ COMMANDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(
     "recipes": recipes,
     "run": run,
     "ask": ask,
+    "score": score,
 }
 
 

@@ -41,13 +41,14 @@ class EvaluateJob(Frozen):
     """Answer one benchmark's questions and score them: `python -m tinyllava_core.evaluate JOB.yaml`."""
 
     MODULE: ClassVar[str] = "tinyllava_core.evaluate"
-    VERSION: ClassVar[int] = 1  # raise when the same job gives another result than before
+    VERSION: ClassVar[int] = 2  # raise when the same job gives another result than before
     kind: Literal["evaluate"] = "evaluate"
     recipe: Recipe
     checkpoint: Path
     benchmark: str  # the manifest's name, for tables
     scorer: str  # key of evaluate/benchmarks' table
-    annotations: Path  # official annotation file
+    variant: str | None = None  # one of its variants; None: its default
+    annotations: Path  # official annotation file, or the folder of the official files
     images: ImagePlaces  # where its pictures are
     blind: bool  # blank every image
     out: Path

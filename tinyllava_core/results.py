@@ -104,12 +104,19 @@ class EvaluateResult:
 
     benchmark: str
     scorer: str  # pope | vqa | ...
+    variant: str  # which of the scorer's ways to ask and score
     blind: bool  # images blanked
-    metric: str  # the headline metric's name
-    score: float  # percent
-    stderr: float  # percent
+    metric: str  # the headline metric's name; the others are in subscores.jsonl
+    score: float  # of max_score
+    stderr: float
+    ci_low: float  # 95 % interval
+    ci_high: float
+    max_score: float  # 100 for what is a percentage
     num_questions: int
+    num_clusters: int  # draws of the error bar: pictures, or what else the benchmark's questions share
     num_unparsed: int  # answers the scorer could make nothing of
+    judge: str | None  # model asked for, model reported, hash of what it was asked; None: scored by rules
+    prompt_sha256: str | None  # of all that was asked, in order
     answers_sha256: str
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.answers import read_answers
 from tinyllava_core.evaluate.journal import Journal
-from tinyllava_core.evaluate.questions import Question, read_answers
+from tinyllava_core.evaluate.questions import Question
 
 QUESTIONS = [Question(question_id=number, image=None, text=f"question {number}?", gold=()) for number in range(1, 5)]
 

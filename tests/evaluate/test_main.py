@@ -43,6 +43,7 @@ def write_job(out: Path, checkpoint: Path, annotations: Path, images: Path, **mo
             "checkpoint": checkpoint,
             "benchmark": "test-pope",
             "scorer": "pope",
+            "variant": "accuracy",
             "annotations": annotations,
             "images": ImagePlaces.one(images),
             "blind": False,
@@ -77,10 +78,15 @@ def test_a_job_leaves_answers_items_subscores_and_its_result(
     assert [row["question_id"] for row in answers] == list(range(NUM_QUESTIONS))
     assert answers[0]["prompt"] == "Is there in the image?\nAnswer the question using a single word or phrase."
     assert {row["model_id"] for row in answers} == {"0123456789abcdef"}
-    assert list(items[0]) == ["question_id", "image", "answer", "parsed", "score"]
+    assert list(items[0]) == (
+        ["question_id", "image", "answer", "parsed", "score", "cluster", "facets", "counts", "unparsed"]
+    )
     assert [row["answer"] for row in items] == [row["text"] for row in answers]
     assert result.score == pytest.approx(100 * sum(row["score"] for row in items) / NUM_QUESTIONS)
-    assert json.loads((out / "subscores.json").read_text())["accuracy"] == result.score
+    subscores = {row["name"]: row["value"] for row in rows(out / "subscores.jsonl")}
+    assert 0 <= subscores["mean_f1"] == subscores["f1"] <= 100  # one split only
+    assert (result.variant, result.judge, result.num_clusters, result.max_score) == ("accuracy", None, 6, 100)
+    assert result.ci_low <= result.score <= result.ci_high
 
     assert main([str(out.with_suffix(".yaml"))]) == 0  # nothing left to ask: the same result, and nobody is asked
     assert job.read_result(out, "evaluate", EvaluateResult) == result
@@ -133,14 +139,15 @@ def test_a_killed_evaluation_goes_on_and_answers_each_question_once(
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"scorer": "popo"}, "error: unknown scorer 'popo'; nearest: 'pope'. Known: pope, textvqa"),
+        ({"scorer": "popo"}, "error: unknown scorer 'popo'; nearest: 'pope'. Known: "),
         ({"annotations": Path("nowhere.json")}, "error: nowhere.json: no such file"),
         (
             {"images": Path("nowhere")},
             "error: * -> nowhere: 6 of 6 pictures of the benchmark are not there (the first: 0.png)",
         ),
         ({"checkpoint": Path("nowhere")}, "error: nowhere: not a checkpoint"),
-        ({"scorer": "textvqa"}, "line 2: not JSON"),
+        ({"scorer": "textvqa", "variant": "ocr"}, "line 2: not JSON"),
+        ({"variant": "f2"}, "error: unknown variant of pope 'f2'; nearest: 'f1'. Known: accuracy, f1"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -154,7 +161,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     given = {"checkpoint": checkpoint_folder, "annotations": annotations, "images": images}
     given |= {key: value for key, value in change.items() if key in given}
-    more = {key: value for key, value in change.items() if key == "scorer"}
+    more = {key: value for key, value in change.items() if key in ("scorer", "variant")}
     assert main([str(write_job(tmp_path / "out", **given, **more))]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")

@@ -9,7 +9,8 @@ import pytest
 
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.questions import Question, check_images, read_answers
+from tinyllava_core.evaluate.answers import read_answers
+from tinyllava_core.evaluate.questions import Question, check_images
 
 
 def question(question_id: int, image: str | None) -> Question:

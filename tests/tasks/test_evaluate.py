@@ -39,12 +39,19 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[EvaluateJob]:
         result = EvaluateResult(
             benchmark=job.benchmark,
             scorer=job.scorer,
+            variant=job.variant or "default",
             blind=job.blind,
             metric="accuracy",
             score=80.0,
             stderr=1.0,
+            ci_low=78.0,
+            ci_high=82.0,
+            max_score=100.0,
             num_questions=300,
+            num_clusters=75,
             num_unparsed=0,
+            judge=None,
+            prompt_sha256="0" * 64,
             answers_sha256="0" * 64,
         )
         write_result(job.out, "evaluate", result)
@@ -64,7 +71,7 @@ def test_a_benchmark_becomes_a_job(run: Run, started: list[EvaluateJob]) -> None
     call(run, blind=True)
     (job,) = started
     home = run.workspace / "artifacts"
-    assert (job.benchmark, job.scorer, job.blind) == ("toy-pope", "pope", True)
+    assert (job.benchmark, job.scorer, job.variant, job.blind) == ("toy-pope", "pope", "accuracy", True)
     (place,) = job.images.places
     assert [path.relative_to(home).parts[0] for path in (job.annotations, place.folder)] == ["download", "download"]
     assert (job.annotations.name, place.folder.name, job.checkpoint.name) == ("toy_pope.json", "images", "checkpoint")

@@ -52,6 +52,7 @@ class Manifest(Frozen):
     images: tuple[Images, ...] = Field((), description="Empty for a text-only source.")
     root: str = Field("", description="Image sets only: the folder, within what is unpacked, that its paths begin in.")
     scorer: str | None = Field(None, description="Benchmarks only: a key of evaluate/benchmarks' table.")
+    variant: str | None = Field(None, description="Benchmarks only: one of its scorer's variants. null: the default.")
 
     _home: Path = PrivateAttr(default_factory=Path.cwd)  # the folder that local paths are relative to
 
@@ -62,8 +63,9 @@ class Manifest(Frozen):
         return self
 
     def _check_source(self) -> None:
-        if self.scorer is not None:
-            raise ValueError(f"scorer {self.scorer!r} is for kind: benchmark; remove it or change kind")
+        for key in ("scorer", "variant"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"{key} {getattr(self, key)!r} is for kind: benchmark; remove it or change kind")
         self._check_no_root()
         if self.annotations is None:
             raise ValueError("key 'annotations' is missing: a source has records")
@@ -84,7 +86,7 @@ class Manifest(Frozen):
             )
 
     def _check_images(self) -> None:
-        for key in ("annotations", "scorer"):
+        for key in ("annotations", "scorer", "variant"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key}: an image set has none; remove it or change kind")
         if not self.images or any(entry.set or entry.prefix for entry in self.images):

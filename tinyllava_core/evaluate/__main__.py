@@ -1,22 +1,25 @@
 """The evaluation process: `python -m tinyllava_core.evaluate JOB.yaml` answers one benchmark and scores it.
 
-Leaves answers.jsonl, items.jsonl, subscores.json and evaluate.json in the job's folder. Started again, it goes on.
+Leaves answers.jsonl, items.jsonl, subscores.jsonl and evaluate.json in the job's folder. Started again, it goes on.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tinyllava_core import job
-from tinyllava_core.artifact import file_sha256, write_aside
+from tinyllava_core.artifact import file_sha256
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer import Answerer, answer_all, pick_device
+from tinyllava_core.evaluate.answers import prompt_sha256
 from tinyllava_core.evaluate.benchmarks import benchmark
 from tinyllava_core.evaluate.journal import Journal
-from tinyllava_core.evaluate.questions import QuestionId, Scored, check_images
+from tinyllava_core.evaluate.judge import Judge
+from tinyllava_core.evaluate.leave import leave_items, leave_subscores, result_of
+from tinyllava_core.evaluate.questions import Files, check_images
+from tinyllava_core.evaluate.scoring import score
 from tinyllava_core.results import EvaluateResult
 
 
@@ -37,10 +40,12 @@ def evaluate(todo: job.EvaluateJob) -> EvaluateResult:
     """Answer what is not answered yet, score all, and leave the result. Raises BadInput before any model is loaded, where it can."""
     row, settings = benchmark(todo.scorer), todo.recipe.evaluate
     device = pick_device(todo.recipe.launch.device)
-    questions = row.read(todo.annotations, todo.images)
+    variant = row.variant(todo.variant)
+    questions = variant.read(Files(annotations=todo.annotations, images=todo.images))
     if not todo.blind:
         check_images(questions, todo.images)
     todo.out.mkdir(parents=True, exist_ok=True)
+    judge = Judge.from_environment(todo.out / "judge.jsonl") if variant.judged else None
     answers = todo.out / "answers.jsonl"
     journal = Journal(answers, questions, model_id(todo.checkpoint))
     if journal.left:
@@ -59,23 +64,23 @@ def evaluate(todo: job.EvaluateJob) -> EvaluateResult:
             on_progress=job.tell,
         )
     journal.close()
-    scored = row.score(questions, journal.texts)
-    _leave(todo.out, scored, journal.texts)
-    result = EvaluateResult(
+    scored = score(row, todo.variant, questions, journal.texts, judge)
+    leave_items(todo.out / "items.jsonl", scored, journal.texts)
+    leave_subscores(todo.out / "subscores.jsonl", scored)
+    result = result_of(
+        scored,
         benchmark=todo.benchmark,
         scorer=todo.scorer,
+        variant=todo.variant or row.default,
         blind=todo.blind,
-        metric=scored.metric,
-        score=scored.score,
-        stderr=scored.stderr,
-        num_questions=len(questions),
-        num_unparsed=scored.num_unparsed,
+        judge=judge.identity() if judge else None,
+        prompt_sha256=prompt_sha256(questions, {question.question_id: question.text for question in questions}),
         answers_sha256=file_sha256(answers),
     )
     job.write_result(todo.out, "evaluate", result)
     print(
-        f"evaluate {todo.benchmark}{' blind' if todo.blind else ''}: {scored.metric} {scored.score:.1f} % "
-        f"(standard error {scored.stderr:.1f}, {len(questions)} questions, {scored.num_unparsed} unparsed)",
+        f"evaluate {todo.benchmark}{' blind' if todo.blind else ''}: {scored.metric} {scored.score:.1f} of "
+        f"{result.max_score:g} (standard error {scored.stderr:.1f}, {len(questions)} questions, {scored.num_unparsed} unparsed)",
         flush=True,
     )
     return result
@@ -85,24 +90,6 @@ def model_id(checkpoint: Path) -> str:
     """Name a checkpoint in an answer file: its artifact's fingerprint, or its folder."""
     folder = checkpoint.resolve()
     return folder.parent.name if folder.name == "checkpoint" else folder.name
-
-
-def _leave(out: Path, scored: Scored, texts: dict[QuestionId, str]) -> None:
-    lines = [
-        json.dumps(
-            {
-                "question_id": item.question_id,
-                "image": item.image,
-                "answer": texts[item.question_id],
-                "parsed": item.parsed,
-                "score": item.score,
-            },
-            ensure_ascii=False,
-        )
-        for item in scored.items
-    ]
-    write_aside(out / "items.jsonl", "\n".join(lines) + "\n")
-    write_aside(out / "subscores.json", json.dumps(scored.subscores, indent=1))
 
 
 if __name__ == "__main__":

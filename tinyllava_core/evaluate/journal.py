@@ -13,7 +13,8 @@ from typing import Any
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.questions import Question, QuestionId, read_answers, read_json_lines
+from tinyllava_core.evaluate.answers import read_answers
+from tinyllava_core.evaluate.questions import Question, QuestionId, read_json_lines
 
 
 class Journal:

@@ -1,13 +1,14 @@
-"""A benchmark as values: its questions, its row in the table, its score; and how its official files are read strictly.
+"""The questions of a benchmark as values, and how official files are read strictly: one clear line for each fault.
 
-Not the rules of any one benchmark (`benchmarks/<name>.py`), and nothing that answers (`answer.py`).
+Not the rules of any one benchmark (`benchmarks/<name>.py`), no answers (`answers.py`), and nothing that scores (`scoring.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,90 +18,42 @@ from tinyllava_core.errors import BadInput
 QuestionId = int | str
 T = TypeVar("T")
 
+SHORT_ANSWER = (
+    "\nAnswer the question using a single word or phrase."  # Source: LLaVA's question files, all five of them
+)
+OPTION_LETTER = "\nAnswer with the option's letter from the given choices directly."  # Source: the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where a benchmark's official files are."""
+
+    annotations: Path
+    images: ImagePlaces | None = None  # None: pictures are not looked for, their usual names are given
+    questions: Path | None = None  # a second official file, for the benchmarks that have one
+    asking: bool = True  # False: only to score; then texts that another file holds may be missing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """One question of a benchmark, as the model is asked it."""
 
     question_id: QuestionId  # unique within the benchmark, of the official file's own type
-    image: str | None  # as the official file names it; None: a question without a picture
+    image: str | None  # relative to the image root; None: a question without a picture
     text: str  # with the suffix, without the prompt format: LLaVA's `text`
-    gold: tuple[str, ...]  # what the official file says is right: one label, ten humans, ...
+    gold: tuple[str, ...]  # what the official file says is right: one label, ten humans, ...; empty: not public
     category: str = ""
+    facets: tuple[str, ...] = ()  # names of the sub-scores that it counts in
+    choices: tuple[str, ...] = ()  # texts of the options A, B, ...
+    group: str = ""  # what it shares with others, where that is not its image
+    context: str = ""  # what a judge is told besides
 
     @property
     def cluster(self) -> str:
-        """Name what this question shares with others, so that their scores are not independent: its image."""
+        """Name what this question shares with others, so that their scores are not independent: its group or image."""
+        if self.group:
+            return self.group
         return self.image if self.image is not None else f"question {self.question_id}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One answer, scored."""
-
-    question_id: QuestionId
-    image: str | None
-    parsed: str  # what the rule read in the answer
-    score: float  # 0..1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """A benchmark's score of one set of answers."""
-
-    metric: str  # name of the headline metric
-    score: float  # percent
-    stderr: float  # percent, of the headline metric
-    subscores: dict[str, float] = field(default_factory=dict)  # percent
-    items: tuple[Item, ...]  # in the order of the questions
-    num_unparsed: int  # answers that the rule could make nothing of; each benchmark says what that means
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Benchmark:
-    """A row of the table in `benchmarks/__init__.py`."""
-
-    name: str
-    read: Callable[[Path, ImagePlaces], list[Question]]  # (annotations, images); the images need not be there
-    score: Callable[[Sequence[Question], Mapping[QuestionId, str]], Scored]  # answers: question id -> text
-    max_new_tokens: int = 128  # Source: LLaVA's runner of the short-answer benchmarks
-    suffix: str = ""  # what `read` adds to each question
-
-
-def in_order(questions: Sequence[Question], answers: Mapping[QuestionId, str]) -> list[str]:
-    """Give each question's answer. Raises BadInput unless there is one for every question and none for any other."""
-    known = {question.question_id for question in questions}
-    missing = [question.question_id for question in questions if question.question_id not in answers]
-    foreign = [question_id for question_id in answers if question_id not in known]
-    if missing:
-        raise BadInput(
-            f"answers: {len(missing)} of {len(questions)} questions have none (the first: question_id {missing[0]!r}); "
-            "expected one per question of the annotations: is it the same split?"
-        )
-    if foreign:
-        raise BadInput(
-            f"answers: {len(foreign)} are to no question of the annotations (the first: question_id {foreign[0]!r}); "
-            "is it the same split?"
-        )
-    return [answers[question.question_id] for question in questions]
-
-
-def read_answers(path: Path) -> dict[QuestionId, str]:
-    """Read an answer file in LLaVA's layout (JSON lines with question_id and text) -> question id -> text.
-
-    Raises BadInput on a malformed line (which one) or an id that occurs twice.
-    """
-    answers: dict[QuestionId, str] = {}
-    first_seen: dict[QuestionId, int] = {}
-    for number, row in read_json_lines(path):
-        where = f"{path}, line {number}"
-        question_id = key(row, "question_id", (int, str), where)
-        if question_id in answers:
-            raise BadInput(
-                f"{where}: question_id {question_id!r} occurs twice (first: line {first_seen[question_id]}); keep one"
-            )
-        answers[question_id], first_seen[question_id] = key(row, "text", str, where), number
-    return answers
 
 
 def check_unique(question_ids: Collection[QuestionId], where: str) -> None:
@@ -121,6 +74,31 @@ def check_images(questions: Sequence[Question], images: ImagePlaces) -> None:
             f"{images.told()}: {len(missing)} of {len(named)} pictures of the benchmark are not there (the first: {missing[0]}); "
             "download them again: a score without them would be another benchmark's"
         )
+
+
+def picture_finder(images: ImagePlaces | None, folders: Iterable[str], endings: Iterable[str]) -> Callable[[str], str]:
+    """Make a function: a picture's stem -> its path, in the first folder that has it.
+
+    Where none has it (or no place is to be looked at), the first name is given.
+    """
+
+    @cache
+    def find(stem: str) -> str:
+        names = [f"{folder}{stem}{ending}" for folder in folders for ending in endings]
+        return next((name for name in names if images is not None and images.find(name)), names[0])
+
+    return find
+
+
+def official(path: Path, pattern: str) -> Path:
+    """Give the one file that `pattern` matches in a folder, or the path itself if it is a file. Raises BadInput."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise BadInput(f"{path}: expected exactly one file {pattern} in this folder, found {names}")
+    return found[0]
 
 
 def read_json(path: Path) -> Any:

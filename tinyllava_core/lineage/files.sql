@@ -185,6 +185,23 @@ CREATE TABLE items (
     image VARCHAR,
     answer VARCHAR,
     parsed VARCHAR,            -- what the scorer read in the answer
-    score DOUBLE               -- 0..1
+    score DOUBLE,              -- 0..1
+    cluster VARCHAR,           -- what it shares with others: one draw of the error bar
+    facets VARCHAR[],          -- the sub-scores that it counts in
+    counts DOUBLE[],           -- further numbers that a benchmark's measures are made of
+    unparsed BOOLEAN           -- the scorer could make nothing of the answer
 );
 COMMENT ON TABLE items IS 'evaluate: every answer, scored.';
+
+CREATE TABLE subscores (
+    fingerprint VARCHAR,
+    name VARCHAR,
+    value DOUBLE,              -- of max_score
+    stderr DOUBLE,
+    ci_low DOUBLE,             -- 95 % interval
+    ci_high DOUBLE,
+    n BIGINT,                  -- items that it is made of
+    num_clusters BIGINT,
+    max_score DOUBLE
+);
+COMMENT ON TABLE subscores IS 'evaluate: every number that a benchmark reports besides its headline, with its error bar.';

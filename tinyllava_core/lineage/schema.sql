@@ -139,15 +139,22 @@ CREATE TABLE evaluate (
     fingerprint VARCHAR,
     benchmark VARCHAR,
     scorer VARCHAR,
+    variant VARCHAR,           -- which of the scorer's ways to ask and score
     blind BOOLEAN,             -- every image blanked
     metric VARCHAR,
-    score DOUBLE,              -- percent
-    stderr DOUBLE,             -- percent
+    score DOUBLE,              -- of max_score
+    stderr DOUBLE,
+    ci_low DOUBLE,             -- 95 % interval
+    ci_high DOUBLE,
+    max_score DOUBLE,          -- 100: the score is a percentage
     num_questions BIGINT,
+    num_clusters BIGINT,       -- draws of the error bar: pictures, or what else questions share
     num_unparsed BIGINT,
+    judge VARCHAR,             -- NULL: scored by rules
+    prompt_sha256 VARCHAR,     -- of all that was asked, in order
     answers_sha256 VARCHAR
 );
-COMMENT ON TABLE evaluate IS 'Stage evaluate: one benchmark on one checkpoint; the rows are in views answers and items.';
+COMMENT ON TABLE evaluate IS 'Stage evaluate: one benchmark on one checkpoint; the rows are in views answers, items and subscores.';
 
 CREATE TABLE export (
     fingerprint VARCHAR,

@@ -27,6 +27,7 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "parts": (TRAININGS, "parts.jsonl"),
     "answers": (("evaluate",), "answers.jsonl"),
     "items": (("evaluate",), "items.jsonl"),
+    "subscores": (("evaluate",), "subscores.jsonl"),
 }
 _FINISHED = "[0-9a-f]*"  # an artifact's folder; one that is being made begins with a dot
 _FROM_PATH = {"fingerprint": "parse_path(filename)[-2]", "stage": "parse_path(filename)[-3]"}

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.evaluate.benchmarks import benchmark
-from tinyllava_core.evaluate.questions import Question
+from tinyllava_core.evaluate.questions import Files, Question
 from tinyllava_core.frozen import read_yaml
 from tinyllava_core.report.facts import RunFacts, read_jsonl
 from tinyllava_core.results import DownloadResult, EvaluateResult
@@ -110,7 +110,8 @@ def _official(result: EvaluateResult, downloaded: Artifact | None, images: Image
     told = downloaded.result(DownloadResult).annotations if downloaded else None
     if downloaded is None or told is None or not (downloaded.folder / told).exists():
         return {}
-    questions = benchmark(result.scorer).read(downloaded.folder / told, images)
+    files = Files(annotations=downloaded.folder / told, images=images, asking=False)
+    questions = benchmark(result.scorer).variant(result.variant).read(files)
     return {question.question_id: question for question in questions}
 
 

@@ -64,10 +64,16 @@ class StageRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One score, in percent."""
+    """One score, of max_score."""
 
     score: float
     stderr: float
+    max_score: float = 100.0
+
+    @property
+    def percent(self) -> float:
+        """Give the score as a part of the most it can be."""
+        return 100 * self.score / self.max_score
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +164,9 @@ def score_rows(facts: RunFacts) -> list[ScoreRow]:
     rows = []
     for key in dict.fromkeys((result.benchmark, result.metric) for result in results):
         mine = {result.blind: result for result in results if (result.benchmark, result.metric) == key}
-        measured = {blind: Measured(score=one.score, stderr=one.stderr) for blind, one in mine.items()}
+        measured = {
+            blind: Measured(score=one.score, stderr=one.stderr, max_score=one.max_score) for blind, one in mine.items()
+        }
         first = mine.get(False) or mine[True]
         rows.append(
             ScoreRow(

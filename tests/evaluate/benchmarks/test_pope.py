@@ -9,8 +9,11 @@ import pytest
 
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.benchmarks.pope import parse, read, score
-from tinyllava_core.evaluate.questions import Question
+from tinyllava_core.evaluate.benchmarks.pope import POPE, own_answers, parse
+from tinyllava_core.evaluate.benchmarks.pope import read as read_files
+from tinyllava_core.evaluate.questions import Files, Question
+from tinyllava_core.evaluate.scoring import Scored
+from tinyllava_core.evaluate.scoring import score as score_answers
 
 SUFFIX = "\nAnswer the question using a single word or phrase."
 
@@ -27,7 +30,16 @@ def lines(path: Path, rows: list[dict]) -> Path:
 
 
 def question(question_id: int, label: str, image: str = "x.jpg", category: str = "") -> Question:
-    return Question(question_id=question_id, image=image, text="Is there?", gold=(label,), category=category)
+    facets = (category,) if category else ()
+    return Question(question_id=question_id, image=image, text="Is there?", gold=(label,), facets=facets)
+
+
+def read(annotations: Path, images: ImagePlaces) -> list[Question]:
+    return read_files(Files(annotations=annotations, images=images))
+
+
+def score(questions: list[Question], answers: dict, variant: str = "accuracy") -> Scored:
+    return score_answers(POPE, variant, questions, answers)
 
 
 @pytest.mark.parametrize(
@@ -122,16 +134,16 @@ def test_the_metrics_are_those_of_the_official_script() -> None:
     questions = [question(number, label, image=f"{number // 2}.jpg") for number, label in enumerate(labels)]
     scored = score(questions, dict(enumerate(said)))
     assert (scored.metric, scored.score) == ("accuracy", 62.5)
-    assert scored.subscores["accuracy"] == 62.5
-    assert scored.subscores["precision"] == pytest.approx(60)
-    assert scored.subscores["recall"] == 75
-    assert scored.subscores["f1"] == pytest.approx(200 / 3)
-    assert scored.subscores["yes_ratio"] == 62.5
+    assert scored.value("precision") == pytest.approx(60)
+    assert scored.value("recall") == 75
+    assert scored.value("f1") == pytest.approx(200 / 3)
+    assert scored.value("yes_ratio") == 62.5
     assert [item.score for item in scored.items] == [1, 1, 1, 0, 0, 0, 1, 1]
     assert [item.parsed for item in scored.items] == ["yes", "yes", "yes", "no", "yes", "yes", "no", "no"]
     assert scored.num_unparsed == 1  # "There is one" is a yes by default only
     assert 0 < scored.stderr < 50
-    assert 0 < scored.subscores["f1_stderr"] < 50
+    assert all(0 < one.stderr < 50 for one in scored.subscores)
+    assert all(one.ci_low <= one.value <= one.ci_high for one in scored.subscores)
 
 
 def test_answers_in_any_order_are_matched_by_id() -> None:
@@ -143,7 +155,7 @@ def test_only_no_said_scores_zero_f1_instead_of_dividing_by_zero() -> None:
     questions = [question(1, "yes", "a.jpg"), question(2, "no", "b.jpg")]
     scored = score(questions, {1: "no", 2: "no"})
     assert scored.score == 50
-    assert [scored.subscores[name] for name in ("precision", "recall", "f1", "yes_ratio")] == [0, 0, 0, 0]
+    assert [scored.value(name) for name in ("precision", "recall", "f1", "yes_ratio")] == [0, 0, 0, 0]
 
 
 def test_llavas_number_is_the_mean_of_the_splits_f1() -> None:
@@ -155,18 +167,45 @@ def test_llavas_number_is_the_mean_of_the_splits_f1() -> None:
         question(5, "yes", "b.jpg", "random"),
         question(6, "no", "b.jpg", "random"),
     ]
-    scored = score(questions, {1: "yes", 2: "no", 3: "yes", 4: "yes", 5: "no", 6: "no"})
-    assert scored.subscores["adversarial.f1"] == 100
-    assert scored.subscores["popular.f1"] == pytest.approx(200 / 3)  # precision 1/2, recall 1
-    assert scored.subscores["random.f1"] == 0
-    assert scored.subscores["mean_f1"] == pytest.approx(500 / 9)
-    assert scored.subscores["popular.accuracy"] == 50
-    assert scored.subscores["f1"] == pytest.approx(200 / 3)  # pooled: 2 true, 1 false yes, 1 missed
+    scored = score(questions, {1: "yes", 2: "no", 3: "yes", 4: "yes", 5: "no", 6: "no"}, "f1")
+    assert scored.value("adversarial.f1") == 100
+    assert scored.value("popular.f1") == pytest.approx(200 / 3)  # precision 1/2, recall 1
+    assert scored.value("random.f1") == 0
+    assert (scored.metric, scored.score) == ("mean_f1", pytest.approx(500 / 9))
+    assert scored.value("popular.accuracy") == 50
+    assert scored.value("f1") == pytest.approx(200 / 3)  # pooled: 2 true, 1 false yes, 1 missed
+    ratios = [scored.value(f"{split}.yes_ratio") for split in ("adversarial", "popular", "random")]
+    assert ratios == [50, 100, 0]  # of the answers, not of the labels
+    assert POPE.default == "f1"
 
 
 def test_a_missing_or_a_foreign_answer_is_said() -> None:
     questions = [question(1, "yes"), question(2, "no")]
     with pytest.raises(BadInput, match=r"1 of 2 questions have none.*question_id 2"):
         score(questions, {1: "yes"})
-    with pytest.raises(BadInput, match=r"to no question.*question_id 3"):
+    with pytest.raises(BadInput, match=r"1 of 3 are to no question .*question_id 3"):
         score(questions, {1: "yes", 2: "no", 3: "no"})
+
+
+def test_llavas_file_has_8910_questions_and_todays_9000(tmp_path: Path) -> None:
+    for home, num_random in (("llava", 2910), ("today", 3000)):
+        (tmp_path / home).mkdir()
+        for split, num in (("random", num_random), ("popular", 3000), ("adversarial", 3000)):
+            lines(tmp_path / home / f"coco_pope_{split}.json", [row(n) for n in range(1, num + 1)])
+    questions = read(tmp_path / "llava", ImagePlaces.one(tmp_path))
+    assert [one.question_id for one in questions] == list(range(1, 8911))
+    today = read(tmp_path / "today", ImagePlaces.one(tmp_path))
+    assert len(today) == 9000
+    with pytest.raises(BadInput, match="90 of 9000 questions have none"):
+        score(today, {one.question_id: "yes" for one in questions})
+
+
+def test_popes_own_format_goes_by_order_and_holds_the_questions(tmp_path: Path) -> None:
+    questions = read(lines(tmp_path / "coco_pope_random.json", [row(1), row(2, "no")]), ImagePlaces.one(tmp_path))
+    asked = "Is there a dog in the image?"
+    path = lines(tmp_path / "answers.json", [{"question": asked, "answer": "Yes"}, {"answer": "No"}])
+    assert own_answers(path, questions) == {1: "Yes", 2: "No"}
+    with pytest.raises(BadInput, match="1 answers, 2 questions"):
+        own_answers(lines(path, [{"question": asked, "answer": "Yes"}]), questions)
+    with pytest.raises(BadInput, match="line 2: question = 'Is there a cat"):
+        own_answers(lines(path, [{"answer": "Yes"}, {"question": "Is there a cat?", "answer": "Yes"}]), questions)

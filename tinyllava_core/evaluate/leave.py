@@ -1,0 +1,92 @@
+"""Write scores down: items, sub-scores, and the result that is a row of the lineage. It computes none of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tinyllava_core.artifact import write_aside
+from tinyllava_core.evaluate.answers import Texts
+from tinyllava_core.evaluate.scoring import Item, Scored
+from tinyllava_core.results import EvaluateResult
+
+
+def leave_items(path: Path, scored: Scored, texts: Texts) -> None:
+    """Write one line per answer: what was asked about, said, read in it, and what it is worth."""
+    write_aside(path, _lines(_item_row(item, texts) for item in scored.items))
+
+
+def leave_subscores(path: Path, scored: Scored) -> None:
+    """Write one line per number that is not the headline, each with its error bar."""
+    write_aside(path, _lines(dataclasses.asdict(one) for one in scored.subscores))
+
+
+def result_of(
+    scored: Scored,
+    *,
+    benchmark: str,
+    scorer: str,
+    variant: str,
+    blind: bool,
+    judge: str | None,
+    prompt_sha256: str | None,
+    answers_sha256: str,
+) -> EvaluateResult:
+    """Put a score into the shape of its lineage row."""
+    headline = scored.headline
+    return EvaluateResult(
+        benchmark=benchmark,
+        scorer=scorer,
+        variant=variant,
+        blind=blind,
+        metric=headline.name,
+        score=headline.value,
+        stderr=headline.stderr,
+        ci_low=headline.ci_low,
+        ci_high=headline.ci_high,
+        max_score=headline.max_score,
+        num_questions=len(scored.items),
+        num_clusters=headline.num_clusters,
+        num_unparsed=scored.num_unparsed,
+        judge=judge,
+        prompt_sha256=prompt_sha256,
+        answers_sha256=answers_sha256,
+    )
+
+
+def read_items(rows: Iterable[Mapping[str, Any]]) -> list[Item]:
+    """Read the lines that `leave_items` wrote back into items."""
+    return [
+        Item(
+            question_id=row["question_id"],
+            image=row["image"],
+            parsed=row["parsed"],
+            score=row["score"],
+            cluster=row["cluster"],
+            facets=tuple(row["facets"]),
+            counts=tuple(row["counts"]),
+            unparsed=row["unparsed"],
+        )
+        for row in rows
+    ]
+
+
+def _item_row(item: Item, texts: Texts) -> dict[str, Any]:
+    return {
+        "question_id": item.question_id,
+        "image": item.image,
+        "answer": texts.get(item.question_id),
+        "parsed": item.parsed,
+        "score": item.score,
+        "cluster": item.cluster,
+        "facets": item.facets,
+        "counts": item.counts,
+        "unparsed": item.unparsed,
+    }
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
