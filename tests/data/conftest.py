@@ -32,6 +32,10 @@ class Answer:
     cut_after: int | None = None  # bytes of the body, then the connection is closed
     wait_s: float = 0.0  # before anything is sent
     body: bytes | None = None
+    drip_s: float = 0.0  # between two bytes of the body
+    drip_headers: bool = False  # an endless header instead, a byte every 50 ms
+    length: int | None = None  # a Content-Length that is not true
+    close: bool = False  # the connection is closed without a word
 
 
 class Server:
@@ -41,8 +45,12 @@ class Server:
         self.files: dict[str, bytes] = {}
         self.first: dict[str, list[Answer]] = {}
         self.etags = True
+        self.ranges = True  # False: a Range header is ignored
+        self.lengths = True  # False: no Content-Length, the end of the connection is the end of the file
+        self.at_once = self.most_at_once = 0  # connections that were being answered
         self.asked: list[tuple[str, str | None]] = []  # (path, Range header)
         self.url = ""
+        self.lock = threading.Lock()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -53,10 +61,26 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        world, wanted = self.world, self.headers.get("Range")
+        world = self.world
+        with world.lock:
+            world.at_once += 1
+            world.most_at_once = max(world.most_at_once, world.at_once)
+        try:
+            self._answer(world, self.headers.get("Range"))
+        finally:
+            with world.lock:
+                world.at_once -= 1
+
+    def _answer(self, world: Server, wanted: str | None) -> None:
         world.asked.append((self.path, wanted))
         answer = world.first[self.path].pop(0) if world.first.get(self.path) else Answer()
         time.sleep(answer.wait_s)
+        if answer.close:
+            self.close_connection = True
+            return
+        if answer.drip_headers:
+            self._drip(b"HTTP/1.1 200 OK\r\nX-Endless: " + b"x" * 60_000, 0.05)
+            return
         data = answer.body if answer.body is not None else world.files.get(self.path)
         if data is None and answer.status == 200:
             answer = Answer(status=404)
@@ -69,10 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         assert data is not None
         tag, start = f'"{hash(data)}"', 0
-        if wanted and self.headers.get("If-Range", tag) == tag:
+        if wanted and world.ranges and self.headers.get("If-Range", tag) == tag:
             start = int(wanted.removeprefix("bytes=").partition("-")[0])
             if start >= len(data):
                 self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(data)}")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
@@ -84,12 +109,24 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", tag)
         for name, value in answer.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data) - start))
+        if world.lengths:
+            self.send_header("Content-Length", str(answer.length or len(data) - start))
+        else:
+            self.close_connection = True
         self.end_headers()
+        if answer.drip_s:
+            self._drip(data[start:], answer.drip_s)
+            return
         stop = len(data) if answer.cut_after is None else min(len(data), start + answer.cut_after)
         self.wfile.write(data[start:stop])
-        if stop < len(data):
+        if stop < len(data) or answer.length:
             self.close_connection = True
+
+    def _drip(self, data: bytes, pause_s: float) -> None:
+        for at in range(len(data)):
+            self.wfile.write(data[at : at + 1])
+            self.wfile.flush()
+            time.sleep(pause_s)
 
 
 class _Quiet(ThreadingHTTPServer):

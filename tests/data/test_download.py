@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from tinyllava_core.data.download import download
-from tinyllava_core.data.fetch import Patience
 from tinyllava_core.data.local_files import local_digest
 from tinyllava_core.data.manifest import load
+from tinyllava_core.data.patience import Patience
 from tinyllava_core.errors import BadInput
 
 QUICK = Patience(attempts=2, first_wait_s=0.01, timeout_s=2.0, image_timeout_s=2.0, image_retries=0, stall_s=120)

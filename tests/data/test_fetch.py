@@ -1,14 +1,19 @@
+import dataclasses
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
 
-from tinyllava_core.data.fetch import Fetched, Patience, fetch
+from tinyllava_core.data.fetch import Fetched, fetch
+from tinyllava_core.data.patience import Patience
 from tinyllava_core.errors import BadInput
 
 QUICK = Patience(attempts=3, first_wait_s=0.01, longest_wait_s=0.05, timeout_s=0.5)
@@ -71,7 +76,8 @@ def test_silence_is_a_passing_fault(tmp_path, server, url, answer):
 def test_patience_ends_and_the_bytes_are_kept(tmp_path, server, url, answer):
     server.first["/a.bin"] = [answer(cut_after=1000)] + [answer(status=503)] * 3
     with pytest.raises(
-        ConnectionError, match=r"gave up after 3 attempts without a new byte \(1000 bytes are kept\): HTTP status 503"
+        ConnectionError,
+        match=r"gave up after 3 attempts that brought hardly anything \(1000 bytes are kept\): HTTP status 503",
     ):
         fetch(url, tmp_path / "a", patience=QUICK)
     fetch(url, tmp_path / "a", sha256=SHA, patience=QUICK)
@@ -141,8 +147,8 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(tmp_path, url,
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
-    with pytest.raises(requests.exceptions.ProxyError):
-        requests.get(url, timeout=1)
+    with pytest.raises(urllib.error.URLError, match="Connection refused"):
+        urllib.request.urlopen(url, timeout=1)
     assert fetch(url, tmp_path / "a").sha256 == SHA
 
 
@@ -160,3 +166,121 @@ def test_kill_9_in_the_middle_then_again_fetches_only_the_rest(tmp_path, server,
     assert 0 < have < len(DATA)
     assert fetch(url, tmp_path / "a", sha256=SHA) == Fetched(size_bytes=len(DATA), sha256=SHA)
     assert server.asked == [("/a.bin", None), ("/a.bin", f"bytes={have}-")]
+
+
+# A server below the floor: 20 bytes a second, where 1 kB/s is asked for.
+IMPATIENT = dataclasses.replace(QUICK, attempts=2, timeout_s=5.0, slow_window_s=0.3)
+
+
+@pytest.mark.parametrize("answer_kind", [{"drip_s": 0.05}, {"drip_headers": True}], ids=["body", "headers"])
+def test_a_server_that_drips_comes_to_an_end_and_a_better_attempt_goes_on(tmp_path, server, url, answer, answer_kind):
+    server.first["/a.bin"] = [answer(**answer_kind)] * 2
+    with pytest.raises(ConnectionError, match=r"gave up after 2 attempts .*: timed out: only \d+ bytes in 0\.3 s"):
+        fetch(url, tmp_path / "a", patience=IMPATIENT)
+    assert fetch(url, tmp_path / "a", sha256=SHA, patience=IMPATIENT).size_bytes == len(DATA)
+
+
+def test_a_server_that_gives_a_byte_each_time_comes_to_an_end(tmp_path, server, url, answer):
+    server.first["/a.bin"] = [answer(cut_after=1)] * 50
+    patience = dataclasses.replace(QUICK, first_wait_s=0.05)
+    with pytest.raises(ConnectionError, match=r"gave up after 3 attempts that brought hardly anything \([3-9] bytes"):
+        fetch(url, tmp_path / "a", patience=patience)
+
+
+def test_a_server_that_ignores_ranges_starts_anew(tmp_path, server, url, answer):
+    server.ranges = False
+    server.first["/a.bin"] = [answer(cut_after=1_000_000)]
+    fetch(url, tmp_path / "a", sha256=SHA, patience=QUICK)
+    assert [asked for _, asked in server.asked] == [None, "bytes=1000000-"]
+
+
+def test_a_file_of_unknown_length_is_whole_when_the_connection_ends(tmp_path, server, url):
+    server.lengths = False
+    told = []
+    assert fetch(url, tmp_path / "a", on_bytes=lambda *at: told.append(at)).sha256 == SHA
+    assert told[-1] == (len(DATA), 0)
+
+
+def test_a_file_of_unknown_length_that_is_whole_is_known_by_its_416(tmp_path, server, url, monkeypatch):
+    server.lengths = False
+    monkeypatch.setattr("tinyllava_core.data.fetch.file_sha256", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(url, tmp_path / "a")
+    monkeypatch.undo()
+    assert fetch(url, tmp_path / "a").sha256 == SHA
+    assert [asked for _, asked in server.asked] == [None, f"bytes={len(DATA)}-"]
+
+
+def test_a_content_length_that_is_too_long_is_a_body_that_ends_early(tmp_path, server, url, answer):
+    server.first["/a.bin"] = [answer(length=len(DATA) + 5)] * 9
+    with pytest.raises(BadInput, match=f"expected {len(DATA)} bytes, the server offers {len(DATA) + 5}"):
+        fetch(url, tmp_path / "a", size_bytes=len(DATA), patience=QUICK)
+    server.ranges = False
+    with pytest.raises(ConnectionError, match=f"the body ended at byte {len(DATA)} of {len(DATA) + 5}"):
+        fetch(url, tmp_path / "a", patience=QUICK)
+
+
+def test_a_content_length_that_is_too_short_is_found_by_the_checksum(tmp_path, server, url, answer):
+    server.first["/a.bin"] = [answer(length=1000)] * 9
+    with pytest.raises(BadInput, match="wrong checksum"):
+        fetch(url, tmp_path / "a", sha256=SHA, patience=QUICK)
+
+
+def test_a_closed_connection_is_a_passing_fault(tmp_path, server, url, answer):
+    server.first["/a.bin"] = [answer(close=True)] * 2
+    assert fetch(url, tmp_path / "a", patience=QUICK).sha256 == SHA
+
+
+@pytest.mark.parametrize("size", [len(DATA) - 1, len(DATA)], ids=["size changed", "size kept"])
+def test_without_validator_two_halves_that_do_not_fit_are_fetched_once_more_in_one_piece(
+    tmp_path, server, url, answer, size
+):
+    server.etags = False
+    server.first["/a.bin"] = [answer(cut_after=1000), *[answer(status=503)] * 2]
+    with pytest.raises(ConnectionError):
+        fetch(url, tmp_path / "a", patience=QUICK)
+    server.files["/a.bin"] = DATA[::-1][:size]
+    del server.asked[:]
+    fetch(url, tmp_path / "a", sha256=hashlib.sha256(DATA[::-1][:size]).hexdigest(), patience=QUICK)
+    assert server.asked == [("/a.bin", "bytes=1000-"), ("/a.bin", None)]
+
+
+def test_a_chain_of_redirects_is_followed_and_a_circle_is_the_users_matter(tmp_path, server, url, answer):
+    def to(place):
+        return [answer(status=302, headers={"Location": place})] * 20
+
+    server.first |= {"/1": to("/2"), "/2": to("/3"), "/3": to("/a.bin"), "/left": to("/right"), "/right": to("/left")}
+    server.first |= {f"/far{n}": to(f"/far{n + 1}") for n in range(12)}
+    server.first |= {"/out": to("file:///etc/hostname")}
+    assert fetch(f"{server.url}/1", tmp_path / "a").sha256 == SHA
+    for path in ("left", "far0", "out"):
+        with pytest.raises(BadInput, match=f"/{path}: redirected in a circle, too often, or to what is no http"):
+            fetch(f"{server.url}/{path}", tmp_path / "b", patience=QUICK)
+    assert len([path for path, _ in server.asked if path in ("/left", "/right")]) <= 11
+
+
+def test_a_web_page_instead_of_the_file_is_told_unless_a_web_page_is_wanted(tmp_path, server):
+    page = b"\n<!DOCTYPE html><html>Sign in</html>"
+    server.files = {"/images.zip": page, "/page.html": page}
+    with pytest.raises(BadInput, match=r"images\.zip: the server sent a web page instead of the file"):
+        fetch(f"{server.url}/images.zip", tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+    assert fetch(f"{server.url}/page.html", tmp_path / "p").size_bytes == len(page)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["by the manifest", "by the server"])
+def test_a_disk_that_is_too_small_is_told_before_the_first_byte(tmp_path, server, url, monkeypatch, known):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 65 << 20}))
+    with pytest.raises(BadInput, match=r"a\.bin: needs 3\.0 MB more on the disk of .*, where 68\.2 MB are free"):
+        fetch(url, tmp_path / "a", size_bytes=len(DATA) if known else None, patience=QUICK)
+    assert len(server.asked) == (0 if known else 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_at_most_so_many_connections_of_several_threads_are_open_at_once(tmp_path, server, answer):
+    server.files = {f"/{number}": b"x" for number in range(12)}
+    server.first = {path: [answer(wait_s=0.1)] for path in server.files}
+    patience = dataclasses.replace(QUICK, connections_per_host=3)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda path: fetch(f"{server.url}{path}", tmp_path / path[1:], patience=patience), server.files))
+    assert server.most_at_once == 3

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tinyllava_core.data import url_table as module
-from tinyllava_core.data.fetch import Patience
+from tinyllava_core.data.patience import Patience
 from tinyllava_core.data.url_table import Failure, FetchFault, UrlRow, fault_of, fetch_images, write_failures
 
 QUICK = Patience(image_timeout_s=2.0, image_retries=2, stall_s=60)
@@ -93,7 +93,7 @@ def test_kill_9_of_the_caller_leaves_no_process_and_a_later_call_goes_on(tmp_pat
 import json, sys
 from pathlib import Path
 from tinyllava_core.data import url_table
-from tinyllava_core.data.fetch import Patience
+from tinyllava_core.data.patience import Patience
 url_table.ROWS_PER_SHARD = 10
 rows = [url_table.UrlRow(**row) for row in json.loads(sys.argv[1])]
 folder = Path(sys.argv[2])

@@ -20,10 +20,11 @@ from filelock import FileLock
 
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.archive import unpack
-from tinyllava_core.data.fetch import Fetched, OnBytes, Patience, fetch
+from tinyllava_core.data.fetch import Fetched, OnBytes, fetch
 from tinyllava_core.data.local_files import check_sum, count, local_file, local_folders
 from tinyllava_core.data.manifest import Manifest
 from tinyllava_core.data.manifest_images import Archive, UrlTable
+from tinyllava_core.data.patience import Patience
 from tinyllava_core.data.url_rows import read_rows
 from tinyllava_core.data.url_table import Failure, fetch_images, write_failures
 from tinyllava_core.errors import BadInput

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tinyllava_core.data.fetch import Patience
+from tinyllava_core.data.patience import Patience
 from tinyllava_core.errors import BadInput
 from tinyllava_core.process_tree import run_watched, without_back_port
 

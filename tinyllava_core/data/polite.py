@@ -1,0 +1,71 @@
+"""Take turns at a host: so many connections at once and a pause between requests, over all threads and processes here.
+
+Held by locks on small files in the machine's temporary folder; a process that is killed gives its turns back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+_LONGEST_PACE_S = 60.0  # a later appointment than this was made by a clock that was set back since
+
+
+@contextlib.contextmanager
+def turn(url: str, *, connections: int, pause_s: float) -> Iterator[None]:
+    """Wait until the host of `url` may be asked, and hold one of its connections for the length of the block."""
+    folder = _folder(url)
+    slot = _take_slot(folder, connections)
+    try:
+        if pause_s > 0:
+            time.sleep(_appointment(folder, pause_s))
+        yield
+    finally:
+        os.close(slot)  # closing gives the lock back
+
+
+def _folder(url: str) -> Path:
+    home = Path(tempfile.gettempdir()) / f"tinyllava-hosts-{os.getuid()}"
+    folder = home / (quote(urlsplit(url).netloc.lower(), safe="")[:200] or "none")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _take_slot(folder: Path, connections: int) -> int:
+    """Lock one of the host's slots: a free one, or the first of them that becomes free where all are taken."""
+    first = random.randrange(connections)
+    for number in range(connections):
+        slot = os.open(folder / f"{(first + number) % connections}.slot", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return slot
+        except BlockingIOError:
+            os.close(slot)
+    slot = os.open(folder / f"{first}.slot", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(slot, fcntl.LOCK_EX)
+    return slot
+
+
+def _appointment(folder: Path, pause_s: float) -> float:
+    """Give the seconds to wait until this request may be sent, and move the host's next appointment behind it."""
+    book = os.open(folder / "next", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(book, fcntl.LOCK_EX)
+        now = time.time()
+        try:
+            start = max(now, float(os.pread(book, 32, 0)))
+        except ValueError:  # the first one
+            start = now
+        if start - now > _LONGEST_PACE_S:
+            start = now
+        os.pwrite(book, f"{start + pause_s:<32.6f}".encode(), 0)
+        return start - now
+    finally:
+        os.close(book)
