@@ -31,3 +31,36 @@ def prefect_server(prefect_workspace: Path) -> Iterator[str]:
             server = stack.enter_context(api(prefect_workspace, say=lambda _: None))
         stack.enter_context(temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}))
         yield server.api_url
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """An S3 server on this machine; gives its URL."""
+    import logging
+
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the s3:// URL of a bucket on the session's S3 server, which this process (and what it starts) finds and may use."""
+    import s3fs
+
+    for name, value in (
+        ("AWS_ENDPOINT_URL", s3_endpoint),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    system = s3fs.S3FileSystem()
+    if not system.exists("test-bucket"):
+        system.mkdir("test-bucket")
+    return "s3://test-bucket"
