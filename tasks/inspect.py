@@ -37,10 +37,18 @@ def inspect(
             "inspect",
             manifest.name,
             core.VERSION,
-            {"format": form, "count": count},
+            {"format": form, "count": count, "components": manifest.components},
             {"download": downloaded, **set_inputs(manifest, sets)},
             lambda folder: core.inspect_source(
-                downloaded.folder, result, form, 1.0, folder, images=images, expected_count=count, on_progress=show
+                downloaded.folder,
+                result,
+                form,
+                1.0,
+                folder,
+                images=images,
+                components=manifest.components,
+                expected_count=count,
+                on_progress=show,
             ),
         )
     core.check_lost(artifact.result(InspectResult), artifact.folder, max_lost_fraction)

@@ -142,7 +142,12 @@ def inspect(folder: Path, name: str) -> InspectResult:
     reasons = [reason for reason, count in LOST[name].items() for _ in range(count)]
     dropped = [(f"{name}-{n:08d}", name, reason, f"images/{n}.png <b>") for n, reason in enumerate(reasons)]
     texts(folder / "dropped.parquet", "record_id source reason detail", *dropped)
-    counts = {"num_records": GOOD[name] + len(dropped), "num_good": GOOD[name], "num_dropped": len(dropped)}
+    counts = {
+        "num_records": GOOD[name] + len(dropped),
+        "num_good": GOOD[name],
+        "num_dropped": len(dropped),
+        "num_left_out": 0,
+    }
     return InspectResult(source=name, **counts, num_images=GOOD[name], image_bytes=10**6)
 
 

@@ -134,6 +134,7 @@ def leave_sources(home: Path) -> None:
             "num_records": good + lost,
             "num_good": good,
             "num_dropped": lost,
+            "num_left_out": 0,
             "num_images": 2,
             "image_bytes": 198,
         }

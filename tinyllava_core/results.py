@@ -36,7 +36,8 @@ class InspectResult:
     source: str
     num_records: int  # in the annotation file
     num_good: int
-    num_dropped: int  # each with its reason in dropped.parquet; good + dropped = records
+    num_dropped: int  # each with its reason in dropped.parquet
+    num_left_out: int  # of components that the manifest does not take; good + dropped + left out = records
     num_images: int  # different image files of good records
     image_bytes: int
 

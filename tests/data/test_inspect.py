@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tinyllava_core.data import inspect as module
+from tinyllava_core.data.component import Component
 from tinyllava_core.data.inspect import inspect_source
 from tinyllava_core.data.picture import look
 from tinyllava_core.data.reason import Reason
@@ -52,7 +53,7 @@ def test_every_planted_fault_is_found_under_its_reason_and_nothing_is_lost(
     found = inspect_source(folder, result, "llava", 0.9, tmp_path, expected_count=20)
     sizes = [len(images[path]) for path in ("people/astronaut.jpg", "coffee.png", "cats/chelsea.jpg", "camera.png")]
     assert found == InspectResult(
-        source="mine", num_records=20, num_good=4, num_dropped=16, num_images=4, image_bytes=sum(sizes)
+        source="mine", num_records=20, num_good=4, num_dropped=16, num_left_out=0, num_images=4, image_bytes=sum(sizes)
     )
     good = pq.read_table(tmp_path / "records.parquet").to_pylist()
     bad = pq.read_table(tmp_path / "dropped.parquet").to_pylist()
@@ -82,6 +83,7 @@ def test_a_good_record_is_written_whole(tmp_path, downloaded, planted):
         "source": "mine",
         "index": 0,
         "original_id": "a",
+        "component": "mine",
         "turns": [{"role": "user", "text": "<image>\nWho?"}, {"role": "assistant", "text": "An astronaut."}],
         "images": None,
         "num_images": 1,
@@ -175,3 +177,44 @@ def test_progress_is_told_by_the_batch(tmp_path, monkeypatch, downloaded, llava)
     told = []
     inspect_source(folder, result, "llava", 0.0, tmp_path, expected_count=5, on_progress=told.append)
     assert [(progress.done, progress.total) for progress in told] == [(2, 5), (4, 5), (5, 5)]
+
+
+PARTS = (
+    Component(name="coco", prefix="coco/train2017", count=2),
+    Component(name="sam", prefix="sam", take=False),
+    Component(name="text", text_only=True),
+)
+
+
+@pytest.fixture
+def parts(llava, photos):
+    """One record of each component, one more of coco without an answer, two that none claims: another folder, no record."""
+    asked = ("<image>\nWhat?", "A man.")
+    paths = ("coco/train2017/1.jpg", "sam/2.jpg", None, "coco/train2017_2/1.jpg")
+    records = [llava(path, *(asked if path else ("Say a.", "a."))) for path in paths]
+    records += [llava("coco/train2017/1.jpg", "<image>\nWhat?"), "no record"]
+    images = dict.fromkeys(("coco/train2017/1.jpg", "coco/train2017_2/1.jpg"), photos["people/astronaut.jpg"])
+    return records, images
+
+
+def test_every_record_has_its_component_and_what_is_left_out_is_counted_not_looked_at(tmp_path, downloaded, parts):
+    folder, result = downloaded("mine", *parts)
+    found = inspect_source(folder, result, "llava", 0.5, tmp_path, components=PARTS)
+    assert (found.num_records, found.num_good, found.num_dropped, found.num_left_out) == (6, 3, 2, 1)
+    good, bad = (pq.read_table(tmp_path / f"{name}.parquet").to_pylist() for name in ("records", "dropped"))
+    assert {row["index"]: row["component"] for row in good} == {0: "coco", 2: "text", 3: "other"}
+    assert {row["index"]: row["component"] for row in bad} == {4: "coco", 5: "other"}
+    assert "sam/2.jpg" not in pq.read_table(tmp_path / "images.parquet")["path"].to_pylist()
+
+
+def test_what_is_left_out_does_not_count_as_lost_nor_as_there(tmp_path, downloaded, parts):
+    folder, result = downloaded("mine", *parts)
+    with pytest.raises(BadInput, match="2 of 5 records are unusable"):
+        inspect_source(folder, result, "llava", 0.39, tmp_path, components=PARTS)
+
+
+def test_a_component_with_another_count_than_the_manifests_stops(tmp_path, downloaded, parts):
+    folder, result = downloaded("mine", *parts)
+    wrong = (Component(name="coco", prefix="coco/train2017", count=3), *PARTS[1:])
+    with pytest.raises(BadInput, match="2 records of component 'coco', the manifest expects 3"):
+        inspect_source(folder, result, "llava", 0.5, tmp_path, components=wrong)

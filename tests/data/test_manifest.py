@@ -15,6 +15,8 @@ GOOD = {
     "images": [{"folder": "pictures"}],
 }
 SHA = "0" * 64
+COUNTED = {"path": "a", "format": "llava", "count": 5}
+PARTS = [{"name": "a", "prefix": "x", "count": 3}, {"name": "b", "text_only": True, "count": 1}]
 
 
 @pytest.fixture
@@ -68,6 +70,11 @@ def test_places_are_in_the_manifests_order_own_images_once_and_sets_by_name(writ
         ImagePlace(folder=own),
         ImagePlace(prefix="more", folder=tmp_path / "more", try_extensions=(".gif",)),
     )
+
+
+def test_components_of_unknown_size_may_be_what_is_missing_to_the_count(written):
+    parts = [*PARTS, {"name": "c", "prefix": "y"}]
+    assert [one.name for one in load(written(annotations=COUNTED, components=parts)).components] == ["a", "b", "c"]
 
 
 def test_an_unknown_name_lists_the_known_and_the_nearest():
@@ -133,6 +140,26 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
         ({"images": [{"set": "coco", "prefix": "a/"}]}, "images.0: prefix: 'a/': expected relative folders"),
         ({"images": [{"archive": {"url": "http://a/b.zip"}, "prefix": "a"}]}, "an archive has `into`"),
         ({"images": [{"set": "coco", "try_extensions": ["gif"]}]}, "images.0.try_extensions.0 = 'gif'"),
+        ({"components": [{"name": "a"}]}, "component 'a': expected exactly one of prefix, text_only: true"),
+        ({"components": [{"name": "a", "prefix": "x", "text_only": True}]}, "component 'a': expected exactly one of"),
+        ({"components": [{"name": "other", "prefix": "x"}]}, "component 'other' is what no component claims"),
+        (
+            {"components": [{"name": "a", "prefix": "x"}, {"name": "a", "prefix": "y"}]},
+            "components: 'a' is there twice",
+        ),
+        (
+            {"components": [{"name": "a", "prefix": "x/y"}, {"name": "b", "prefix": "x"}]},
+            "components: 'a' and 'b' claim the same records",
+        ),
+        (
+            {"components": [{"name": "a", "text_only": True}, {"name": "b", "text_only": True}]},
+            "components: 'a' and 'b' claim the same records",
+        ),
+        ({"annotations": COUNTED, "components": PARTS}, "components: their counts sum to 4, annotations.count is 5"),
+        (
+            {"kind": "benchmark", "scorer": "pope", "annotations": {"path": "a"}, "components": PARTS},
+            "components are for kind: source",
+        ),
         ({"root": "x"}, "root 'x' is for kind: images"),
         ({"kind": "images"}, "annotations: an image set has none"),
         ({"kind": "images", "annotations": None, "scorer": "pope"}, "scorer: an image set has none"),

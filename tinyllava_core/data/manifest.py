@@ -11,6 +11,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from tinyllava_core.data.component import Component, check_components
 from tinyllava_core.data.manifest_images import Images, Name, Sha256, Url, check_prefixes, exactly_one, relative
 from tinyllava_core.data.places import ImagePlace, ImagePlaces
 from tinyllava_core.data.record import PARSERS
@@ -50,6 +51,7 @@ class Manifest(Frozen):
     homepage: str | None = None
     annotations: Annotations | None = Field(None, description="Of a source or a benchmark; an image set has none.")
     images: tuple[Images, ...] = Field((), description="Empty for a text-only source.")
+    components: tuple[Component, ...] = Field((), description="Sources only: what of its records belongs together.")
     root: str = Field("", description="Image sets only: the folder, within what is unpacked, that its paths begin in.")
     scorer: str | None = Field(None, description="Benchmarks only: a key of evaluate/benchmarks' table.")
     variant: str | None = Field(None, description="Benchmarks only: one of its scorer's variants. null: the default.")
@@ -73,9 +75,11 @@ class Manifest(Frozen):
             raise ValueError(f"a source needs annotations.format. Known: {', '.join(sorted(PARSERS))}")
         if self.annotations.format not in PARSERS:
             raise ValueError(str(unknown("annotation format", self.annotations.format, PARSERS)))
+        check_components(self.components, self.annotations.count)
 
     def _check_benchmark(self) -> None:
         self._check_no_root()
+        self._check_no_components()
         if self.scorer is None:
             raise ValueError("a benchmark needs a scorer: a key of evaluate/benchmarks' table")
         if self.annotations is None:
@@ -86,6 +90,7 @@ class Manifest(Frozen):
             )
 
     def _check_images(self) -> None:
+        self._check_no_components()
         for key in ("annotations", "scorer", "variant"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key}: an image set has none; remove it or change kind")
@@ -97,6 +102,10 @@ class Manifest(Frozen):
     def _check_no_root(self) -> None:
         if self.root:
             raise ValueError(f"root {self.root!r} is for kind: images; remove it or change kind")
+
+    def _check_no_components(self) -> None:
+        if self.components:
+            raise ValueError("components are for kind: source; remove them or change kind")
 
     def local(self, path: str) -> Path:
         """Make a local path of this manifest absolute."""

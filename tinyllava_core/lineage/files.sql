@@ -16,6 +16,7 @@ CREATE TABLE records (
     source VARCHAR,
     index INTEGER,             -- place in the annotation file, from 0
     original_id VARCHAR,
+    component VARCHAR,         -- of its source, told by its picture's path; the source's name where it has none
     turns STRUCT(role VARCHAR, text VARCHAR)[],
     images STRUCT(path VARCHAR, sha256 VARCHAR, width INTEGER, height INTEGER, format VARCHAR, size_bytes BIGINT)[],
     num_images SMALLINT,
@@ -44,6 +45,7 @@ CREATE TABLE dropped (
     source VARCHAR,
     index INTEGER,
     original_id VARCHAR,
+    component VARCHAR,
     reason VARCHAR,
     detail VARCHAR,
     record_json VARCHAR        -- as the annotation file had it

@@ -77,6 +77,7 @@ CREATE TABLE inspect (
     num_records BIGINT,        -- in the annotation file
     num_good BIGINT,
     num_dropped BIGINT,        -- each with its reason: view dropped
+    num_left_out BIGINT,       -- of components that the manifest does not take
     num_images BIGINT,         -- different image files of good records
     image_bytes BIGINT
 );

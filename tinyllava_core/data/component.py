@@ -1,0 +1,58 @@
+"""A component: the records of one source that belong together, as far as the paths of their pictures tell them apart.
+
+LLaVA's instruction mix is one file of many data sets; what is weighed, reported or left out is a component of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from tinyllava_core.frozen import Frozen
+
+OTHER = "other"  # what none of a source's components claims, and what cannot be read
+
+
+class Component(Frozen):
+    """One component: the records whose picture lies under a prefix, or those without a picture."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    prefix: str | None = Field(None, description="Leading folders of the records' (first) picture. Or `text_only`.")
+    text_only: bool = Field(False, description="The records without a picture. Or `prefix`.")
+    count: int | None = Field(None, ge=0, description="Records of it in the file, where that is known.")
+    take: bool = Field(True, description="false: no part of this source; its records are counted, and left out.")
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if self.text_only == (self.prefix is not None):
+            raise ValueError(f"component {self.name!r}: expected exactly one of prefix, text_only: true")
+        if self.name == OTHER:
+            raise ValueError(f"component {OTHER!r} is what no component claims; choose another name")
+        return self
+
+    def claims(self, images: Sequence[str]) -> bool:
+        """Tell whether a record with these pictures is one of it."""
+        if self.prefix is None or not images:
+            return self.text_only and not images
+        return PurePosixPath(images[0]).is_relative_to(self.prefix)
+
+
+def check_components(components: Sequence[Component], count: int | None) -> None:
+    """Raises ValueError if two have one name, one hides another, or their counts are more than the file's."""
+    for place, component in enumerate(components):
+        for before in components[:place]:
+            if component.name == before.name:
+                raise ValueError(f"components: {component.name!r} is there twice")
+            prefixes = component.prefix is not None and before.prefix is not None
+            hidden = component.claims([f"{before.prefix}/x"]) or before.claims([f"{component.prefix}/x"])
+            if (prefixes and hidden) or (component.text_only and before.text_only):
+                raise ValueError(f"components: {before.name!r} and {component.name!r} claim the same records")
+    counts = [component.count for component in components]
+    known = [number for number in counts if number is not None]
+    if count is not None and (sum(known) > count or (counts and len(known) == len(counts) and sum(known) != count)):
+        raise ValueError(
+            f"components: their counts sum to {sum(known)}, annotations.count is {count}; correct one, or leave one null"
+        )
