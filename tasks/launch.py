@@ -53,13 +53,37 @@ def launch(job: TrainJob | EvaluateJob | ExportJob, how: Launch, title: str) -> 
 
 def command(module: str, file: Path, how: Launch) -> list[str]:
     """Give the command line of a job: one process, or a launcher that starts one per GPU."""
-    python, count = [sys.executable, "-m"], str(how.processes)
+    python = [sys.executable, "-m"]
     if how.launcher == "torchrun":
-        python += ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"]
+        python += ["torch.distributed.run", *_meeting(how), f"--nproc-per-node={how.processes}", "-m"]
     elif how.launcher == "deepspeed":
-        python += ["deepspeed.launcher.runner", "--num_nodes=1", f"--num_gpus={count}", f"--master_port={free_port()}"]
+        python += ["deepspeed.launcher.runner", *([f"--hostfile={how.hostfile}"] if how.hostfile else [])]
+        python += [f"--num_nodes={how.nodes}", f"--num_gpus={how.processes}", f"--master_port={free_port()}"]
         python += ["--no_local_rank", "--module"]
-    return [*python, module, str(file)]
+    srun = ["srun", f"--nodes={how.nodes}", f"--ntasks={how.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
+    return [*(srun if how.srun else []), *python, module, str(file)]
+
+
+def _meeting(how: Launch) -> list[str]:
+    """Say how torchrun's launchers find each other: alone, at a machine that is named, or at the allocation's first one."""
+    if how.nodes == 1:
+        return ["--standalone"]
+    place = how.rendezvous or f"{_first_host()}:{29400 + int(os.environ.get('SLURM_JOB_ID', '0')) % 1000}"
+    name = os.environ.get("SLURM_JOB_ID", "tinyllava")
+    return [f"--nnodes={how.nodes}", "--rdzv-backend=c10d", f"--rdzv-id={name}", f"--rdzv-endpoint={place}"]
+
+
+def _first_host() -> str:
+    """Ask Slurm for the first machine of this job. Raises BadInput outside one."""
+    listed = os.environ.get("SLURM_JOB_NODELIST")
+    if listed is None:
+        raise BadInput(
+            "launch.srun: this is no Slurm job (no SLURM_JOB_NODELIST); submit what `tinyllava slurm` writes"
+        )
+    if "[" not in listed and "," not in listed:
+        return listed
+    shown = subprocess.run(["scontrol", "show", "hostnames", listed], capture_output=True, text=True, check=True)
+    return shown.stdout.split()[0]
 
 
 def environment(how: Launch) -> dict[str, str]:

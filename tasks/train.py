@@ -9,7 +9,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.launch import launch
+from tasks.launch import JobFailed, launch
 from tasks.progress import LOG
 from tasks.record import record
 from tasks.run import Run
@@ -18,11 +18,12 @@ from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.parts import LANGUAGES, VISIONS, Language, Vision
 from tinyllava_core.recipe import Recipe, StageName
 from tinyllava_core.results import TrainResult
+from tinyllava_core.settings.launch import Launch
 
 # Fields of a stage that leave its weights as they are. They are in the plan, an input with a fingerprint of its own:
 IN_PLAN = {"mix", "prompt", "writing", "max_length", "global_batch", "epochs", "group_by"}
 # or say how the work is done. Weights made another way are equal up to rounding; a killed run may go on another way.
-HOW = {"data_workers", "save_every", "max_lost_fraction", "gradient_checkpointing"}
+HOW = {"data_workers", "save_every", "save_minutes", "max_lost_fraction", "gradient_checkpointing"}
 
 
 @task(name="train", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
@@ -40,13 +41,27 @@ def train(run: Run, stage: StageName, shards: Artifact, plan: Artifact, start: A
             start=start.folder / "checkpoint" if start else None,
             out=folder,
         )
-        launch(job, recipe.launch, stage)
+        launch_again_halved(job, recipe.launch)
         return read_result(folder, job.kind, TrainResult)
 
     trained = record(run, stage, stage, TrainJob.VERSION, train_spec(recipe, stage), inputs, make, resumable=True)
     for line in part_lines(trained):
         LOG.info("%s", line)
     return trained
+
+
+def launch_again_halved(job: TrainJob, how: Launch) -> None:
+    """Run a training; once more if its GPU's memory was not enough, which the job notes, to halve its packs from then on."""
+    was_halved = job.has_halved_packs
+    try:
+        launch(job, how, job.stage)
+    except JobFailed as failed:
+        if was_halved or not job.has_halved_packs:
+            raise
+        LOG.warning(
+            "%s: out of memory; goes on from its last state with packs of half the size (%s)", job.stage, failed
+        )
+        launch(job, how, job.stage)
 
 
 def part_lines(trained: Artifact) -> list[str]:

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from tinyllava_core.commands import ask, query, recipes, run, score
+from tinyllava_core.commands import ask, query, recipes, run, score, slurm
 from tinyllava_core.errors import BadInput
 
 COMMANDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short
     "query": query,
     "recipes": recipes,
     "run": run,
+    "slurm": slurm,
     "ask": ask,
     "score": score,
 }

@@ -20,6 +20,7 @@ from tinyllava_core.frozen import Frozen
 from tinyllava_core.recipe import Recipe, StageName
 
 PROGRESS_MARK = "@progress "  # then one JSON object; every other line is log
+HALVED_PACKS = "halved_packs"  # file in a training's folder
 R = TypeVar("R")
 
 
@@ -27,7 +28,7 @@ class TrainJob(Frozen):
     """Train one stage: `python -m tinyllava_core.train JOB.yaml`. Continues from the newest checkpoint in `out`."""
 
     MODULE: ClassVar[str] = "tinyllava_core.train"
-    VERSION: ClassVar[int] = 1  # raise when the same job gives another result than before
+    VERSION: ClassVar[int] = 2  # raise when the same job gives another result than before
     kind: Literal["train"] = "train"
     stage: StageName
     recipe: Recipe
@@ -35,6 +36,11 @@ class TrainJob(Frozen):
     plan: Path  # artifact folder of stage plan
     start: Path | None  # checkpoint folder of the stage before; None: assemble the pretrained parts
     out: Path  # artifact folder being made
+
+    @property
+    def has_halved_packs(self) -> bool:
+        """Whether a life of this training ran out of memory: the ones after it run packs of half the size."""
+        return (self.out / HALVED_PACKS).exists()
 
 
 class EvaluateJob(Frozen):

@@ -113,6 +113,8 @@ def test_packs_ranks_and_engines_do_not_change_losses_or_weights(make_job: MakeJ
         make_job(f"zero{stage}", max_length=48, launch={"launcher": "deepspeed", "processes": 2, "zero_stage": stage})
         for stage in (1, 2, 3)
     ]
+    away = {"launcher": "deepspeed", "processes": 2, "zero_stage": 3, "offload": "all"}
+    deepspeed.append(make_job("offload", max_length=48, launch=away))
     run_two_ranks(tiny_parts, ranks, *deepspeed)
     for other in (short, ranks, *deepspeed):
         assert steps(other)[0]["loss"] == pytest.approx(steps(one)[0]["loss"], rel=1e-6)

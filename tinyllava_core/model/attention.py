@@ -25,13 +25,15 @@ class Records:
 
     lengths: tuple[int, ...]  # tokens of each
     starts: Tensor  # int32 [records + 1], on the pack's device: the same as running sums
+    longest: int
 
     @classmethod
     def of(cls, record_T: Tensor) -> Records:
         """Read them off the record number of each token."""
         lengths = torch.unique_consecutive(record_T, return_counts=True)[1]
         starts = pad(lengths.cumsum(0), (1, 0)).to(torch.int32)
-        return cls(tuple(lengths.tolist()), starts)
+        plain = lengths.tolist()
+        return cls(tuple(plain), starts, max(plain))
 
 
 def records_attention(
@@ -53,10 +55,9 @@ def records_attention(
     that caps its attention scores (Gemma-2), which that kernel cannot, the records are taken one by one.
     """
     assert records is not None, "packed attention needs to know the records"
-    longest = max(records.lengths)
-    window = sliding_window if sliding_window is not None and sliding_window < longest else None
+    window = sliding_window if sliding_window is not None and sliding_window < records.longest else None
     if query_1HTE.is_cuda and query_1HTE.dtype in (torch.bfloat16, torch.float16) and softcap is None and not dropout:
-        return _varlen(query_1HTE, key_1GTE, value_1GTE, records, longest, scaling, window), None
+        return _varlen(query_1HTE, key_1GTE, value_1GTE, records, scaling, window), None
     parts = zip(*(tensor.split(records.lengths, dim=2) for tensor in (query_1HTE, key_1GTE, value_1GTE)), strict=True)
     one = _capped if softcap is not None else _plain
     outs = [one(q, k, v, dropout, scaling, window, softcap) for q, k, v in parts]
@@ -68,7 +69,6 @@ def _varlen(
     key: Tensor,
     value: Tensor,
     records: Records,
-    longest: int,
     scaling: float | None,
     window: int | None,
 ) -> Tensor:
@@ -81,8 +81,8 @@ def _varlen(
         value,
         records.starts,
         records.starts,
-        longest,
-        longest,
+        records.longest,
+        records.longest,
         scale=scaling,
         window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=query.shape[1] != key.shape[1],

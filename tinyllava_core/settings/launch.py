@@ -15,7 +15,18 @@ class Launch(Frozen):
     launcher: Literal["plain", "torchrun", "deepspeed"] = Field(
         "plain", description="plain: one process. Others: one per GPU."
     )
-    processes: int = Field(1, ge=1, description="Processes on this machine (GPUs, or gloo ranks on a CPU).")
+    processes: int = Field(1, ge=1, description="Processes on each machine (GPUs, or gloo ranks on a CPU).")
+    nodes: int = Field(1, ge=1, description="Machines. More than one needs srun, rendezvous or hostfile.")
+    srun: bool = Field(
+        False,
+        description="Start the launcher on every node of this Slurm allocation (torchrun). See `tinyllava slurm`.",
+    )
+    rendezvous: str | None = Field(
+        None,
+        pattern=r"^[^:\s]+:\d+$",
+        description="host:port of the first machine (torchrun): the same run is started by hand on every machine.",
+    )
+    hostfile: str | None = Field(None, description="File that lists the machines, as DeepSpeed reads it (deepspeed).")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda if torch sees one, else cpu.")
     zero_stage: Literal[1, 2, 3] | None = Field(
         None, description="DeepSpeed ZeRO stage; null: plain PyTorch. Needs launcher: deepspeed."
@@ -25,6 +36,11 @@ class Launch(Frozen):
         ge=1,
         description="Processes that write shards and tokenize. null: one for each core, fewer where there is little to do.",
     )
+    offload: Literal["optimizer", "all"] | None = Field(
+        None,
+        description="ZeRO: keep the optimizer, or with stage 3 also the weights, in the CPU's memory. null: on the GPU.",
+    )
+    compile: bool = Field(False, description="torch.compile each block of the language model and of a trained encoder.")
     timeout_s: int | None = Field(
         None, ge=1, description="End the whole process tree after so many seconds. null: no limit."
     )
@@ -35,6 +51,13 @@ class Launch(Frozen):
             raise ValueError(
                 "launcher 'plain' starts one process: set processes to 1, or launcher to torchrun or deepspeed"
             )
-        if self.zero_stage is not None and self.launcher != "deepspeed":
-            raise ValueError("zero_stage needs launcher: deepspeed")
+        if self.zero_stage is not None and self.launcher == "plain":
+            raise ValueError("zero_stage needs launcher: deepspeed, or torchrun")
+        if self.offload is not None and (self.zero_stage is None or (self.offload == "all" and self.zero_stage != 3)):
+            raise ValueError(f"offload: {self.offload} needs zero_stage{': 3' if self.offload == 'all' else ''}")
+        for field, needed in (("srun", "torchrun"), ("rendezvous", "torchrun"), ("hostfile", "deepspeed")):
+            if getattr(self, field) and (self.launcher != needed or self.nodes == 1):
+                raise ValueError(f"{field} needs launcher: {needed} and more than one of nodes")
+        if self.nodes > 1 and not (self.srun or self.rendezvous or self.hostfile):
+            raise ValueError("several nodes: set srun (in a Slurm job), rendezvous (torchrun) or hostfile (deepspeed)")
         return self

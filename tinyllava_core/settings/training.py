@@ -66,8 +66,9 @@ class Training(Frozen):
     precision: Literal["fp32", "bf16"] = Field(
         "bf16", description="Arithmetic of forward and backward; weights and optimizer stay fp32."
     )
-    gradient_checkpointing: bool = Field(
-        False, description="Recompute activations in the backward pass (non-reentrant)."
+    gradient_checkpointing: bool | tuple[Literal["vision", "language"], ...] = Field(
+        False,
+        description="Recompute activations in the backward pass (non-reentrant): of both parts with blocks, or of those named.",
     )
     save_every: int = Field(
         500, ge=1, description="Optimizer steps between two checkpoints from which a killed run goes on."
@@ -88,6 +89,11 @@ class Training(Frozen):
     def part(self, name: str) -> Part:
         """Give one of the three parts by its name."""
         return {"vision": self.vision, "connector": self.connector, "language": self.language}[name]
+
+    def recomputes(self, part: str) -> bool:
+        """Tell whether the activations of a part with blocks are made again in the backward pass."""
+        chosen = self.gradient_checkpointing
+        return chosen if isinstance(chosen, bool) else part in chosen
 
     @model_validator(mode="after")
     def _something_is_trained(self) -> Training:

@@ -25,7 +25,9 @@ from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import LANGUAGES, VISIONS, tokenizer_folder
 from tinyllava_core.results import TrainResult
-from tinyllava_core.train import flops, trainable
+from tinyllava_core.settings.launch import Launch
+from tinyllava_core.settings.training import Training
+from tinyllava_core.train import flops, memory, trainable
 from tinyllava_core.train.engine import DeepSpeedEngine, Engine, TorchEngine, rank, start_ranks, world_size
 from tinyllava_core.train.ledger import Ledger, append_rows, barrier, read_rows
 from tinyllava_core.train.loop import Stopped, Work, train
@@ -48,6 +50,9 @@ def main(argv: list[str]) -> int:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 143
+    except memory.OutOfMemory as told:
+        print(told, file=sys.stderr)
+        return memory.EXIT_CODE
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -64,8 +69,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     trainable.choose(model, training)
     before = trainable.tensor_digests(model)
     model.to(device).train()
-    if training.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    spare_and_speed(model, training, job.recipe.launch)
     engine = make_engine(model, job)
     packs = PlannedPacks(job.shards, job.plan, reading(job))
     ledger = Ledger(job.out)
@@ -87,9 +91,12 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         ledger=ledger,
         observer=observer,
         device=device,
+        halving=(model.config.image_token_id, model.config.image_seq_length) if job.has_halved_packs else None,
     )
     try:
         train(work, first_step, should_stop)
+    except torch.OutOfMemoryError as error:
+        raise memory.note(job, error) from error
     finally:
         if curves:
             curves.close()
@@ -97,6 +104,17 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         if rank() == 0:
             finish(model, job, before, ledger, device.type)
     barrier()
+
+
+def spare_and_speed(model: TinyLlava, training: Training, launch: Launch) -> None:
+    """Recompute activations and compile blocks, where the recipe says so. A frozen encoder keeps no activations anyway."""
+    blocks = {"vision": model.model.vision_tower, "language": model.model.language_model}
+    for part, module in blocks.items():
+        if training.recomputes(part) and (part == "language" or training.part(part).trainable_from_layer is not None):
+            module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if launch.compile:
+            for block in trainable.blocks(module):
+                block.compile(dynamic=True)  # lengths differ from pack to pack
 
 
 def load_start(job: TrainJob) -> TinyLlava:

@@ -207,7 +207,10 @@ def deepspeed_config(training: Training, launch: Launch, num_parameters: int) ->
             "reduce_bucket_size": bucket,
             "allgather_bucket_size": bucket,
             "stage3_prefetch_bucket_size": bucket,
+            **({"offload_optimizer": {"device": "cpu"}} if launch.offload else {}),
+            **({"offload_param": {"device": "cpu"}} if launch.offload == "all" else {}),
         },
+        "zero_force_ds_cpu_optimizer": False,  # plain AdamW, on whichever side the optimizer is kept
     }
 
 

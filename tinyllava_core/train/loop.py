@@ -18,6 +18,7 @@ from tinyllava_core.settings.watch import Watch
 from tinyllava_core.tokenizer import IGNORE
 from tinyllava_core.train.engine import Engine, Norms, rank, world_size
 from tinyllava_core.train.ledger import Ledger
+from tinyllava_core.train.memory import halves
 from tinyllava_core.train.observe import Observer
 from tinyllava_core.train.planned import PlannedSteps
 from tinyllava_core.train.schedule import lr_factor
@@ -40,6 +41,7 @@ class Work:
     ledger: Ledger
     observer: Observer | None  # rank 0's
     device: torch.device
+    halving: tuple[int, int] | None = None  # image token, tokens of an image: cut every pack in two
 
 
 def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
@@ -77,15 +79,24 @@ def run_packs(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> Tensor:
     The loss is a mean over the supervised tokens of the whole step, so neither packs nor ranks change it.
     """
     total = torch.zeros(len(work.planned.sources), dtype=torch.float64)
-    numbers = rank_packs(work.packs, step, rank(), world_size())
-    for (pack, counts), (number, _) in zip(dealt, numbers, strict=True):
+    passes = cut_passes(work, step, dealt)
+    for place, (pack, counts, sources) in enumerate(passes):
         losses = pack_losses(work, pack) / work.packs.num_supervised[step] * float(counts)
-        work.engine.backward(losses.sum(), is_last=number == numbers[-1][0])
-        total += by_source(losses.detach().double().cpu(), pack, work.planned.sources_of(step, number), len(total))
+        work.engine.backward(losses.sum(), is_last=place + 1 == len(passes))
+        total += by_source(losses.detach().double().cpu(), pack, sources, len(total))
     if dist.is_initialized():
         total = total.to(work.device)
         dist.all_reduce(total)
     return total.cpu()
+
+
+def cut_passes(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> list[tuple[Pack, bool, np.ndarray]]:
+    """List what runs through the model at once: this rank's packs of a step, or their halves, with their records' sources."""
+    passes = []
+    for (pack, counts), (number, _) in zip(dealt, rank_packs(work.packs, step, rank(), world_size()), strict=True):
+        parts = halves(pack, *work.halving) if work.halving else [(pack, True)]
+        passes += [(part, counts and whole, work.planned.sources_of(step, number)) for part, whole in parts]
+    return passes
 
 
 def pack_losses(work: Work, pack: Pack) -> Tensor:

@@ -59,6 +59,12 @@ def _is_unused(name: str, model: TinyLlava) -> bool:
     return int(block.group(1)) > last_used
 
 
+def blocks(part: nn.Module) -> list[nn.Module]:
+    """List a part's blocks, in order: the longest list of modules in it."""
+    lists = [list(module) for module in part.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len, default=[])
+
+
 def groups(model: TinyLlava, training: Training) -> list[dict[str, object]]:
     """Make the optimizer's groups: per part, matrices with weight decay and the rest without. Frozen parts have none."""
     found: list[dict[str, object]] = []

@@ -1,0 +1,56 @@
+"""When a GPU's memory is not enough for a pack: halve every pack, once, and go on from the last state. It estimates nothing.
+
+A pack's records do not see each other and the loss is a sum over tokens, so halves give the gradients of the whole.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from tinyllava_core.data.example import Pack
+from tinyllava_core.errors import BadInput
+from tinyllava_core.job import HALVED_PACKS, TrainJob
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed now
+
+
+class OutOfMemory(RuntimeError):
+    """This life of the training ends; the next one has halved packs."""
+
+
+def note(job: TrainJob, error: torch.OutOfMemoryError) -> OutOfMemory:
+    """Halve the packs of the next life -> the end of this one. Raises BadInput if they were halved already."""
+    first = str(error).split(". ")[0]
+    if job.has_halved_packs:
+        raise BadInput(
+            f"out of memory, even with packs of half the size ({first}); lower max_length, set gradient_checkpointing, "
+            "raise launch.zero_stage, set launch.offload, or take more GPUs"
+        )
+    (job.out / HALVED_PACKS).touch()
+    return OutOfMemory(f"out of memory ({first}): goes on from the last state with packs of half the size")
+
+
+def halves(pack: Pack, image_id: int, tokens_per_image: int) -> list[tuple[Pack, bool]]:
+    """Cut a pack between two records, near its middle -> two packs; that of a single record comes twice, to count once.
+
+    Two for every pack: all ranks run equally many.
+    """
+    starts = (pack.position_T == 0).nonzero()[:, 0].tolist()
+    if len(starts) == 1:
+        return [(pack, True), (pack, False)]
+    cut = min(starts[1:], key=lambda start: abs(start - len(pack.ids_T) / 2))
+    images = int((pack.ids_T[:cut] == image_id).sum()) // tokens_per_image
+    return [
+        (_part(pack, slice(0, cut), slice(0, images)), True),
+        (_part(pack, slice(cut, None), slice(images, None)), True),
+    ]
+
+
+def _part(pack: Pack, tokens: slice, images: slice) -> Pack:
+    return Pack(
+        ids_T=pack.ids_T[tokens],
+        labels_T=pack.labels_T[tokens],
+        position_T=pack.position_T[tokens],
+        record_T=pack.record_T[tokens],
+        pixels_N3HW=pack.pixels_N3HW[images],
+    )
