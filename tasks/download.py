@@ -8,16 +8,25 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 
-from tasks.progress import showing
+from tasks.progress import LOG, showing
 from tasks.record import record
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data import download as core
+from tinyllava_core.data.local_copies import with_copies
 from tinyllava_core.data.local_files import local_digest
 from tinyllava_core.data.manifest import load
 from tinyllava_core.errors import BadInput
+from tinyllava_core.results import DownloadResult
 
-NOT_FETCHED = {"description", "homepage", "scorer"}  # fields of a manifest that change nothing of what is fetched
+NOT_FETCHED = {
+    "description",
+    "homepage",
+    "scorer",
+    "components",
+    "tree",
+    "manual",
+}  # fields of a manifest that change nothing of what is fetched
 
 
 def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:
@@ -36,11 +45,11 @@ def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:
 )
 def download(run: Run, source: str) -> Artifact:
     """Download what a manifest names. Raises BadInput if it is not as the manifest says."""
-    manifest = load(source)
+    manifest = with_copies(load(source), run.recipe.data)
     spec = {"manifest": manifest.model_dump(mode="json", exclude=NOT_FETCHED), "local": local_digest(manifest)}
     cache = run.workspace / "cache"
     with showing(f"download {manifest.name}") as show:
-        return record(
+        artifact = record(
             run,
             "download",
             manifest.name,
@@ -49,3 +58,7 @@ def download(run: Run, source: str) -> Artifact:
             inputs={},
             make=lambda folder: core.download(manifest, folder, cache, on_progress=show),
         )
+    result = artifact.result(DownloadResult)
+    if result.num_expected not in (None, result.num_files):
+        LOG.warning("%s: %s files, the manifest expects %s", manifest.name, result.num_files, result.num_expected)
+    return artifact

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyllava_core.artifact import Artifact
+from tinyllava_core.data.local_copies import check_names, with_copies
+from tinyllava_core.data.local_files import beside
 from tinyllava_core.data.manifest import Manifest, load
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.benchmarks import benchmark
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import DownloadResult
 
@@ -43,7 +46,11 @@ def source_images(source: str, downloaded: Artifact, sets: Mapping[str, Artifact
 
 def image_places(manifest: Manifest, downloaded: Artifact, sets: Mapping[str, Artifact]) -> ImagePlaces:
     """Tell where the images of a source or benchmark are: its own, and those of its image sets."""
-    return manifest.places(image_root(downloaded), {name: image_root(sets[name]) for name in manifest.sets})
+    result = downloaded.result(DownloadResult)
+    assert manifest.annotations is not None
+    assert result.annotations is not None, f"{manifest.name} is an image set, which has no places of its own"
+    folder = beside(manifest.annotations, downloaded.folder / result.annotations)
+    return manifest.places(image_root(downloaded), {name: image_root(sets[name]) for name in manifest.sets}, folder)
 
 
 def image_root(downloaded: Artifact) -> Path:
@@ -75,9 +82,15 @@ def check_manifests(recipe: Recipe) -> None:
     """Look at every manifest that a recipe names, before anything is done. Raises BadInput on the first wrong one."""
     named = [("source", name) for name in loss_limits(recipe)]
     named += [("benchmark", name) for name in recipe.evaluate.benchmarks]
-    for kind, name in (*named, *(("images", name) for _, of in named for name in load(of).sets)):
-        found = load(name).kind
+    named += dict.fromkeys(("images", name) for _, of in named for name in load(of).sets)
+    check_names(recipe.data, [load(name).name for _, name in named])
+    for kind, name in named:
+        manifest = load(name)
+        found = manifest.kind
         if found != kind:
             raise BadInput(
                 f"{name!r} is {WORDS[found]}, expected {WORDS[kind]}; known: data_manifests/*.yaml with kind: {kind}"
             )
+        if manifest.scorer is not None:
+            benchmark(manifest.scorer)
+        with_copies(manifest, recipe.data)

@@ -133,7 +133,7 @@ def download(folder: Path, name: str, kind: str) -> DownloadResult:
     failed = [("http://127.0.0.1/7.png", "7.png", "http 404", "not found")] if name == "toy-places" else []
     texts(folder / "failures.parquet", "url name reason detail", *failed)
     where = {"annotations": "annotations.json", "annotations_sha256": "0", "image_root": "images"}
-    counts = {"num_files": 4, "size_bytes": 999, "num_requested": 0, "num_failed": len(failed)}
+    counts = {"num_files": 4, "num_expected": None, "size_bytes": 999, "num_requested": 0, "num_failed": len(failed)}
     return DownloadResult(source=name, kind=kind, licence="Apache-2.0", urls=f"toyworld://{name}", **where, **counts)
 
 

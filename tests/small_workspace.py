@@ -124,7 +124,13 @@ def leave_sources(home: Path) -> None:
         (POPE_DOWN, "pope", "benchmark"),
     ):
         leave_artifact(home, down, "download", {})
-        of_disk = {"annotations": "a.json", "annotations_sha256": "0", "image_root": "images", "num_files": 3}
+        of_disk = {
+            "annotations": "a.json",
+            "annotations_sha256": "0",
+            "image_root": "images",
+            "num_files": 3,
+            "num_expected": None,
+        }
         counts = {"size_bytes": 297, "num_requested": 0, "num_failed": 0}
         found = DownloadResult(source=source, kind=kind, licence="CC0-1.0", urls="toyworld://x", **of_disk, **counts)
         leave_result(home, "download", down, found)

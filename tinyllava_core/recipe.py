@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tinyllava_core.errors import BadInput, nearest, unknown
 from tinyllava_core.frozen import Frozen, known_keys, read_yaml
+from tinyllava_core.settings.data import Data
 from tinyllava_core.settings.evaluate import Evaluate
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.model import Model
@@ -20,13 +21,14 @@ from tinyllava_core.settings.shard import Shard
 from tinyllava_core.settings.training import Training
 from tinyllava_core.settings.watch import Watch
 
+OWN_KEYS = {"data.local"}  # fields whose keys are the user's own words
 RECIPES = Path(__file__).parent / "recipes"
 StageName = Literal["pretrain", "second_pretrain", "sft"]
 STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order in which they train
 
 
 class Recipe(Frozen):
-    """One run: model, two or three training stages, evaluation, launch."""
+    """One run: model, two or three training stages, evaluation, own copies of data, launch."""
 
     name: str = Field(description="What the run is called in tables and pages.")
     description: str = Field("", description="One line.")
@@ -39,6 +41,7 @@ class Recipe(Frozen):
     sft: Training
     evaluate: Evaluate = Evaluate()
     shard: Shard = Shard()
+    data: Data = Data()
     launch: Launch = Launch()
     watch: Watch = Watch()
 
@@ -110,7 +113,7 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
     """Set `a.b.c` in nested dicts and lists. Raises BadInput for a key that the recipe does not have."""
     *parents, last = dotted.split(".")
     known: list[str] = all_fields()
-    if not known_keys(Recipe, tuple(_number(p) for p in parents)) or not _exists(dotted):
+    if ".".join(parents) not in OWN_KEYS and not _exists(dotted):
         raise BadInput(
             f"override {dotted!r}: the recipe has no such field{nearest(dotted, known)}. All fields: tinyllava_core/settings/*.py"
         )

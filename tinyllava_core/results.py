@@ -24,6 +24,7 @@ class DownloadResult:
         str  # folder its own images' paths begin in, relative to the artifact's folder or absolute; not the sets'
     )
     num_files: int  # images of its own
+    num_expected: int | None  # of an image set, as the manifest knows it
     size_bytes: int  # of those files and the annotations
     num_requested: int  # rows of a URL table; 0 without one
     num_failed: int  # of those, not downloaded; each with its reason in failures.parquet

@@ -216,6 +216,7 @@ def downloaded(tmp_path: Path) -> Callable[..., tuple[Path, DownloadResult]]:
             annotations_sha256="",
             image_root="images",
             num_files=len(images),
+            num_expected=None,
             size_bytes=0,
             num_requested=0,
             num_failed=0,

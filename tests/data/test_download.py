@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tinyllava_core.data.download import download
-from tinyllava_core.data.local_files import local_digest
+from tinyllava_core.data.local_files import beside, local_digest
 from tinyllava_core.data.manifest import load
 from tinyllava_core.data.patience import Patience
 from tinyllava_core.errors import BadInput
@@ -186,7 +186,7 @@ def test_kill_9_in_the_middle_then_again_fetches_only_what_is_missing(tmp_path, 
 import sys
 from pathlib import Path
 from tinyllava_core.data.download import download
-from tinyllava_core.data.local_files import local_digest
+from tinyllava_core.data.local_files import beside, local_digest
 from tinyllava_core.data.manifest import load
 folder = Path(sys.argv[1])
 (folder / "killed").mkdir()
@@ -299,3 +299,57 @@ def test_several_local_folders_are_counted_and_followed_together(tmp_path, manif
     before = local_digest(found)
     (tmp_path / "two" / "2.jpg").touch()
     assert local_digest(found) != before
+
+
+def test_several_files_and_archives_come_into_one_folder_with_the_pictures_inside(server, manifest, call):
+    server.files = {"/q.json": b"[1]", "/more.zip": zipped({"set/a.json": b"[2]", "set/images/1.png": b"x"})}
+    files = [{"url": f"{server.url}/q.json"}, {"url": f"{server.url}/more.zip", "unpack": True}]
+    out, result = call(manifest(kind="benchmark", scorer="pope", annotations={"files": files}))
+    assert result.annotations == "annotations"
+    assert tree(out / "annotations") == {"q.json": b"[1]", "set/a.json": b"[2]", "set/images/1.png": b"x"}
+    assert result.size_bytes == 3 + 3 + 1
+
+
+def test_of_an_archive_of_annotations_one_file_may_be_read(server, manifest, call):
+    server.files = {"/vet.zip": zipped({"vet/q.json": b"[1]", "vet/images/1.png": b"x"})}
+    annotations = {"url": f"{server.url}/vet.zip", "unpack": True, "root": "vet", "file": "q.json"}
+    found = manifest(kind="benchmark", scorer="pope", annotations=annotations, images=[{"inside": "images"}])
+    out, result = call(found)
+    assert result.annotations == "annotations/vet/q.json"
+    assert result.annotations_sha256 == hashlib.sha256(b"[1]").hexdigest()
+    folder = beside(found.annotations, out / result.annotations)
+    assert found.places(out, {}, folder).find("1.png") == out / "annotations" / "vet" / "images" / "1.png"
+
+
+@pytest.mark.parametrize("path", ["here", "here/vet"])
+def test_a_local_folder_of_annotations_may_have_its_root_folder_or_be_it(tmp_path, manifest, call, path):
+    (tmp_path / "here" / "vet").mkdir(parents=True)
+    (tmp_path / "here" / "vet" / "q.json").write_text("[]")
+    found = manifest(kind="benchmark", scorer="pope", annotations={"path": path, "root": "vet", "file": "q.json"})
+    _, result = call(found)
+    assert result.annotations == str(tmp_path / "here" / "vet" / "q.json")
+    assert beside(found.annotations, tmp_path / "here" / "vet" / "q.json") == tmp_path / "here" / "vet"
+
+
+def test_a_file_that_the_folder_lacks_is_named_with_what_is_there(tmp_path, manifest, call):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "other.json").touch()
+    with pytest.raises(BadInput, match=r"annotations\.file: no q\.json in .*here; there: other\.json"):
+        call(manifest(kind="benchmark", scorer="pope", annotations={"path": "here", "file": "q.json"}))
+
+
+def test_a_file_that_changed_behind_its_url_is_refused_and_not_kept(tmp_path, server, manifest, call):
+    server.files = {"/d.json": b"[]"}
+    found = manifest(annotations={"url": f"{server.url}/d.json", "format": "llava"})
+    call(found)
+    call(found)
+    server.files = {"/d.json": b"[1]"}
+    with pytest.raises(BadInput, match=r"d\.json: is another file than when it was first downloaded"):
+        call(found)
+    assert not list((tmp_path / "cache" / "downloads").rglob("d.json"))
+
+
+def test_an_image_set_says_how_many_files_were_expected(server, manifest, call):
+    server.files = {"/a.zip": zipped({"1.png": b"x"})}
+    _, result = call(manifest(kind="images", files=2, images=[{"archive": {"url": f"{server.url}/a.zip"}}]))
+    assert (result.num_files, result.num_expected) == (1, 2)

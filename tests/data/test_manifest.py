@@ -60,15 +60,17 @@ def test_places_are_in_the_manifests_order_own_images_once_and_sets_by_name(writ
         {"archive": {"url": "http://a/b.zip"}},
         {"folder": "more", "prefix": "more", "try_extensions": [".gif"]},
         {"archive": {"url": "http://a/c.zip", "into": "c"}},
+        {"inside": "pictures", "prefix": "p"},
     ]
     manifest = load(written(images=images))
     assert manifest.sets == ["sam-9k", "sam"]
     own, sets = tmp_path / "own", {"sam": tmp_path / "sam", "sam-9k": tmp_path / "9k"}
-    assert manifest.places(own, sets).places == (
+    assert manifest.places(own, sets, tmp_path / "beside").places == (
         ImagePlace(prefix="sam/images", folder=tmp_path / "9k"),
         ImagePlace(prefix="sam/images", folder=tmp_path / "sam"),
         ImagePlace(folder=own),
         ImagePlace(prefix="more", folder=tmp_path / "more", try_extensions=(".gif",)),
+        ImagePlace(prefix="p", folder=tmp_path / "beside" / "pictures"),
     )
 
 
@@ -102,7 +104,7 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
         ({"licens": "MIT"}, "unknown key 'licens'; nearest: 'licence'. Known here: kind, name,"),
         (
             {"annotations": {"path": "a", "format": "llava", "sha": SHA}},
-            "unknown key 'annotations.sha'; nearest: 'sha256'. Known here: url, path,",
+            "unknown key 'annotations.sha'; nearest: 'sha256'. Known here: url, path, files,",
         ),
         (
             {"images": [{"foldr": "x"}]},
@@ -112,15 +114,15 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
             {"images": [{"archive": {"url": "http://a/b.zip", "onto": "x"}}]},
             "unknown key 'images.0.archive.onto'; nearest: 'into'",
         ),
-        ({"annotations": {"format": "llava"}}, "annotations: expected exactly one of url, path; found none"),
+        ({"annotations": {"format": "llava"}}, "annotations: expected exactly one of url, path, files; found none"),
         (
             {"annotations": {"format": "llava", "url": "http://a/b", "path": "c"}},
-            "annotations: expected exactly one of url, path; found url and path",
+            "annotations: expected exactly one of url, path, files; found url and path",
         ),
-        ({"images": [{}]}, "images.0: expected exactly one of archive, url_table, folder, set; found none"),
+        ({"images": [{}]}, "images.0: expected exactly one of archive, url_table, folder, set, inside; found none"),
         (
             {"images": [{"folder": "a", "archive": {"url": "http://a/b.zip"}}]},
-            "images.0: expected exactly one of archive, url_table, folder, set; found archive and folder",
+            "images.0: expected exactly one of archive, url_table, folder, set, inside; found archive and folder",
         ),
         (
             {"images": [{"folder": "a"}, {"folder": "b"}]},
@@ -160,7 +162,19 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
             {"kind": "benchmark", "scorer": "pope", "annotations": {"path": "a"}, "components": PARTS},
             "components are for kind: source",
         ),
-        ({"root": "x"}, "root 'x' is for kind: images"),
+        ({"root": "x"}, "root and files are for kind: images"),
+        ({"files": 3}, "root and files are for kind: images"),
+        ({"tree": "../x"}, "tree: expected a relative path"),
+        ({"manual": "Ask."}, "manual: a person brings the annotations, so remove url, path, files there"),
+        ({"manual": "Ask.\nThem.", "annotations": {"format": "llava"}}, "manual: expected one line"),
+        ({"kind": "images", "annotations": None, "manual": "Ask."}, "an image set needs images"),
+        ({"images": [{"inside": "../x"}]}, "inside: '../x' leaves the annotations' folder"),
+        ({"annotations": {"path": "a", "format": "llava", "file": "/x"}}, "file: '/x' leaves the folder"),
+        ({"annotations": {"path": "a", "format": "llava", "unpack": True}}, "unpack is for url"),
+        (
+            {"annotations": {"files": [{"url": "http://a/b"}], "format": "llava", "bytes": 3}},
+            "sha256 and bytes are of one file",
+        ),
         ({"kind": "images"}, "annotations: an image set has none"),
         ({"kind": "images", "annotations": None, "scorer": "pope"}, "scorer: an image set has none"),
         ({"kind": "images", "annotations": None, "images": []}, "an image set needs images"),

@@ -22,6 +22,7 @@ DOWNLOADED = DownloadResult(
     annotations_sha256="0" * 64,
     image_root="images",
     num_files=1,
+    num_expected=None,
     size_bytes=1,
     num_requested=0,
     num_failed=0,

@@ -18,6 +18,7 @@ from tinyllava_core.data import manifest as manifests
 from tinyllava_core.data.manifest import load
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load as load_recipe
+from tinyllava_core.results import InspectResult
 
 
 @pytest.fixture
@@ -106,4 +107,29 @@ def test_what_is_no_image_set_is_found_before_anything_starts(shelf: Path) -> No
         check_manifests(load_recipe("toy", RECIPE))
     write(shelf, "first", annotations={"path": "first.json", "format": "llava"}, images=[{"set": "coco-trian"}])
     with pytest.raises(BadInput, match="'coco-trian'; nearest: 'coco-train'"):
+        check_manifests(load_recipe("toy", RECIPE))
+
+
+def test_a_persons_own_copy_of_a_set_is_used_in_place_of_the_download(shelf: Path, run: Run) -> None:
+    archive = {"archive": {"url": "http://127.0.0.1:9/nobody.zip"}}
+    write(shelf, "coco-train", kind="images", root="train", images=[archive], files=3)
+    recipe = load_recipe("toy", {**RECIPE, "data.local.coco-train": str(shelf / "coco")})
+    check_manifests(recipe)
+    run = Run(run_id=run.run_id, workspace=run.workspace, recipe=recipe)
+    sets = {"coco-train": download.fn(run, "coco-train")}
+    downloaded = download.fn(run, "first")
+    assert inspect.fn(run, "first", downloaded, 0.0, sets).result(InspectResult).num_good == 1
+    assert image_places(load("first"), downloaded, sets).find("coco/train/2.png") == shelf / "coco" / "train" / "2.png"
+
+
+def test_what_a_person_must_fetch_stops_a_run_before_anything_starts(shelf: Path) -> None:
+    write(shelf, "coco-train", kind="images", manual="Accept the licence at example.org.")
+    with pytest.raises(BadInput, match=r"'coco-train' cannot be downloaded by a program: Accept the licence"):
+        check_manifests(load_recipe("toy", RECIPE))
+    check_manifests(load_recipe("toy", {**RECIPE, "data.local": {"coco-train": str(shelf / "coco")}}))
+
+
+def test_an_unknown_scorer_stops_a_run_before_anything_starts(shelf: Path) -> None:
+    write(shelf, "test", kind="benchmark", scorer="popo", annotations={"path": "first.json"})
+    with pytest.raises(BadInput, match="unknown scorer 'popo'; nearest: 'pope'"):
         check_manifests(load_recipe("toy", RECIPE))

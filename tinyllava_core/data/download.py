@@ -20,8 +20,18 @@ from filelock import FileLock
 
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.archive import unpack
+from tinyllava_core.data.checksums import remember
 from tinyllava_core.data.fetch import Fetched, OnBytes, fetch
-from tinyllava_core.data.local_files import check_sum, count, local_file, local_folders
+from tinyllava_core.data.local_files import (
+    check_sum,
+    content_sha256,
+    count,
+    inner_root,
+    local_file,
+    local_folders,
+    local_path,
+    read_path,
+)
 from tinyllava_core.data.manifest import Manifest
 from tinyllava_core.data.manifest_images import Archive, UrlTable
 from tinyllava_core.data.patience import Patience
@@ -31,7 +41,7 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
 from tinyllava_core.results import DownloadResult
 
-VERSION = 1
+VERSION = 2
 TOYWORLD = "toyworld://"
 _FETCHED_SCHEMA = pa.schema([("url", pa.string()), ("sha256", pa.string()), ("size_bytes", pa.int64())])
 
@@ -53,7 +63,7 @@ def download(
     shutil.rmtree(images, ignore_errors=True)  # of a killed call: the archives are unpacked anew
     images.mkdir(parents=True)
     with FileLock(cache / "downloads" / f".{manifest.name}.lock"), _served(manifest, cache) as served:
-        job = _Download(served, work, images, patience or Patience(), _Teller(on_progress))
+        job = _Download(served, cache, work, images, patience or Patience(), _Teller(on_progress))
         annotations = job.annotations(manifest, out)
         for place in manifest.images:
             if place.archive:
@@ -70,11 +80,12 @@ def download(
         kind=manifest.kind,
         licence=manifest.licence,
         urls=" ".join(manifest.urls()),
-        annotations=_inside(out, annotations[0]) if annotations else None,
-        annotations_sha256=annotations[1] if annotations else None,
+        annotations=_inside(out, annotations) if annotations else None,
+        annotations_sha256=content_sha256(annotations) if annotations else None,
         image_root=_inside(out, root),
         num_files=num_files,
-        size_bytes=size_bytes + (annotations[0].stat().st_size if annotations else 0),
+        num_expected=manifest.files,
+        size_bytes=size_bytes + (_size(annotations) if annotations else 0),
         num_requested=job.num_requested,
         num_failed=len(job.failures),
     )
@@ -125,6 +136,7 @@ class _Download:
     """One call of `download`: where things go, and what was seen on the way."""
 
     served: _Served
+    cache: Path
     work: Path
     images: Path
     patience: Patience
@@ -133,23 +145,29 @@ class _Download:
     failures: list[Failure] = field(default_factory=list)
     fetched: list[dict[str, str | int]] = field(default_factory=list)
 
-    def annotations(self, manifest: Manifest, out: Path) -> tuple[Path, str] | None:
-        """Give the annotation file, in `out` or where it is on this disk, and its sha256; None for an image set."""
+    def annotations(self, manifest: Manifest, out: Path) -> Path | None:
+        """Give what is read of the annotations: a file or folder, in `out` or where it is on this disk; None: no such thing."""
         wanted = manifest.annotations
         if wanted is None:
             return None
-        if wanted.url is not None:
-            target = out / f"annotations{Path(_file_name(wanted.url)).suffix}"
-            target.unlink(missing_ok=True)
-            shutil.copyfile(self._fetch(wanted.url, wanted.sha256, wanted.bytes), target)
-            return target, str(self.fetched[-1]["sha256"])
-        assert wanted.path is not None, "the manifest has exactly one of url, path"
-        path = local_file(manifest, "annotations.path", wanted.path)
-        found, size = file_sha256(path), path.stat().st_size
-        if wanted.bytes is not None and size != wanted.bytes:
-            raise BadInput(f"{path}: expected {wanted.bytes} bytes, found {size}; correct `bytes` in the manifest")
-        check_sum(path, wanted.sha256, found)
-        return path, found
+        if wanted.path is not None:
+            place = local_path(manifest, "annotations.path", wanted.path)
+            if place.is_file():
+                _check_file(place, wanted.bytes, wanted.sha256)
+            return read_path(wanted, place, manifest.name)
+        target = out / "annotations"
+        shutil.rmtree(target, ignore_errors=True)  # of a killed call
+        for file in wanted.downloads():
+            fetched = self._fetch(file.url, file.sha256, file.bytes)
+            if not wanted.makes_folder:
+                target = out / f"annotations{fetched.suffix}"
+                shutil.copyfile(fetched, target)
+            elif file.unpack:
+                unpack(fetched, target)
+            else:
+                target.mkdir(exist_ok=True)
+                shutil.copyfile(fetched, target / fetched.name)
+        return read_path(wanted, target, manifest.name)
 
     def archive(self, archive: Archive) -> None:
         """Fetch and unpack one archive into the image root."""
@@ -200,23 +218,39 @@ class _Download:
         return self._note(url, target, got)
 
     def _note(self, url: str, target: Path, got: Fetched) -> Path:
+        if not url.startswith(TOYWORLD):  # this package draws those itself, and may draw them otherwise tomorrow
+            try:
+                remember(self.cache, url, got.sha256, got.size_bytes)
+            except BadInput:
+                target.unlink()
+                raise
         self.fetched.append({"url": url, "sha256": got.sha256, "size_bytes": got.size_bytes})
         return target
 
 
 def _image_root(manifest: Manifest, images: Path) -> Path:
-    """Give the folder that paths begin in: of what was unpacked, or the local one; in it `root`, where a set names one.
+    """Give the folder that paths begin in: of what was unpacked, or the local one; in it `root`, where a set names one."""
+    if len(manifest.images) == 1 and manifest.folders:
+        return inner_root(manifest.folders[0], manifest.root)
+    if not (images / manifest.root).is_dir():
+        there = ", ".join(sorted(path.name for path in images.iterdir())[:5]) or "nothing"
+        raise BadInput(
+            f"image set {manifest.name!r}: root {manifest.root!r} is not in what was unpacked; there: {there}"
+        )
+    return images / manifest.root
 
-    A person's own copy of a set may have that folder or not: somebody unpacked it, somebody moved the files up.
-    """
-    local = len(manifest.images) == 1 and bool(manifest.folders)
-    base = manifest.folders[0] if local else images
-    if (base / manifest.root).is_dir():
-        return base / manifest.root
-    if local:
-        return base
-    there = ", ".join(sorted(path.name for path in base.iterdir())[:5])
-    raise BadInput(f"image set {manifest.name!r}: root {manifest.root!r} is not in what was unpacked; there: {there}")
+
+def _check_file(path: Path, size_bytes: int | None, sha256: str | None) -> None:
+    if size_bytes is not None and path.stat().st_size != size_bytes:
+        raise BadInput(
+            f"{path}: expected {size_bytes} bytes, found {path.stat().st_size}; correct `bytes` in the manifest"
+        )
+    if sha256 is not None:
+        check_sum(path, sha256, file_sha256(path))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else count(path)[1]
 
 
 def _inside(out: Path, path: Path) -> str:

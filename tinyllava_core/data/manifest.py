@@ -12,33 +12,15 @@ from typing import Literal, Self
 from pydantic import Field, PrivateAttr, model_validator
 
 from tinyllava_core.data.component import Component, check_components
-from tinyllava_core.data.manifest_images import Images, Name, Sha256, Url, check_prefixes, exactly_one, relative
+from tinyllava_core.data.manifest_annotations import Annotations
+from tinyllava_core.data.manifest_fields import Name, exactly_one, relative
+from tinyllava_core.data.manifest_images import Images, check_prefixes
 from tinyllava_core.data.places import ImagePlace, ImagePlaces
 from tinyllava_core.data.record import PARSERS
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.frozen import Frozen
 
 MANIFESTS = Path(__file__).parents[2] / "data_manifests"
-
-
-class Annotations(Frozen):
-    """The annotation file of a source, or the official question file of a benchmark."""
-
-    url: Url | None = Field(None, description="Where to download it. Or `path`.")
-    path: str | None = Field(None, description="A local file, relative to the manifest; used in place. Or `url`.")
-    sha256: Sha256 | None = Field(
-        None, description="Of the file, where it is published. null: recorded when downloaded."
-    )
-    bytes: int | None = Field(None, ge=0, description="Size of the file.")
-    format: str | None = Field(
-        None, description="A source's parser: a key of data/record.py's PARSERS. A benchmark's is its scorer."
-    )
-    count: int | None = Field(None, ge=0, description="Records in the file, where it is known.")
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        exactly_one(self, "url", "path")
-        return self
 
 
 class Manifest(Frozen):
@@ -53,8 +35,13 @@ class Manifest(Frozen):
     images: tuple[Images, ...] = Field((), description="Empty for a text-only source.")
     components: tuple[Component, ...] = Field((), description="Sources only: what of its records belongs together.")
     root: str = Field("", description="Image sets only: the folder, within what is unpacked, that its paths begin in.")
+    files: int | None = Field(None, ge=0, description="Image sets only: files in it, where that is known.")
     scorer: str | None = Field(None, description="Benchmarks only: a key of evaluate/benchmarks' table.")
     variant: str | None = Field(None, description="Benchmarks only: one of its scorer's variants. null: the default.")
+    tree: str | None = Field(None, description="Where LLaVA's data tree has it, relative to the recipe's data.root.")
+    manual: str | None = Field(
+        None, description="A person must fetch it (a licence to accept, a shared drive): what, from where, in one line."
+    )
 
     _home: Path = PrivateAttr(default_factory=Path.cwd)  # the folder that local paths are relative to
 
@@ -62,15 +49,16 @@ class Manifest(Frozen):
     def _fits_its_kind(self) -> Self:
         {"source": self._check_source, "benchmark": self._check_benchmark, "images": self._check_images}[self.kind]()
         check_prefixes(self.images)
+        if not relative(self.tree or "") or "\n" in (self.manual or "").strip():
+            raise ValueError("tree: expected a relative path; manual: expected one line")
         return self
 
     def _check_source(self) -> None:
         for key in ("scorer", "variant"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key} {getattr(self, key)!r} is for kind: benchmark; remove it or change kind")
-        self._check_no_root()
-        if self.annotations is None:
-            raise ValueError("key 'annotations' is missing: a source has records")
+        self._check_annotations("a source has records")
+        assert self.annotations is not None
         if self.annotations.format is None:
             raise ValueError(f"a source needs annotations.format. Known: {', '.join(sorted(PARSERS))}")
         if self.annotations.format not in PARSERS:
@@ -78,12 +66,11 @@ class Manifest(Frozen):
         check_components(self.components, self.annotations.count)
 
     def _check_benchmark(self) -> None:
-        self._check_no_root()
         self._check_no_components()
         if self.scorer is None:
             raise ValueError("a benchmark needs a scorer: a key of evaluate/benchmarks' table")
-        if self.annotations is None:
-            raise ValueError("key 'annotations' is missing: a benchmark has questions")
+        self._check_annotations("a benchmark has questions")
+        assert self.annotations is not None
         if self.annotations.format not in (None, self.scorer):
             raise ValueError(
                 f"a benchmark's file is read by its scorer: remove annotations.format or make it {self.scorer!r}"
@@ -94,14 +81,25 @@ class Manifest(Frozen):
         for key in ("annotations", "scorer", "variant"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key}: an image set has none; remove it or change kind")
-        if not self.images or any(entry.set or entry.prefix for entry in self.images):
-            raise ValueError("an image set needs images: archives, url_tables or one folder, without a prefix")
+        if any(entry.set or entry.inside or entry.prefix for entry in self.images) or bool(self.images) == bool(
+            self.manual
+        ):
+            raise ValueError(
+                "an image set needs images: archives, url_tables or one folder, without a prefix; or manual instead"
+            )
         if not relative(self.root):
             raise ValueError(f"root: {self.root!r} leaves the set; give a relative folder")
 
-    def _check_no_root(self) -> None:
-        if self.root:
-            raise ValueError(f"root {self.root!r} is for kind: images; remove it or change kind")
+    def _check_annotations(self, why: str) -> None:
+        if self.root or self.files is not None:
+            raise ValueError("root and files are for kind: images; remove them or change kind")
+        if self.annotations is None:
+            raise ValueError(f"key 'annotations' is missing: {why}")
+        places = ("url", "path", "files")
+        if not self.manual:
+            exactly_one(self.annotations, *places, where="annotations: ")
+        elif any(getattr(self.annotations, key) for key in places):
+            raise ValueError(f"manual: a person brings the annotations, so remove {', '.join(places)} there, or manual")
 
     def _check_no_components(self) -> None:
         if self.components:
@@ -121,12 +119,16 @@ class Manifest(Frozen):
         """The names of the image sets that it draws on, each once."""
         return list(dict.fromkeys(name for images in self.images for name in images.sets))
 
-    def places(self, own: Path, sets: Mapping[str, Path]) -> ImagePlaces:
-        """Tell where its images are: `own` is the folder of what was unpacked for it alone, `sets` those of its sets."""
+    def places(self, own: Path, sets: Mapping[str, Path], beside: Path) -> ImagePlaces:
+        """Tell where its images are.
+
+        `own`: the folder of what was unpacked for it alone; `sets`: those of its image sets; `beside`: its annotations'.
+        """
         found: list[ImagePlace] = []
         for entry in self.images:
             folders = [own] if entry.own else [sets[name] for name in entry.sets]
             folders += [self.local(entry.folder)] if entry.folder is not None else []
+            folders += [beside / entry.inside] if entry.inside is not None else []
             found += [
                 ImagePlace(prefix=entry.prefix, folder=folder, try_extensions=entry.try_extensions)
                 for folder in folders
@@ -135,7 +137,9 @@ class Manifest(Frozen):
 
     def urls(self) -> list[str]:
         """List every URL (or local path) of this manifest as written, annotations first."""
-        written = [self.annotations.url or self.annotations.path] if self.annotations else []
+        written: list[str | None] = []
+        if self.annotations:
+            written += [file.url for file in self.annotations.downloads()] or [self.annotations.path]
         for images in self.images:
             place = images.archive or images.url_table
             written.append(images.folder if place is None else place.url or getattr(place, "path", None))

@@ -5,18 +5,12 @@ Only what a person may write and whether it fits together; nothing is fetched or
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from tinyllava_core.data.manifest_fields import Name, Sha256, Url, exactly_one, relative
 from tinyllava_core.frozen import Frozen
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Url = Annotated[str, StringConstraints(pattern=r"^(https?|toyworld)://[^/\s]+/\S+$")]
-Name = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")
-]  # no dots: WebDataset keys and record ids hang on it
 
 
 class Archive(Frozen):
@@ -56,7 +50,7 @@ class UrlTable(Frozen):
 
 
 class Images(Frozen):
-    """One place that images come from: exactly one of archive, url_table, folder, set.
+    """One place that images come from: exactly one of archive, url_table, folder, set, inside.
 
     Archives and tables make one folder of the source's own, in which paths are looked up as they are written.
     """
@@ -67,6 +61,9 @@ class Images(Frozen):
     set: Name | tuple[Name, ...] | None = Field(
         None, description="An image set: a manifest with kind: images. Several: asked in their order."
     )
+    inside: str | None = Field(
+        None, description="A folder among the annotations, where pictures come with them. '.': theirs."
+    )
     prefix: str = Field(
         "", description="Leading folders of the records' paths that this folder or set stands for; taken off."
     )
@@ -76,13 +73,15 @@ class Images(Frozen):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        exactly_one(self, "archive", "url_table", "folder", "set")
+        exactly_one(self, "archive", "url_table", "folder", "set", "inside")
         if self.own and (self.prefix or self.try_extensions):
             raise ValueError(
                 "prefix and try_extensions are for a folder or a set; an archive has `into`, a table its names"
             )
         if not relative(self.prefix) or self.prefix.endswith("/"):
             raise ValueError(f"prefix: {self.prefix!r}: expected relative folders without '..', as in coco/train2017")
+        if not relative(self.inside or ""):
+            raise ValueError(f"inside: {self.inside!r} leaves the annotations' folder; give a relative one")
         return self
 
     @property
@@ -96,11 +95,6 @@ class Images(Frozen):
         return () if self.set is None else (self.set,) if isinstance(self.set, str) else self.set
 
 
-def relative(path: str) -> bool:
-    """Tell whether a path stays inside the folder it is relative to."""
-    return not path.startswith("/") and "\\" not in path and ".." not in PurePosixPath(path).parts
-
-
 def check_prefixes(images: tuple[Images, ...]) -> None:
     """Raises ValueError if two places stand for the same paths: which one is meant could not be told."""
     taken: dict[str, int] = {}
@@ -111,11 +105,3 @@ def check_prefixes(images: tuple[Images, ...]) -> None:
                 f"images: entries {first} and {number} both stand for the prefix {entry.prefix!r}; give each folder or set "
                 "a prefix of its own (archives and tables share one, '')"
             )
-
-
-def exactly_one(model: Any, *fields: str) -> None:
-    """Raises ValueError unless exactly one of the fields is given."""
-    given = [field for field in fields if getattr(model, field) is not None]
-    if len(given) != 1:
-        found = " and ".join(given) or "none"
-        raise ValueError(f"expected exactly one of {', '.join(fields)}; found {found}")

@@ -65,6 +65,7 @@ CREATE TABLE download (
     annotations_sha256 VARCHAR,
     image_root VARCHAR,        -- folder of its own images, relative to the artifact's folder or absolute
     num_files BIGINT,          -- images of its own; those of its image sets are downloads of their own
+    num_expected BIGINT,       -- of an image set, as the manifest knows it
     size_bytes BIGINT,
     num_requested BIGINT,      -- rows of a URL table
     num_failed BIGINT          -- of those, not downloaded: view failures
