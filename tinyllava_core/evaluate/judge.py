@@ -17,6 +17,7 @@ from typing import Any
 from tinyllava_core.errors import BadInput
 
 URL, MODEL, KEY = "TINYLLAVA_JUDGE_URL", "TINYLLAVA_JUDGE_MODEL", "TINYLLAVA_JUDGE_KEY"
+ANSWER = "\x00"  # where the model's answer goes in what a judge is told
 TIMEOUT_S = 120
 TRIES = 6  # of one request; waits of 1, 2, 4, 8, 16 s between them: half a minute of a busy endpoint
 _AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}  # statuses that may pass

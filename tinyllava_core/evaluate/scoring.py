@@ -78,6 +78,7 @@ class Variant:
     mark: Mark | None = None  # one of the two
     judged: Judged | None = None
     measures: Measures  # of items alone, so that two item files can be compared; the first is the headline
+    lower_is_better: bool = False  # of the headline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
