@@ -172,7 +172,11 @@ class _Download:
     def archive(self, archive: Archive) -> None:
         """Fetch and unpack one archive into the image root."""
         file = self._fetch(archive.url, archive.sha256, archive.bytes)
-        unpack(file, self.images / archive.into, lambda done: self.tell(done, 0, "files", f"unpacking {file.name}"))
+        unpack(
+            file,
+            self.images / archive.into,
+            on_files=lambda done: self.tell(done, 0, "files", f"unpacking {file.name}"),
+        )
 
     def url_table(self, manifest: Manifest, table: UrlTable) -> None:
         """Fetch the images of one URL table; its failed rows are kept."""
