@@ -116,8 +116,9 @@ def test_run_hands_over_to_the_flow(started: list[list[str]], tmp_path: Path):
 
 
 def test_ask_hands_over_to_the_answerer(started: list[list[str]]):
-    cli.main(["ask", "some/checkpoint", "cat.png", "What is it?"])
-    expected = ["-m", "tinyllava_core.evaluate.ask", "some/checkpoint", "cat.png", "What is it?"]
+    cli.main(["ask", "some/checkpoint", "cat.png", "--max-new-tokens", "9", "What is it?"])
+    options = ["--batch-size", "16", "--max-new-tokens", "9", "--device", "auto"]
+    expected = ["-m", "tinyllava_core.evaluate.ask", *options, "--", "some/checkpoint", "cat.png", "What is it?"]
     assert started == [[sys.executable, sys.executable, *expected]]
 
 
@@ -129,6 +130,11 @@ def test_ask_hands_over_to_the_answerer(started: list[list[str]]):
         (["query", "who_saw_this_image"], "needs sha256="),
         (["query", "SELEC 1"], 'SQL: Parser Error: syntax error at or near "SELEC"'),
         (["query", "SELECT 1", "--workspace", "/nowhere/at/all"], "/nowhere/at/all: no lineage here"),
+        (["ask", "checkpoint"], "no question; expected: tinyllava ask CHECKPOINT [IMAGE ...]"),
+        (["ask", "checkpoint", "a.jpg", " "], "the question is empty"),
+        (["ask", "checkpoint", "--batch", "q.jsonl"], "--batch and --out belong together"),
+        (["ask", "checkpoint", "what?", "--batch", "q", "--out", "a"], "the questions are in the file; found 'what?'"),
+        (["ask", "checkpoint", "what?", "--max-new-tokens", "0"], "--max-new-tokens = 0; expected 1 or more"),
         (["run", "toi"], "unknown recipe 'toi'; nearest: 'toy'"),
         (["run", "toy", "--set", "sft.lrr=1"], "'sft.lrr': the recipe has no such field; nearest: 'sft.lr'"),
         (["run", "toy", "--set", "sft.epochs=many"], "sft.epochs = 'many'"),
@@ -152,7 +158,7 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
     assert (out, err.count("\n"), started) == ("", 1, [])
 
 
-@pytest.mark.parametrize("words", [[], ["query", "--fromat", "csv"], ["run"], ["run", "toy", "more"], ["ask", "x"]])
+@pytest.mark.parametrize("words", [[], ["query", "--fromat", "csv"], ["run"], ["run", "toy", "more"], ["ask"]])
 def test_a_wrong_command_line_ends_with_2_as_well(words: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         cli.main(words)

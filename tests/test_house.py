@@ -21,6 +21,8 @@ GPU_HALF = (
     "tinyllava_core/data/example.py",
     "tinyllava_core/evaluate/answer.py",
     "tinyllava_core/evaluate/ask.py",
+    "tinyllava_core/evaluate/ask_many.py",
+    "tinyllava_core/evaluate/chat.py",
     "tinyllava_core/evaluate/__main__.py",
     "tinyllava_core/toyworld/make_backbones.py",
 )

@@ -14,7 +14,8 @@ from types import ModuleType
 from tinyllava_core.commands import ask, query, recipes, run, score, slurm
 from tinyllava_core.errors import BadInput
 
-COMMANDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short
+# word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
+COMMANDS: dict[str, ModuleType] = {
     "query": query,
     "recipes": recipes,
     "run": run,
@@ -28,10 +29,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 2, with one line on stderr, if the input is at fault."""
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and (args.command != "query" or any(word.startswith("-") for word in rest)):
+    more = getattr(COMMANDS[args.command], "MORE", None)
+    if rest and (more is None or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        args.values += rest  # argparse gives up on `NAME --format csv key=value`
+    if rest and more is not None:
+        setattr(args, more, getattr(args, more) + rest)  # argparse gives up on `NAME --format csv key=value`
     try:
         COMMANDS[args.command].act(args)
         sys.stdout.flush()

@@ -38,8 +38,8 @@ def asked(answerer: Answerer, images: Path) -> list[Asked]:
     found = []
     for place, text in enumerate(TEXTS):
         has_image = place not in WITHOUT_PICTURE
-        pixels = answerer.picture(images / f"{place}.png") if has_image else None
-        found.append(Asked(ids=answerer.ids(text, has_image=has_image), pixels_3HW=pixels))
+        pictures = (answerer.picture(images / f"{place}.png"),) if has_image else ()
+        found.append(Asked(ids=answerer.ids(text, num_images=len(pictures)), pictures=pictures))
     return found
 
 
@@ -47,8 +47,8 @@ def by_hand(answerer: Answerer, one: Asked) -> str:
     """Take the likeliest token again and again, the whole sequence computed anew each time."""
     ids = list(one.ids)
     pictures = {}
-    if one.pixels_3HW is not None:
-        pictures["pixel_values"] = example.normalise(one.pixels_3HW[None], answerer.loaded.vision)
+    if one.pictures:
+        pictures["pixel_values"] = example.normalise(torch.stack(one.pictures), answerer.loaded.vision)
     with torch.inference_mode():
         for _ in range(MAX_NEW_TOKENS):
             logits = answerer.loaded.model(input_ids=torch.tensor([ids]), use_cache=False, **pictures).logits[0, -1]
@@ -78,7 +78,7 @@ def test_the_picture_matters_and_a_blank_one_takes_as_many_tokens(
     seen, other, blank = answerer.picture(images / "0.png"), answerer.picture(images / "1.png"), answerer.blank()
     assert blank.shape == seen.shape
     assert blank.unique().tolist() == [127]  # int(255 * .5)
-    said = answerer.answer([Asked(ids=asked[0].ids, pixels_3HW=one) for one in (seen, other, blank)], MAX_NEW_TOKENS)
+    said = answerer.answer([Asked(ids=asked[0].ids, pictures=(one,)) for one in (seen, other, blank)], MAX_NEW_TOKENS)
     assert len(set(said)) == 3
 
 

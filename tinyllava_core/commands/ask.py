@@ -1,21 +1,59 @@
-"""`tinyllava ask`: ask a trained checkpoint about a picture, in a process of its own."""
+"""`tinyllava ask`: ask a trained checkpoint about pictures, in a process of its own."""
 
 from __future__ import annotations
 
 import argparse
 
 from tinyllava_core.commands.arguments import become
+from tinyllava_core.errors import BadInput
 
-HELP = "ask a trained checkpoint about a picture"
+HELP = "ask a trained checkpoint about pictures"
+MORE = "words"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint folder")
-    parser.add_argument("image", metavar="IMAGE", help="a picture file")
-    parser.add_argument("question", metavar="QUESTION")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a checkpoint folder, or a trained stage's artifact folder"
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="IMAGE... QUESTION", help="pictures, if any; then the question, in quotes"
+    )
+    parser.add_argument(
+        "--batch", metavar="FILE", help='answer a file of lines {"question": ..., "image": path or paths}'
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="where the answers to --batch go; what it has already is not asked again"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=16, metavar="N", help="questions answered together (default: 16)"
+    )
+    parser.add_argument(
+        "--max-new-tokens", type=int, default=128, metavar="N", help="end an answer there (default: 128)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
 def act(args: argparse.Namespace) -> None:
     """Let the answerer take this process's place."""
-    become("tinyllava_core.evaluate.ask", args.checkpoint, args.image, args.question)
+    check(args)
+    options = [word for name in ("batch", "out") if (value := getattr(args, name)) for word in (f"--{name}", value)]
+    numbers = ["--batch-size", str(args.batch_size), "--max-new-tokens", str(args.max_new_tokens)]
+    become(
+        "tinyllava_core.evaluate.ask", *options, *numbers, "--device", args.device, "--", args.checkpoint, *args.words
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises BadInput unless there is one question, or a file of them and one for the answers."""
+    if (args.batch is None) != (args.out is None):
+        raise BadInput("--batch and --out belong together: a file of questions, and one for the answers")
+    if args.batch is not None and args.words:
+        raise BadInput(f"with --batch the questions are in the file; found {args.words[-1]!r} besides")
+    if args.batch is None and not args.words:
+        raise BadInput('no question; expected: tinyllava ask CHECKPOINT [IMAGE ...] "question"')
+    if args.batch is None and not args.words[-1].strip():
+        raise BadInput("the question is empty; type one, in quotes")
+    for name in ("batch_size", "max_new_tokens"):
+        if getattr(args, name) < 1:
+            raise BadInput(f"--{name.replace('_', '-')} = {getattr(args, name)}; expected 1 or more")

@@ -8,6 +8,7 @@ from tinyllava_core.commands.arguments import add_workspace, pair
 from tinyllava_core.commands.show import Row, show
 
 HELP = "ask the lineage database"
+MORE = "values"
 DESCRIPTION = "Without arguments: list the shipped queries."
 
 

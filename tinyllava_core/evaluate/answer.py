@@ -22,6 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from tinyllava_core.data import example, prompt
 from tinyllava_core.data.places import ImagePlaces
+from tinyllava_core.data.record import Turn
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.journal import Journal
 from tinyllava_core.evaluate.questions import Question
@@ -38,7 +39,7 @@ class Asked:
     """One question as the model takes it."""
 
     ids: list[int]
-    pixels_3HW: Tensor | None  # uint8; None: a question without a picture
+    pictures: tuple[Tensor, ...] = ()  # [3, H, W] uint8 each, in the order of their places in `ids`
 
 
 class Answerer:
@@ -65,30 +66,45 @@ class Answerer:
         """The tokens that end an answer."""
         return prompt.stop_ids(self.loaded.prompt, self.tokenizer)
 
-    def ids(self, text: str, *, has_image: bool) -> list[int]:
-        """Put a question into the checkpoint's prompt format -> [T]."""
+    def ids(self, text: str, *, num_images: int) -> list[int]:
+        """Put a question into the checkpoint's prompt format, its images in front -> [T]."""
         tokens_per_image = self.loaded.vision.num_patches
-        return prompt.ask(self.loaded.prompt, self.tokenizer, text, int(has_image), tokens_per_image)
+        return prompt.ask(self.loaded.prompt, self.tokenizer, text, num_images, tokens_per_image)
+
+    def conversation_ids(self, turns: Sequence[Turn]) -> list[int]:
+        """Put a conversation that waits for an answer into the checkpoint's prompt format -> [T]."""
+        return prompt.ask_on(self.loaded.prompt, self.tokenizer, turns, self.loaded.vision.num_patches)
 
     def picture(self, path: Path) -> Tensor:
         """Read a picture as the encoder takes it -> [3, H, W] uint8. Raises BadInput if the file is none."""
         try:
-            return example.pixels(path.read_bytes(), self.loaded.vision, self.loaded.image_mode)
+            return self.decoded(path.read_bytes(), str(path))
         except FileNotFoundError:
             raise BadInput(f"{path}: no such file") from None
+
+    def decoded(self, image: bytes, name: str) -> Tensor:
+        """Decode a picture as the encoder takes it -> [3, H, W] uint8. Raises BadInput, with its name, if it is none."""
+        try:
+            return example.pixels(image, self.loaded.vision, self.loaded.image_mode)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             reason = " ".join(str(error).split())
-            raise BadInput(f"{path}: cannot be read as a picture: {reason}; expected JPEG, PNG or the like") from None
+            raise BadInput(f"{name}: cannot be read as a picture: {reason}; expected JPEG, PNG or the like") from None
 
     def blank(self) -> Tensor:
         """Give a picture that shows nothing, of the same size -> [3, H, W] uint8."""
         return example.blank(self.loaded.vision)
 
     @torch.inference_mode()
-    def answer(self, asked: Sequence[Asked], max_new_tokens: int, streamer: BaseStreamer | None = None) -> list[str]:
-        """Answer questions together. In fp32 each answer is what it would be alone."""
+    def answer(
+        self,
+        asked: Sequence[Asked],
+        max_new_tokens: int,
+        streamer: BaseStreamer | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> list[str]:
+        """Answer questions together. In fp32 each answer is what it would be alone. `should_stop` is asked at each token."""
         ids_BT, mask_BT = self._pad_left([one.ids for one in asked])
-        pictures = [one.pixels_3HW for one in asked if one.pixels_3HW is not None]
+        pictures = [picture for one in asked for picture in one.pictures]
         seen: dict[str, Tensor] = {}  # without any picture the key itself must be absent
         if pictures:
             on_device = torch.stack(pictures).to(self._device)
@@ -100,6 +116,7 @@ class Answerer:
             **seen,
             max_new_tokens=max_new_tokens,
             streamer=streamer,
+            stopping_criteria=[lambda ids, scores: torch.full((len(ids),), should_stop(), device=ids.device)],
         )
         return [self._decode(row) for row in out_BT[:, ids_BT.shape[1] :].tolist()]
 
@@ -135,7 +152,7 @@ def answer_all(
     total = before + len(journal.left)
 
     def read(batch: Sequence[tuple[Question, list[int]]]) -> list[Asked]:
-        return [Asked(ids=ids, pixels_3HW=_pixels(answerer, question, images, blind)) for question, ids in batch]
+        return [Asked(ids=ids, pictures=_pictures(answerer, question, images, blind)) for question, ids in batch]
 
     for batch, asked in _read_ahead(_batches(answerer, journal.left, batch_size), read):
         journal.add([question for question, _ in batch], answerer.answer(asked, max_new_tokens))
@@ -158,20 +175,22 @@ def _batches(
     answerer: Answerer, questions: Sequence[Question], batch_size: int
 ) -> list[list[tuple[Question, list[int]]]]:
     """Cut questions into batches, longest prompts first (what does not fit fails at once), one image's side by side."""
-    asked = [(question, answerer.ids(question.text, has_image=question.image is not None)) for question in questions]
+    asked = [
+        (question, answerer.ids(question.text, num_images=int(question.image is not None))) for question in questions
+    ]
     asked.sort(key=lambda pair: (-len(pair[1]), pair[0].image or ""))
     return [asked[start : start + batch_size] for start in range(0, len(asked), batch_size)]
 
 
-def _pixels(answerer: Answerer, question: Question, images: ImagePlaces, blind: bool) -> Tensor | None:
+def _pictures(answerer: Answerer, question: Question, images: ImagePlaces, blind: bool) -> tuple[Tensor, ...]:
     if question.image is None:
-        return None
+        return ()
     if blind:
-        return answerer.blank()
+        return (answerer.blank(),)
     file = images.find(question.image)
     if file is None:
         raise BadInput(f"{question.image}: was there when the evaluation began, is gone now: {images.told()}")
-    return answerer.picture(file)
+    return (answerer.picture(file),)
 
 
 def _read_ahead(

@@ -1,54 +1,61 @@
-"""Ask one question about one picture: `python -m tinyllava_core.evaluate.ask CHECKPOINT IMAGE "question"`.
+"""Ask about pictures: `python -m tinyllava_core.evaluate.ask CHECKPOINT [IMAGE ...] "question"`, or a file of questions.
 
-The answer streams to stdout. It asks what was typed: no benchmark's suffix is added.
+One answer streams to stdout. It asks what was typed: no benchmark's suffix is added.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
 
 from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
+from tinyllava_core.commands import ask as command
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer import Answerer, Asked, pick_device
+from tinyllava_core.evaluate.ask_many import ask_many, read_requests
 from tinyllava_core.tokenizer import Tokenizer
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Answer on stdout. Exit code 2 and one line on stderr where the input is at fault."""
+    """Answer on stdout, or into a file. Exit code 2 and one line on stderr where the input is at fault."""
     parser = argparse.ArgumentParser(prog="python -m tinyllava_core.evaluate.ask", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, help="a checkpoint folder, or the artifact folder of pretrain or sft")
-    parser.add_argument("image", type=Path, help="a picture (JPEG, PNG, ...)")
-    parser.add_argument("question")
-    parser.add_argument(
-        "--max-new-tokens", type=int, default=128, metavar="N", help="end the answer there (default: 128)"
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    command.add_arguments(parser)
     given = parser.parse_args(arguments)
     try:
-        if given.max_new_tokens < 1:
-            raise BadInput(f"--max-new-tokens = {given.max_new_tokens}; expected 1 or more")
-        ask(given.checkpoint, given.image, given.question, given.max_new_tokens, given.device, sys.stdout)
+        command.check(given)
+        if given.batch is None:
+            *images, question = given.words
+            ask(Path(given.checkpoint), [Path(image) for image in images], question, given.max_new_tokens, given.device)
+        else:
+            requests = read_requests(Path(given.batch))  # a fault in the file is told before a model is loaded
+            answerer = load(Path(given.checkpoint), given.device)
+            ask_many(answerer, requests, Path(given.out), given.batch_size, given.max_new_tokens)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def ask(folder: Path, image: Path, question: str, max_new_tokens: int, device: str, out: TextIO) -> str:
-    """Write the answer to `out` as it comes, and give it. Raises BadInput for a wrong folder, picture or question."""
-    if not question.strip():
-        raise BadInput("the question is empty; type one, in quotes")
-    if not image.is_file():
-        raise BadInput(f"{image}: no such file; expected a picture")
-    answerer = Answerer(find_checkpoint(folder), device=pick_device(device))
-    asked = Asked(ids=answerer.ids(question, has_image=True), pixels_3HW=answerer.picture(image))
-    return answerer.answer([asked], max_new_tokens, Stream(answerer.tokenizer, out))[0]
+def ask(folder: Path, images: Sequence[Path], question: str, max_new_tokens: int, device: str) -> str:
+    """Write the answer to stdout as it comes, and give it. Raises BadInput for a wrong folder or picture."""
+    for image in images:
+        if not image.is_file():
+            raise BadInput(f"{image}: no such file; expected a picture")
+    answerer = load(folder, device)
+    pictures = tuple(map(answerer.picture, images))
+    asked = Asked(ids=answerer.ids(question, num_images=len(pictures)), pictures=pictures)
+    answer = answerer.answer([asked], max_new_tokens, Stream(answerer.tokenizer, answerer.stop_ids, _print))[0]
+    print(flush=True)
+    return answer
+
+
+def load(folder: Path, device: str) -> Answerer:
+    """Load a checkpoint to ask it. Raises BadInput if there is none in `folder`."""
+    return Answerer(find_checkpoint(folder), device=pick_device(device))
 
 
 def find_checkpoint(folder: Path) -> Path:
@@ -62,11 +69,16 @@ def find_checkpoint(folder: Path) -> Path:
     return found
 
 
-class Stream(BaseStreamer):
-    """Write an answer's text token by token; a character of several tokens waits for its last."""
+def _print(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
-    def __init__(self, tokenizer: Tokenizer, out: TextIO) -> None:
-        self._tokenizer, self._out = tokenizer, out
+
+class Stream(BaseStreamer):
+    """Hand an answer's text on, token by token; a character of several tokens waits for its last."""
+
+    def __init__(self, tokenizer: Tokenizer, stop_ids: Sequence[int], write: Callable[[str], None]) -> None:
+        self._tokenizer, self._stop_ids, self._write = tokenizer, frozenset(stop_ids), write
         self._ids: list[int] = []
         self._written = ""
         self._past_prompt = False
@@ -74,22 +86,19 @@ class Stream(BaseStreamer):
     def put(self, value: Tensor) -> None:
         """Take the next token; the first call brings the prompt, which is not repeated."""
         if self._past_prompt:
-            self._ids += [token for token in value.flatten().tolist() if token not in self._tokenizer.eos_ids]
-            self._write(final=False)
+            self._ids += [token for token in value.flatten().tolist() if token not in self._stop_ids]
+            self._hand_on(final=False)
         self._past_prompt = True
 
     def end(self) -> None:
-        """Write what was held back, and end the line."""
-        self._write(final=True)
-        self._out.write("\n")
-        self._out.flush()
+        """Hand on what was held back."""
+        self._hand_on(final=True)
 
-    def _write(self, *, final: bool) -> None:
+    def _hand_on(self, *, final: bool) -> None:
         text = self._tokenizer.decode(self._ids).lstrip()
         text = text.rstrip() if final else text.rstrip("\N{REPLACEMENT CHARACTER}").rstrip()
-        if text.startswith(self._written):
-            self._out.write(text[len(self._written) :])
-            self._out.flush()
+        if text.startswith(self._written) and text != self._written:
+            self._write(text[len(self._written) :])
             self._written = text
 
 
