@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from tinyllava_core.commands import ask, query, recipes, run, score, slurm
+from tinyllava_core.commands import ask, data, query, recipes, run, score, slurm
 from tinyllava_core.errors import BadInput
 
 # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
@@ -19,6 +19,7 @@ COMMANDS: dict[str, ModuleType] = {
     "query": query,
     "recipes": recipes,
     "run": run,
+    "data": data,
     "slurm": slurm,
     "ask": ask,
     "score": score,

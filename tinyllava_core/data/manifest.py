@@ -135,6 +135,12 @@ class Manifest(Frozen):
             ]
         return ImagePlaces(places=tuple(dict.fromkeys(found)))  # several archives make one folder
 
+    def size_bytes(self) -> int:
+        """Add up the sizes of what is downloaded for it, as far as they are stated; without its image sets."""
+        sizes = [file.bytes for file in self.annotations.downloads()] if self.annotations else []
+        sizes += [entry.archive.bytes for entry in self.images if entry.archive is not None]
+        return sum(size or 0 for size in sizes)
+
     def urls(self) -> list[str]:
         """List every URL (or local path) of this manifest as written, annotations first."""
         written: list[str | None] = []

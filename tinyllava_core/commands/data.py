@@ -1,0 +1,26 @@
+"""`tinyllava data`: look at data, before a run and after it. Each of its words has a file of its own, one row here."""
+
+from __future__ import annotations
+
+import argparse
+from types import ModuleType
+
+from tinyllava_core.commands import data_lint, data_list
+
+HELP = "list, check and look at the data that manifests name"
+WORDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(args)
+    "list": data_list,
+    "lint": data_lint,
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes: one of its words, and what that takes."""
+    words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
+    for word, module in WORDS.items():
+        module.add_arguments(words.add_parser(word, help=module.HELP))
+
+
+def act(args: argparse.Namespace) -> None:
+    """Do what the word says."""
+    WORDS[args.word].act(args)
