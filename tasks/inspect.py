@@ -30,14 +30,14 @@ def inspect(
     assert written is not None, f"{source} has no records: check_manifests should have said so"
     form, count = written.format, written.count
     assert form is not None, f"{source} is no source: check_manifests should have said so"
-    images = image_places(manifest, downloaded, sets)
+    images, limits = image_places(manifest, downloaded, sets), run.recipe.inspect
     with showing(f"inspect {manifest.name}") as show:
         artifact = record(
             run,
             "inspect",
             manifest.name,
             core.VERSION,
-            {"format": form, "count": count, "components": manifest.components},
+            {"format": form, "count": count, "components": manifest.components, "limits": limits},
             {"download": downloaded, **set_inputs(manifest, sets)},
             lambda folder: core.inspect_source(
                 downloaded.folder,
@@ -47,9 +47,12 @@ def inspect(
                 folder,
                 images=images,
                 components=manifest.components,
+                limits=limits,
                 expected_count=count,
+                processes=run.recipe.launch.data_processes,
                 on_progress=show,
             ),
+            resumable=True,
         )
     core.check_lost(artifact.result(InspectResult), artifact.folder, max_lost_fraction)
     return artifact

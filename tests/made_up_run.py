@@ -148,7 +148,7 @@ def inspect(folder: Path, name: str) -> InspectResult:
         "num_dropped": len(dropped),
         "num_left_out": 0,
     }
-    return InspectResult(source=name, **counts, num_images=GOOD[name], image_bytes=10**6)
+    return InspectResult(source=name, **counts, num_images=GOOD[name], image_bytes=10**6, num_repaired=0, num_noted=0)
 
 
 def plan(folder: Path, stage: str, sources: list[str]) -> PlanResult:

@@ -143,6 +143,8 @@ def leave_sources(home: Path) -> None:
             "num_left_out": 0,
             "num_images": 2,
             "image_bytes": 198,
+            "num_repaired": 0,
+            "num_noted": 0,
         }
         leave_result(home, "inspect", inspected, InspectResult(source=source, **counts))
 

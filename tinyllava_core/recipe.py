@@ -15,6 +15,7 @@ from tinyllava_core.errors import BadInput, nearest, unknown
 from tinyllava_core.frozen import Frozen, known_keys, read_yaml
 from tinyllava_core.settings.data import Data
 from tinyllava_core.settings.evaluate import Evaluate
+from tinyllava_core.settings.inspect import Inspect
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.shard import Shard
@@ -33,6 +34,7 @@ class Recipe(Frozen):
     name: str = Field(description="What the run is called in tables and pages.")
     description: str = Field("", description="One line.")
     seed: int = Field(42, ge=0, description="Seed of order, initial connector and training. Hugging Face default: 42.")
+    inspect: Inspect = Inspect()
     model: Model
     pretrain: Training
     second_pretrain: Training | None = Field(

@@ -41,6 +41,8 @@ class InspectResult:
     num_left_out: int  # of components that the manifest does not take; good + dropped + left out = records
     num_images: int  # different image files of good records
     image_bytes: int
+    num_repaired: int  # good records with something mended, in the record or in one of its images
+    num_noted: int  # good records with something remarkable that was left as it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

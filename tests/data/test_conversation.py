@@ -1,8 +1,9 @@
 import pytest
 
 from tinyllava_core.data.conversation import Checked, Dropped, check
-from tinyllava_core.data.reason import Reason, Repair
+from tinyllava_core.data.reason import Note, Reason, Repair
 from tinyllava_core.data.record import Record, Turn
+from tinyllava_core.settings.inspect import Inspect
 
 ROLES = {"u": "user", "a": "assistant", "s": "system"}
 
@@ -95,3 +96,48 @@ def test_a_good_record_is_left_alone(given):
 )
 def test_what_has_one_way_to_be_mended_is_mended_and_noted(given, wanted, repairs):
     assert check(given) == Checked(record=wanted, repairs=repairs)
+
+
+@pytest.mark.parametrize(
+    ("given", "note"),
+    [
+        (record("u:What ends a text?", "a:It is </s>."), Note.END_OF_TEXT_INSIDE),
+        (record("u:x <|endoftext|>", "a:y"), Note.END_OF_TEXT_INSIDE),
+        (record("u:x", "a:y<|im_end|>"), Note.END_OF_TEXT_INSIDE),
+        (record("u:x", "a:<eos>"), Note.END_OF_TEXT_INSIDE),
+        (record("u:x", "a:y USER: z"), Note.TEMPLATE_WORDS_INSIDE),
+        (record("u:x ASSISTANT: y", "a:z"), Note.TEMPLATE_WORDS_INSIDE),
+        (record("u:[INST]x[/INST]", "a:z"), Note.TEMPLATE_WORDS_INSIDE),
+        (record("u:<|im_start|>", "a:z"), Note.TEMPLATE_WORDS_INSIDE),
+        (record("u:x\0", "a:z"), Note.CONTROL_CHARACTERS),
+        (record("u:x", "a:\x85z"), Note.CONTROL_CHARACTERS),
+        (record("u:x", "a:\ufffd"), Note.REPLACEMENT_CHARACTER),
+    ],
+)
+def test_what_is_remarkable_is_noted_and_left_alone(given, note):
+    assert check(given) == Checked(record=given, notes=(note,))
+
+
+@pytest.mark.parametrize("words", ["tab\t, line\nends\r\n", "é ❤ \u200d \u3000", "an assistant: yes", "</b> <s>"])
+def test_what_is_ordinary_is_not_noted(words):
+    assert check(record(f"u:{words}", f"a:{words}")).notes == ()
+
+
+def test_notes_are_of_what_is_left():
+    found = check(record("a:</s>", "u:x", "a:y", "u:</s>"))
+    assert (found.notes, len(found.repairs)) == ((), 2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason", "detail"),
+    [
+        ({}, None, ""),
+        ({"max_turns": 4, "max_chars": 11}, None, ""),
+        ({"max_turns": 3}, Reason.TOO_MANY_TURNS, "4 turns are more than inspect.max_turns 3"),
+        ({"max_chars": 10}, Reason.TOO_MANY_CHARACTERS, "11 characters are more than inspect.max_chars 10"),
+    ],
+)
+def test_limits_are_held_against_what_is_left(limits, reason, detail):
+    """4 turns of 2, 3, 2 and 4 characters; the first answer will be removed."""
+    found = check(record("a:removed", "u:12", "a:123", "u:12", "a:1234"), Inspect(**limits))
+    assert (found.reason, found.detail) == (reason, detail) if reason else isinstance(found, Checked)

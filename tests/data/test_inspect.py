@@ -23,9 +23,9 @@ def planted(llava, photos):
         (llava(["coffee.png", "cats/chelsea.jpg"], "<image><image>\nCompare.", "Coffee, then a cat."), None),
         (llava("camera.png", "Who is it?", "A man with a camera."), None),  # repaired
         (llava("none.jpg", "<image>\nWho?", "Nobody."), Reason.MISSING_IMAGE),
-        (llava("cut.jpg", "<image>\nWho?", "Half a man."), Reason.UNREADABLE_IMAGE),
-        (llava("empty.jpg", "<image>\nWho?", "Nobody."), Reason.UNREADABLE_IMAGE),
-        (llava("page.jpg", "<image>\nWho?", "Nobody."), Reason.UNREADABLE_IMAGE),
+        (llava("cut.jpg", "<image>\nWho?", "Half a man."), Reason.TRUNCATED_IMAGE),
+        (llava("empty.jpg", "<image>\nWho?", "Nobody."), Reason.EMPTY_IMAGE),
+        (llava("page.jpg", "<image>\nWho?", "Nobody."), Reason.NOT_AN_IMAGE),
         (llava("../secret.jpg", "<image>\nWho?", "Nobody."), Reason.IMAGE_OUTSIDE_ROOT),
         (llava(None), Reason.NO_TURNS),
         (llava("coffee.png", "<image>\nWhat?", " "), Reason.EMPTY_ANSWER),
@@ -43,17 +43,25 @@ def planted(llava, photos):
     return [record for record, _ in pairs], [reason for _, reason in pairs], images
 
 
-@pytest.mark.parametrize("batch", [3, 10_000])
+@pytest.mark.parametrize("size", [3, 10_000])
 def test_every_planted_fault_is_found_under_its_reason_and_nothing_is_lost(
-    tmp_path, monkeypatch, downloaded, planted, batch
+    tmp_path, monkeypatch, downloaded, planted, size
 ):
-    monkeypatch.setattr(module, "_BATCH", batch)
+    monkeypatch.setattr(module, "RECORDS_PER_PART", size)
     records, reasons, images = planted
     folder, result = downloaded("mine", records, images)
     found = inspect_source(folder, result, "llava", 0.9, tmp_path, expected_count=20)
     sizes = [len(images[path]) for path in ("people/astronaut.jpg", "coffee.png", "cats/chelsea.jpg", "camera.png")]
     assert found == InspectResult(
-        source="mine", num_records=20, num_good=4, num_dropped=16, num_left_out=0, num_images=4, image_bytes=sum(sizes)
+        source="mine",
+        num_records=20,
+        num_good=4,
+        num_dropped=16,
+        num_left_out=0,
+        num_images=4,
+        image_bytes=sum(sizes),
+        num_repaired=1,
+        num_noted=0,
     )
     good = pq.read_table(tmp_path / "records.parquet").to_pylist()
     bad = pq.read_table(tmp_path / "dropped.parquet").to_pylist()
@@ -61,7 +69,6 @@ def test_every_planted_fault_is_found_under_its_reason_and_nothing_is_lost(
     assert {row["index"]: row["reason"] for row in bad} == {n: r.value for n, r in enumerate(reasons) if r is not None}
     assert sorted(row["record_id"] for row in good + bad) == [f"mine-{index:08d}" for index in range(20)]
     assert all(json.loads(row["record_json"]) == records[row["index"]] for row in bad)
-    assert set(reasons) - {None} == set(Reason), "each reason is planted at least once"
 
 
 def test_a_good_record_is_written_whole(tmp_path, downloaded, planted):
@@ -77,6 +84,8 @@ def test_a_good_record_is_written_whole(tmp_path, downloaded, planted):
         "height": 300,
         "format": "JPEG",
         "size_bytes": len(cat),
+        "repairs": [],
+        "repaired_sha256": None,
     }
     assert rows[0] | {"images": None} == {
         "record_id": "mine-00000000",
@@ -90,6 +99,7 @@ def test_a_good_record_is_written_whole(tmp_path, downloaded, planted):
         "num_turns": 2,
         "num_chars": 25,  # 12 and 13
         "repairs": [],
+        "notes": [],
     }
     assert [row["num_images"] for row in rows] == [1, 0, 2, 1]
     assert rows[1]["original_id"] == "5"
@@ -99,11 +109,16 @@ def test_a_good_record_is_written_whole(tmp_path, downloaded, planted):
 
 def test_each_image_is_looked_at_once_and_listed_with_its_fault(tmp_path, monkeypatch, downloaded, planted):
     looked: list[str] = []
-    monkeypatch.setattr(module, "look", lambda root, path: looked.append(path) or look(root, path))
-    monkeypatch.setattr(module, "_BATCH", 2)
+    monkeypatch.setattr(module, "RECORDS_PER_PART", 2)
+    monkeypatch.setattr(module, "IMAGES_PER_PART", 2)
     records, _, images = planted
     folder, result = downloaded("mine", records * 2, images)
-    inspect_source(folder, result, "llava", 0.9, tmp_path)
+
+    def noticed(places, path, limits):
+        looked.append(path)
+        return look(places, path, limits)
+
+    inspect_source(folder, result, "llava", 0.9, tmp_path, look=noticed, processes=1)
     table = pq.read_table(tmp_path / "images.parquet").to_pylist()
     assert len(looked) == len(set(looked)) == len(table)
     assert {row["path"]: row["reason"] for row in table} == {
@@ -112,9 +127,9 @@ def test_each_image_is_looked_at_once_and_listed_with_its_fault(tmp_path, monkey
         "cats/chelsea.jpg": None,
         "camera.png": None,
         "none.jpg": "missing_image",
-        "cut.jpg": "unreadable_image",
-        "empty.jpg": "unreadable_image",
-        "page.jpg": "unreadable_image",
+        "cut.jpg": "truncated_image",
+        "empty.jpg": "empty_image",
+        "page.jpg": "not_an_image",
         "../secret.jpg": "image_outside_root",
     }
 
@@ -171,12 +186,17 @@ def test_an_unknown_format_lists_the_known(tmp_path, downloaded):
         inspect_source(folder, result, "lava", 1.0, tmp_path)
 
 
-def test_progress_is_told_by_the_batch(tmp_path, monkeypatch, downloaded, llava):
-    monkeypatch.setattr(module, "_BATCH", 2)
-    folder, result = downloaded("mine", [llava(None, "q", "a")] * 5, {})
+def test_progress_is_told_by_the_part(tmp_path, monkeypatch, downloaded, llava, photos):
+    monkeypatch.setattr(module, "RECORDS_PER_PART", 2)
+    folder, result = downloaded("mine", [llava("coffee.png", "<image>", "a")] * 5, photos)
     told = []
     inspect_source(folder, result, "llava", 0.0, tmp_path, expected_count=5, on_progress=told.append)
-    assert [(progress.done, progress.total) for progress in told] == [(2, 5), (4, 5), (5, 5)]
+    assert [(progress.done, progress.total, progress.unit) for progress in told] == [
+        (2, 5, "records"),
+        (4, 5, "records"),
+        (5, 5, "records"),
+        (1, 1, "images"),
+    ]
 
 
 PARTS = (

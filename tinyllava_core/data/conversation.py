@@ -4,19 +4,50 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tinyllava_core.data.reason import Reason, Repair
+from tinyllava_core.data.reason import Note, Reason, Repair
 from tinyllava_core.data.record import IMAGE_TAG, Record, Turn
+from tinyllava_core.settings.inspect import Inspect
+
+# Strings that language models end a text with. Source: the tokenizer files of the Llama 2 and 3, Phi, Gemma, Qwen and
+# StableLM families, of which the reference's templates use the first four.
+END_OF_TEXT = (
+    "</s>",
+    "<|endoftext|>",
+    "<eos>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<|end|>",
+)
+# Words that part turns. Source: the reference's templates (vicuna), Llama 2's, ChatML, Gemma's, Phi 3's.
+TEMPLATE_WORDS = (
+    " ASSISTANT:",
+    "USER: ",
+    "[INST]",
+    "[/INST]",
+    "<|im_start|>",
+    "<start_of_turn>",
+    "<|user|>",
+    "<|assistant|>",
+)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+NO_LIMITS = Inspect()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """A record as it may be trained on, with what had to be repaired."""
+    """A record as it may be trained on, with what had to be repaired and what is remarkable."""
 
     record: Record
     repairs: tuple[Repair, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +58,11 @@ class Dropped:
     detail: str
 
 
-def check(record: Record) -> Checked | Dropped:
-    """Judge one record's turns and tags: repaired where there is one way to, dropped under its first fault otherwise."""
+def check(record: Record, limits: Inspect = NO_LIMITS) -> Checked | Dropped:
+    """Judge one record's turns and tags: repaired where there is one way to, dropped under its first fault otherwise.
+
+    A limit is held against what is left after the repairs.
+    """
     for rule in _RULES:
         if fault := rule(record):
             return fault
@@ -39,7 +73,10 @@ def check(record: Record) -> Checked | Dropped:
     if turns[-1].role == "user":
         turns = turns[:-1]
         repairs.append(Repair.TRAILING_QUESTION_REMOVED)
-    return _fit_tags(dataclasses.replace(record, turns=turns), repairs)
+    if repairs:
+        record = dataclasses.replace(record, turns=turns)
+    found = _fit_tags(record, repairs)
+    return found if isinstance(found, Dropped) else _too_long(found.record, limits) or found
 
 
 def _valid_text(record: Record) -> Dropped | None:
@@ -89,6 +126,21 @@ def _answers(record: Record) -> Dropped | None:
     return None
 
 
+def _too_long(record: Record, limits: Inspect) -> Dropped | None:
+    if limits.max_turns is not None and len(record.turns) > limits.max_turns:
+        return Dropped(
+            reason=Reason.TOO_MANY_TURNS,
+            detail=f"{len(record.turns)} turns are more than inspect.max_turns {limits.max_turns}",
+        )
+    num_chars = sum(len(turn.text) for turn in record.turns)
+    if limits.max_chars is not None and num_chars > limits.max_chars:
+        return Dropped(
+            reason=Reason.TOO_MANY_CHARACTERS,
+            detail=f"{num_chars} characters are more than inspect.max_chars {limits.max_chars}",
+        )
+    return None
+
+
 _RULES: tuple[Callable[[Record], Dropped | None], ...] = (_valid_text, _known_roles, _order, _answers)
 
 
@@ -99,19 +151,35 @@ def _fit_tags(record: Record, repairs: list[Repair]) -> Checked | Dropped:
     can tell. Several images with another number of tags stay out too: which tag is whose, nobody can tell.
     """
     num_tags, num_images = sum(turn.text.count(IMAGE_TAG) for turn in record.turns), len(record.images)
-    turns = list(record.turns)
     if num_images and not num_tags:
-        turns[0] = Turn(role="user", text=f"{IMAGE_TAG}\n" * num_images + turns[0].text)
+        first, *others = record.turns
+        tagged = Turn(role="user", text=f"{IMAGE_TAG}\n" * num_images + first.text)
+        record = dataclasses.replace(record, turns=(tagged, *others))
         repairs.append(Repair.TAG_ADDED)
     elif num_images == 1 and num_tags > 1:
-        turns = _keep_first_tag(turns)
+        record = dataclasses.replace(record, turns=tuple(_keep_first_tag(record.turns)))
         repairs.append(Repair.EXTRA_TAGS_REMOVED)
     elif num_tags != num_images:
         return Dropped(reason=Reason.IMAGE_TAG_MISMATCH, detail=f"{num_tags} tags for {num_images} images")
-    return Checked(record=dataclasses.replace(record, turns=tuple(turns)), repairs=tuple(repairs))
+    return Checked(record=record, repairs=tuple(repairs), notes=_notes(record))
 
 
-def _keep_first_tag(turns: list[Turn]) -> list[Turn]:
+def _notes(record: Record) -> tuple[Note, ...]:
+    """Say what is remarkable in the words of a record, and is no fault."""
+    text = "\n".join(turn.text for turn in record.turns)
+    found = []
+    if any(words in text for words in END_OF_TEXT):
+        found.append(Note.END_OF_TEXT_INSIDE)
+    if any(words in text for words in TEMPLATE_WORDS):
+        found.append(Note.TEMPLATE_WORDS_INSIDE)
+    if not text.isprintable() and _CONTROL.search(text):
+        found.append(Note.CONTROL_CHARACTERS)
+    if "\ufffd" in text:
+        found.append(Note.REPLACEMENT_CHARACTER)
+    return tuple(found)
+
+
+def _keep_first_tag(turns: tuple[Turn, ...]) -> list[Turn]:
     """Remove every tag but the first, with the line end that follows it."""
     kept: list[Turn] = []
     seen = False

@@ -28,7 +28,7 @@ from tinyllava_core.job import Progress
 from tinyllava_core.results import ShardResult
 from tinyllava_core.settings.shard import Shard
 
-VERSION = 2
+VERSION = 3
 SHARDS_SCHEMA = pa.schema(
     [
         ("shard", pa.int32()),

@@ -22,6 +22,7 @@ from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.lookup import RecordFile, StoredRecord
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import InspectedSource
+from tinyllava_core.data.repair import repaired, suffix_of
 from tinyllava_core.data.shrink import shrunk
 from tinyllava_core.data.tar import TarWriter
 from tinyllava_core.errors import BadInput
@@ -46,7 +47,6 @@ INDEX_SCHEMA = pa.schema(
         ("stored_sha256", pa.list_(pa.string())),  # null: image_sha256
     ]
 )
-_EXTENSIONS = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}  # others: PIL's word in small letters
 _CHUNK = 512  # records read at once
 
 
@@ -188,20 +188,36 @@ def _body(source: InspectedSource, record: StoredRecord, images: list[_Stored]) 
 
 def _stored(source: InspectedSource, record: StoredRecord, number: int, max_side: int | None) -> _Stored:
     image = record.images[number]
-    data = _inspected_bytes(source.images, image["path"], image["sha256"])
-    extension = _EXTENSIONS.get(image["format"], image["format"].lower())
-    told = {key: image[key] for key in ("path", "sha256", "width", "height")} | {"transform": None}
+    data = _mended_bytes(source.images, image)
+    told = {key: image[key] for key in ("path", "sha256", "width", "height")}
+    transforms = list(image["repairs"]) if image["repaired_sha256"] is not None else []
     smaller = shrunk(data, max_side) if max_side is not None else None
     if smaller is not None:
-        data, extension = smaller.data, "jpg"
-        told |= {"width": smaller.width, "height": smaller.height, "transform": smaller.transform}
+        data = smaller.data
+        told |= {"width": smaller.width, "height": smaller.height}
+        transforms.append(smaller.transform)
+    extension, transform = suffix_of(data), "; ".join(transforms) or None
     return _Stored(
         field=extension if len(record.images) == 1 else f"{number}.{extension}",
         data=data,
-        told=told,
-        stored_sha256=hashlib.sha256(data).hexdigest() if smaller else None,
-        transform=smaller.transform if smaller else None,
+        told=told | {"transform": transform},
+        stored_sha256=hashlib.sha256(data).hexdigest() if transform else None,
+        transform=transform,
     )
+
+
+def _mended_bytes(places: ImagePlaces, image: dict[str, Any]) -> bytes:
+    """Give an image's bytes: the file's own, or mended as `inspect` said."""
+    data = _inspected_bytes(places, image["path"], image["sha256"])
+    if image["repaired_sha256"] is None:
+        return data
+    mended = repaired(data, image["repairs"])
+    if hashlib.sha256(mended).hexdigest() != image["repaired_sha256"]:
+        raise BadInput(
+            f"{image['path']}: mending gives other bytes than when it was inspected: another Pillow is installed; "
+            "remove the artifact of stage inspect and run again"
+        )
+    return mended
 
 
 def _inspected_bytes(places: ImagePlaces, path: str, sha256: str) -> bytes:

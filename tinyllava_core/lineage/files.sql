@@ -18,11 +18,21 @@ CREATE TABLE records (
     original_id VARCHAR,
     component VARCHAR,         -- of its source, told by its picture's path; the source's name where it has none
     turns STRUCT(role VARCHAR, text VARCHAR)[],
-    images STRUCT(path VARCHAR, sha256 VARCHAR, width INTEGER, height INTEGER, format VARCHAR, size_bytes BIGINT)[],
+    images STRUCT(
+        path VARCHAR,
+        sha256 VARCHAR,
+        width INTEGER,
+        height INTEGER,
+        format VARCHAR,
+        size_bytes BIGINT,
+        repairs VARCHAR[],
+        repaired_sha256 VARCHAR
+    )[],
     num_images SMALLINT,
-    num_turns SMALLINT,
+    num_turns INTEGER,
     num_chars INTEGER,
-    repairs VARCHAR[]
+    repairs VARCHAR[],         -- of the record and of its images
+    notes VARCHAR[]            -- what is remarkable and was left as it is
 );
 COMMENT ON TABLE records IS 'inspect: every good record of every source, with its turns and images.';
 
@@ -33,9 +43,18 @@ CREATE TABLE images (
     sha256 VARCHAR,
     width INTEGER,
     height INTEGER,
-    format VARCHAR,
+    format VARCHAR,            -- of the bytes, whatever the name says
     size_bytes BIGINT,
-    reason VARCHAR             -- NULL: good
+    repairs VARCHAR[],
+    repaired_sha256 VARCHAR,   -- of the bytes that the shards hold; NULL: the file's own
+    mode VARCHAR,              -- of the pixels in the file: RGB, L, P, CMYK, ...
+    orientation TINYINT,       -- EXIF's, 1 to 8
+    frames INTEGER,
+    pixel_hash VARCHAR,        -- xxh3_128 of width, height and RGB pixels
+    phash UBIGINT,             -- near for near pictures: bit_count(xor(a, b))
+    notes VARCHAR[],
+    reason VARCHAR,            -- NULL: good
+    detail VARCHAR
 );
 COMMENT ON TABLE images IS 'inspect: every image file that a record names, good or not.';
 
@@ -50,7 +69,7 @@ CREATE TABLE dropped (
     detail VARCHAR,
     record_json VARCHAR        -- as the annotation file had it
 );
-COMMENT ON TABLE dropped IS 'inspect: every record that was not taken, with its reason.';
+COMMENT ON TABLE dropped IS 'inspect: the quarantine: every record that was not taken, with its reason.';
 
 CREATE TABLE mixes (
     fingerprint VARCHAR,

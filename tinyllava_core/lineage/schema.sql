@@ -80,7 +80,9 @@ CREATE TABLE inspect (
     num_dropped BIGINT,        -- each with its reason: view dropped
     num_left_out BIGINT,       -- of components that the manifest does not take
     num_images BIGINT,         -- different image files of good records
-    image_bytes BIGINT
+    image_bytes BIGINT,
+    num_repaired BIGINT,       -- good records with something mended, in the record or in one of its images
+    num_noted BIGINT           -- good records with something remarkable that was left as it is
 );
 COMMENT ON TABLE inspect IS 'Stage inspect: every record and image of one source looked at once.';
 
