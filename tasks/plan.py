@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.progress import showing
 from tasks.record import record
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data import plan as core
+from tinyllava_core.results import PlanResult
 
 
 @task(name="plan", task_run_name="plan: {stage}", cache_policy=NO_CACHE, persist_result=False)
 def plan(run: Run, stage: str, shards: Artifact) -> Artifact:
     """Decide which records each step of a stage takes, and how they are packed."""
-    spec = core.plan_spec(run.recipe, stage)
-    return record(
-        run, "plan", stage, core.VERSION, spec, {"shard": shards}, lambda folder: core.plan(shards.folder, spec, folder)
-    )
+    spec, processes = core.plan_spec(run.recipe, stage), run.recipe.launch.data_processes
+
+    def make(folder: Path) -> PlanResult:
+        with showing(f"plan {stage}") as show:
+            return core.plan(shards.folder, spec, folder, processes=processes, on_progress=show)
+
+    return record(run, "plan", stage, core.VERSION, spec, {"shard": shards}, make, resumable=True)

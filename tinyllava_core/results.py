@@ -80,7 +80,7 @@ class PlanResult:
     num_tokens: int  # image tokens included
     num_supervised: int
     num_images: int
-    padding_fraction: float  # of num_packs * max_length
+    padding_fraction: float  # of num_packs * the longest pack of their step: what padding them to one length would add
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tiny import make_shards, make_tokenizer, png
 
 from tinyllava_core import parts
-from tinyllava_core.data.plan import PlanSpec, pack, plan
+from tinyllava_core.data.order import cut_steps
+from tinyllava_core.data.plan import lay_out, plan
+from tinyllava_core.data.plan_part import Lengths, PlanSpec
 from tinyllava_core.errors import BadInput
 from tinyllava_core.parts import Language
 
@@ -38,6 +41,7 @@ def spec(**changes: object) -> PlanSpec:
         "tokens_per_image": 9,
         "prompt": "short",
         "max_length": 64,
+        "pack_length": 64,
         "global_batch": 4,
         "epochs": 1,
         "group_by": None,
@@ -69,9 +73,12 @@ def test_the_numbers_of_the_plan_are_those_of_its_rows(shards: Path, tmp_path: P
     assert result.num_images == 8
     packs = {(row["step"], row["pack"]) for row in rows}
     assert result.num_packs == len(packs) == sum(step["num_packs"] for step in steps)
-    for step, number in packs:
-        assert sum(row["num_tokens"] for row in rows if (row["step"], row["pack"]) == (step, number)) <= 64
-    assert result.padding_fraction == pytest.approx(1 - result.num_tokens / (64 * len(packs)), abs=1e-6)
+    tokens = {key: sum(row["num_tokens"] for row in rows if (row["step"], row["pack"]) == key) for key in sorted(packs)}
+    assert max(tokens.values()) <= 64
+    longest = [max(total for (step, _), total in tokens.items() if step == number) for number in range(3)]
+    assert [step["longest_pack"] for step in steps] == longest
+    lockstep = sum(longest[step] for step, _ in packs)
+    assert result.padding_fraction == pytest.approx(1 - result.num_tokens / lockstep, abs=1e-6)
 
 
 def test_what_cannot_be_trained_on_is_kept_under_its_reason(shards: Path, tmp_path: Path) -> None:
@@ -88,24 +95,48 @@ def test_what_cannot_be_trained_on_is_kept_under_its_reason(shards: Path, tmp_pa
         plan(shards, spec(max_length=16, tokens_per_image=1000, prompt="vicuna"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("count", "batch", "steps"),
+    [
+        (558_128, 256, 2181),
+        (665_298, 128, 5198),
+        (1_229_257, 256, 4802),
+        (1_246_000, 256, 4868),  # the published description rounds 1,246,901
+        (1_246_901, 256, 4871),
+        (665_058, 128, 5196),
+    ],
+)
+def test_the_papers_step_counts_stand(count: int, batch: int, steps: int) -> None:
+    members = list(cut_steps(np.arange(count), np.ones(count, bool), np.ones(count), batch, None))
+    assert len(members) == steps
+    assert {len(one) for one in members[:-1]} == {batch}
+    assert len(members[-1]) == count - (steps - 1) * batch
+
+
+def test_a_whole_pretraining_is_laid_out_each_record_once() -> None:
+    count = 558_128
+    tokens = 729 + np.random.default_rng(0).integers(10, 60, count).astype(np.int32)
+    lengths = Lengths(
+        rows=np.arange(count),
+        num_tokens=tokens,
+        num_supervised=tokens,
+        truncated=np.zeros(count, bool),
+        voided_rows=np.empty(0, np.int64),
+        voided_reasons=pa.array([], pa.string()),
+    )
+    placed = lay_out(lengths, np.ones(count), spec(max_length=2048, pack_length=16384, global_batch=256))
+    assert placed["step"].max() + 1 == 2181
+    assert np.array_equal(np.sort(placed["which"]), np.arange(count))
+    assert np.array_equal(np.bincount(placed["step"]), [256] * 2180 + [558_128 - 2180 * 256])
+    packs = placed["step"].astype(np.int64) * 1000 + placed["pack"]
+    starts = np.flatnonzero(np.diff(packs, prepend=-1))
+    assert (np.diff(packs) >= 0).all()
+    assert (placed["slot"][starts] == 0).all()
+    assert np.add.reduceat(tokens[placed["which"]], starts).max() <= 16384
+
+
 def test_the_same_plan_twice_is_the_same_bytes(shards: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         plan(shards, spec(epochs=2), tmp_path / name)
     assert (tmp_path / "one" / "plan.parquet").read_bytes() == (tmp_path / "two" / "plan.parquet").read_bytes()
-
-
-def test_packing_puts_what_fits_together_longest_pack_first() -> None:
-    # 60 and 40 fill a pack of 100; 50, 30 and 20 another one
-    assert pack([20, 60, 50, 30, 40], 100) == [[1, 4], [0, 2, 3]]
-    assert pack([100, 100], 100) == [[0], [1]]
-
-
-def test_packing_wastes_little_on_lengths_like_llavas() -> None:
-    random_lengths = np.random.default_rng(0).lognormal(6.2, 0.6, 128 * 20).clip(60, 2048).astype(int)
-    used = total = 0
-    for first in range(0, len(random_lengths), 128):
-        packs = pack(random_lengths[first : first + 128], 2048)
-        used += int(random_lengths[first : first + 128].sum())
-        total += len(packs) * 2048
-    assert 1 - used / total < 0.03

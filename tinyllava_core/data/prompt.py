@@ -28,7 +28,7 @@ class Encoded:
     @property
     def num_supervised(self) -> int:
         """Tokens that are predicted: what the loss is averaged over."""
-        return sum(label != IGNORE for label in self.labels)
+        return len(self.labels) - self.labels.count(IGNORE)
 
     def cut(self, max_length: int) -> Encoded:
         """Cut from the right to at most `max_length` tokens. Images are counted, not protected: see `voided`."""
@@ -39,7 +39,8 @@ class Encoded:
         """Say why this cannot be trained on at `max_length`: 'image_cut', 'nothing_supervised', or None."""
         if self.image_ends and self.image_ends[-1] > max_length:
             return "image_cut"
-        return None if any(label != IGNORE for label in self.labels[:max_length]) else "nothing_supervised"
+        kept = self.labels[:max_length]
+        return None if kept.count(IGNORE) < len(kept) else "nothing_supervised"
 
 
 @dataclass(frozen=True, slots=True)

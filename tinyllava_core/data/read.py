@@ -10,42 +10,62 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tinyllava_core.data.record import Turn
 
+_COLUMNS = ["position", "shard", "json_offset", "json_size", "image_offsets", "image_sizes"]
+
 
 class ShardReader:
-    """The records of one shard artifact, by row of its index (the mix's order). Safe to hand to worker processes."""
+    """The records of one shard artifact, by row of its index (the mix's order). Safe to hand to worker processes.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.index = pq.read_table(folder / "index.parquet").combine_chunks()
-        self._columns = {name: self.index.column(name) for name in self.index.column_names}
+    Only rows `first_row` .. `stop_row` are there if these are given. Columns are kept as arrays of numbers: some 60 bytes
+    a record.
+    """
+
+    def __init__(self, folder: Path, first_row: int = 0, stop_row: int | None = None) -> None:
+        self.folder, self.first_row = folder, first_row
+        index = _rows(folder / "index.parquet", first_row, stop_row)
+        self.positions, self._shard = index["position"].to_numpy(), index["shard"].to_numpy()
+        self._json = np.stack([index["json_offset"].to_numpy(), index["json_size"].to_numpy()], axis=1)
+        offsets, sizes = (index[name].combine_chunks() for name in ("image_offsets", "image_sizes"))
+        self._images = np.stack([offsets.flatten().to_numpy(), sizes.flatten().to_numpy()], axis=1)
+        self._image_ends = np.cumsum(np.append(0, pa.compute.list_value_length(offsets).to_numpy()))
         self._names: list[str] = pq.read_table(folder / "shards.parquet", columns=["name"])["name"].to_pylist()
         self._files: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return int(self.index.num_rows)
+        return len(self._shard)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}  # open files stay in their process
 
     def turns(self, row: int) -> tuple[Turn, ...]:
         """Read one record's conversation."""
-        data = json.loads(self._read(row, self._value("json_offset", row), self._value("json_size", row)))
+        offset, size = self._json[row - self.first_row].tolist()
+        data = json.loads(self._read(row, offset, size))
         return tuple(Turn(role=turn["role"], text=turn["text"]) for turn in data["turns"])
 
     def images(self, row: int) -> list[bytes]:
         """Read one record's images, as the files they were."""
-        places = zip(self._value("image_offsets", row), self._value("image_sizes", row), strict=True)
-        return [self._read(row, offset, size) for offset, size in places]
-
-    def _value(self, column: str, row: int) -> Any:
-        return self._columns[column][row].as_py()
+        start, stop = self._image_ends[row - self.first_row : row - self.first_row + 2].tolist()
+        return [self._read(row, offset, size) for offset, size in self._images[start:stop].tolist()]
 
     def _read(self, row: int, offset: int, size: int) -> bytes:
-        shard = self._value("shard", row)
+        shard = int(self._shard[row - self.first_row])
         if shard not in self._files:
             self._files[shard] = os.open(self.folder / self._names[shard], os.O_RDONLY)
         return os.pread(self._files[shard], size, offset)
+
+
+def _rows(index: Path, first: int, stop: int | None) -> pa.Table:
+    """Read some rows of an index, and of its file little more than those."""
+    with pq.ParquetFile(index) as file:
+        starts = np.cumsum([0] + [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
+        stop = int(starts[-1]) if stop is None else stop
+        groups = [group for group in range(file.num_row_groups) if starts[group + 1] > first and starts[group] < stop]
+        table = file.read_row_groups(groups, columns=_COLUMNS)
+    return table.slice(first - int(starts[groups[0]]) if groups else 0, stop - first)

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tinyllava_core.data.example import Pack, join, pixels
+from tinyllava_core.data.pack import deal
 from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
 from tinyllava_core.parts import Vision
@@ -51,16 +52,21 @@ class PlannedPacks(Dataset[Pack]):
             plan / "plan.parquet", columns=["step", "pack", "position", "num_tokens", "num_supervised"]
         )
         self._planned = {name: table[name].to_numpy() for name in table.column_names}
-        row_of_position = np.full(int(self.reader.index["position"].to_numpy().max()) + 1, -1, np.int64)
-        row_of_position[self.reader.index["position"].to_numpy()] = np.arange(len(self.reader))
+        row_of_position = np.full(int(self.reader.positions.max()) + 1, -1, np.int64)
+        row_of_position[self.reader.positions] = np.arange(len(self.reader))
         self._rows = row_of_position[self._planned["position"]]
         packs_before = np.concatenate([[0], np.cumsum(self.num_packs)])
         pack_number = packs_before[self._planned["step"]] + self._planned["pack"]
         self._packs_before = packs_before
         self._starts = np.searchsorted(pack_number, np.arange(packs_before[-1] + 1))
+        self._pack_tokens = np.add.reduceat(self._planned["num_tokens"], self._starts[:-1], dtype=np.int64)
 
     def __len__(self) -> int:
         return int(self._packs_before[-1])
+
+    def pack_tokens(self, step: int) -> np.ndarray:
+        """Give the length of each pack of a step -> [packs], longest first."""
+        return self._pack_tokens[self._packs_before[step] : self._packs_before[step + 1]]
 
     def __getitem__(self, key: tuple[int, int]) -> Pack:  # type: ignore[override]
         step, number = key
@@ -89,11 +95,8 @@ class PlannedPacks(Dataset[Pack]):
 
 
 def rank_packs(packs: PlannedPacks, step: int, rank: int, world_size: int) -> list[tuple[int, bool]]:
-    """Deal a step's packs to one rank -> [(number, counts)]. Every rank gets equally many; a rank short of one repeats one uncounted."""
-    total = packs.num_packs[step]
-    rounds = -(-total // world_size)
-    places = [round_ * world_size + rank for round_ in range(rounds)]
-    return [(place, True) if place < total else (place % total, False) for place in places]
+    """Deal a step's packs to one rank -> [(number, counts)]. Every rank gets equally many, and nearly the same work."""
+    return deal(packs.pack_tokens(step), world_size)[rank]
 
 
 def stream(

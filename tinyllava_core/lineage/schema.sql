@@ -117,7 +117,7 @@ CREATE TABLE plan (
     num_tokens BIGINT,         -- image tokens included
     num_supervised BIGINT,
     num_images BIGINT,
-    padding_fraction DOUBLE    -- of num_packs x max_length
+    padding_fraction DOUBLE    -- of num_packs x the longest pack of their step: ranks side by side wait so long
 );
 COMMENT ON TABLE plan IS 'Stage plan: every optimizer step laid out beforehand; the rows are in view plans.';
 

@@ -42,6 +42,12 @@ class Training(Frozen):
     max_length: int = Field(
         2048, ge=16, description="Tokens of one sequence, image tokens included. Paper: 2048 or 3072."
     )
+    pack_length: int | None = Field(
+        None,
+        ge=16,
+        description="Tokens of one packed sequence at most: what a GPU works on at once. null: max_length. Longer ones feed a "
+        "GPU better and are packed tighter, for memory; losses and gradients do not depend on it.",
+    )
     global_batch: int = Field(
         ge=1, description="Records of one optimizer step over all GPUs. Paper: 256 pretrain, 128 sft."
     )
@@ -105,6 +111,10 @@ class Training(Frozen):
                 raise ValueError(
                     f"{name} is frozen (trainable_from_layer: null), so its lr and weight_decay have no effect: remove them"
                 )
+        if self.pack_length is not None and self.pack_length < self.max_length:
+            raise ValueError(
+                f"pack_length {self.pack_length} is less than max_length {self.max_length}: a record must fit into a pack"
+            )
         if self.connector.trainable_from_layer not in (None, 0):
             raise ValueError("a connector has no blocks: trainable_from_layer is 0 (trained) or null (frozen)")
         return self
