@@ -127,8 +127,8 @@ def _sum(name: str, tasks: Sequence[str], rows: dict[str, list[int]], counted_IC
         columns_IC[rows[task], 4 * place : 4 * place + 4] = counted_IC[rows[task]]
 
     def statistic(sums_RC: Floats) -> Floats:
-        right, asked, both, pictures = (np.maximum(sums_RC[:, start::4], 1e-12) for start in range(4))
-        return 100 * (right / asked + both / pictures).sum(axis=1)
+        right, asked, both, pictures = (sums_RC[:, start::4] for start in range(4))
+        return 100 * (right / np.maximum(asked, 1) + both / np.maximum(pictures, 1)).sum(axis=1)
 
     return Measure(
         name=name,
