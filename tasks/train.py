@@ -15,7 +15,7 @@ from tasks.record import record
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
-from tinyllava_core.parts import LANGUAGES, VISIONS, Language, Vision
+from tinyllava_core.parts import VISIONS, Language, Vision, language_row
 from tinyllava_core.recipe import Recipe, StageName
 from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
@@ -89,7 +89,9 @@ def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:
     )  # it is in the model
     spec = {"model": recipe.model_in(stage).model_dump(mode="json"), "training": training, "seed": recipe.seed}
     if stage == recipe.stages()[0]:
-        rows: tuple[Vision, Language] = (VISIONS[recipe.model.vision], LANGUAGES[recipe.model.language])
+        vision = VISIONS[recipe.model.vision]
+        members: list[Vision | Language] = [VISIONS[member] for member in vision.mixture] or [vision]
+        rows = [*members, language_row(recipe.model.language)]
         spec["weights"] = [weights_id(row.weights, row.revision) for row in rows]
     return spec
 

@@ -68,7 +68,7 @@ def test_what_all_stages_have_in_common(name: str) -> None:
 def test_the_model_is_the_papers_largest(name: str) -> None:
     model = load(name).model
     assert (model.vision, model.language) == ("siglip-so400m-patch14-384", "phi-2")
-    assert (model.connector, model.connector_layers, model.vision_layer) == ("mlp", 2, -2)
+    assert (model.connector, model.shape.layers, model.vision_layer) == ("mlp", 2, -2)
 
 
 def test_warm_up_and_steps_of_base_are_those_of_the_scripts() -> None:

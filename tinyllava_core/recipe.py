@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tinyllava_core.errors import BadInput, nearest, unknown
 from tinyllava_core.frozen import Frozen, known_keys, read_yaml
+from tinyllava_core.part_counts import check_something_to_train
 from tinyllava_core.settings.data import Data
 from tinyllava_core.settings.evaluate import Evaluate
 from tinyllava_core.settings.inspect import Inspect
@@ -46,6 +47,12 @@ class Recipe(Frozen):
     data: Data = Data()
     launch: Launch = Launch()
     watch: Watch = Watch()
+
+    @model_validator(mode="after")
+    def _every_trained_part_has_something_to_train(self) -> Recipe:
+        for stage in self.stages():
+            check_something_to_train(self.model, self.training(stage), stage)
+        return self
 
     def stages(self) -> tuple[StageName, ...]:
         """Name the training stages of this recipe, in their order."""

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPImageProcessor, SiglipImageProcessor
+from transformers import BitImageProcessor, CLIPImageProcessor, LlavaImageProcessor, SiglipImageProcessor
 
 from tinyllava_core.data.example import blank, decode, join, mean_colour, normalise, pad_square, pixels
 from tinyllava_core.data.prompt import IGNORE, Encoded
 from tinyllava_core.parts import VISIONS, Vision
 
+DINO, SIGLIP2 = VISIONS["dinov2-large-patch14-224"], VISIONS["siglip2-so400m-patch14-384"]
 CLIP, SIGLIP = VISIONS["clip-vit-large-patch14-336"], VISIONS["siglip-so400m-patch14-384"]
 
 
@@ -34,6 +35,8 @@ def test_square_mode_is_the_processors_own_to_a_grey_level(width: int, height: i
     for row, processor in (
         (SIGLIP, SiglipImageProcessor(size={"height": 384, "width": 384})),
         (CLIP, CLIPImageProcessor(size={"shortest_edge": 336}, crop_size=336)),
+        (SIGLIP2, SiglipImageProcessor(size={"height": 384, "width": 384}, resample=2)),
+        (DINO, BitImageProcessor(size={"shortest_edge": 256}, crop_size=224)),
     ):
         mine = normalise(pixels(image, row, "square")[None], row)[0]
         theirs = torch.as_tensor(
@@ -54,6 +57,21 @@ def test_pad_mode_pastes_on_the_mean_colour_in_the_middle() -> None:
     padded = pixels(picture(400, 200), SIGLIP, "pad")
     assert (padded[:, 0, :] == 127).all()
     assert (padded[:, -1, :] == 127).all()
+
+
+def test_pad_mode_is_that_of_transformers_llava_processor() -> None:
+    image = picture(200, 90, "PNG")
+    for row in (CLIP, DINO):
+        edge = row.short_edge or row.image_size
+        processor = LlavaImageProcessor(
+            do_pad=True, size={"shortest_edge": edge}, crop_size=row.image_size, image_mean=row.mean, image_std=row.std
+        )
+        assert processor.backend == "pil"
+        theirs = torch.as_tensor(np.asarray(processor(Image.open(io.BytesIO(image)))["pixel_values"][0]))
+        mine = normalise(pixels(image, row, "pad")[None], row)[0]
+        grey_levels = (mine - theirs).abs() * torch.tensor(row.std)[:, None, None] * 255
+        assert grey_levels.mean() < 0.2, row.weights
+        assert grey_levels.max() < 4, row.weights
 
 
 def test_a_blank_image_is_zero_to_the_encoder_up_to_rounding() -> None:

@@ -15,6 +15,7 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     import torch
 
     from tinyllava_core.model import checkpoint
+    from tinyllava_core.model.assemble import assemble
     from tinyllava_core.parts import LANGUAGES, VISIONS
     from tinyllava_core.settings.model import Model
 
@@ -28,7 +29,7 @@ def checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
         patch.setitem(VISIONS, "test-vit", vision)
         patch.setitem(LANGUAGES, "test-llama", language)
         parts = Model(vision="test-vit", language="test-llama")
-        model = checkpoint.assemble(parts, seed=1)
+        model = assemble(parts, seed=1)
         torch.manual_seed(2)
         for weights in model.model.multi_modal_projector.parameters():
             torch.nn.init.normal_(weights)  # as loud as words: what is seen changes what is said

@@ -9,7 +9,7 @@ import torch
 from tiny import make_parts, tiny_rows
 
 from tinyllava_core import parts
-from tinyllava_core.model import checkpoint
+from tinyllava_core.model.assemble import assemble
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.settings.model import Model
 
@@ -30,7 +30,7 @@ def tiny_choice(tiny_parts: Path) -> Model:
 
 @pytest.fixture
 def tiny_model(tiny_choice: Model) -> TinyLlava:
-    return checkpoint.assemble(tiny_choice, seed=1).eval()
+    return assemble(tiny_choice, seed=1).eval()
 
 
 @pytest.fixture(autouse=True, scope="session")

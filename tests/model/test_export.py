@@ -17,6 +17,7 @@ from tinyllava_core.data.prompt import ask
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.__main__ import export
+from tinyllava_core.model.assemble import assemble
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS
 from tinyllava_core.settings.model import Model
@@ -63,6 +64,6 @@ def test_the_export_is_self_contained(exported: Path) -> None:
 
 def test_a_model_that_the_format_cannot_hold_is_refused_with_the_reason(tiny_parts: Path, tmp_path: Path) -> None:
     choice = Model(vision="tiny", language="tiny", connector="linear")
-    checkpoint.save(checkpoint.assemble(choice, 1), choice, "short", tiny_parts / "language", tmp_path / "checkpoint")
-    with pytest.raises(BadInput, match="cannot hold this model exactly: it has a two-layer MLP connector"):
+    checkpoint.save(assemble(choice, 1), choice, "short", tiny_parts / "language", tmp_path / "checkpoint")
+    with pytest.raises(BadInput, match="cannot hold this model exactly: its connector is linear"):
         export(tmp_path / "checkpoint", tmp_path / "hf")

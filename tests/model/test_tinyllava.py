@@ -16,6 +16,7 @@ from tinyllava_core.data.prompt import IGNORE, encode
 from tinyllava_core.data.record import Turn
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
+from tinyllava_core.model.assemble import assemble
 from tinyllava_core.model.tinyllava import TinyLlava, part_of, splice
 from tinyllava_core.parts import VISIONS
 from tinyllava_core.settings.model import Model
@@ -89,7 +90,7 @@ def test_a_checkpoint_comes_back_bit_for_bit_and_says_what_it_is(
 
 def test_a_connector_that_transformers_cannot_hold_is_not_called_llava(tiny_parts: Path, tmp_path: Path) -> None:
     choice = Model(vision="tiny", language="tiny", connector_layers=3)
-    model = checkpoint.assemble(choice, seed=1)
+    model = assemble(choice, seed=1)
     checkpoint.save(model, choice, "short", tiny_parts / "language", tmp_path / "checkpoint")
     assert json.loads((tmp_path / "checkpoint" / "config.json").read_text())["model_type"] == "tinyllava"
     again = checkpoint.load(tmp_path / "checkpoint").model
@@ -105,7 +106,7 @@ def test_a_folder_that_is_no_checkpoint_or_a_newer_one_is_one_clear_error(
     checkpoint.save(tiny_model, tiny_choice, "short", tiny_parts / "language", tmp_path / "checkpoint")
     card = json.loads((tmp_path / "checkpoint" / "tinyllava.json").read_text())
     (tmp_path / "checkpoint" / "tinyllava.json").write_text(json.dumps(card | {"schema": 99}))
-    with pytest.raises(BadInput, match="checkpoint schema 99, this version reads 1"):
+    with pytest.raises(BadInput, match="checkpoint schema 99, this version reads 2"):
         checkpoint.load(tmp_path / "checkpoint")
 
 
@@ -121,7 +122,7 @@ def test_an_encoder_reads_the_layer_the_recipe_names(tiny_model: TinyLlava) -> N
 
 
 def test_the_same_seed_gives_the_same_connector_and_another_another(tiny_choice: Model) -> None:
-    one, two, other = (checkpoint.assemble(tiny_choice, seed=seed).state_dict() for seed in (3, 3, 4))
+    one, two, other = (assemble(tiny_choice, seed=seed).state_dict() for seed in (3, 3, 4))
     moved = {part_of(name) for name in one if not torch.equal(one[name], other[name])}
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert moved == {"connector"}

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.model import checkpoint
+from tinyllava_core.model.assemble import assemble
 from tinyllava_core.results import TrainResult
 from tinyllava_core.train import loop, trainable
 from tinyllava_core.train.__main__ import choose_device, run
@@ -139,7 +140,7 @@ def test_pretrain_trains_the_connector_alone_and_sft_starts_from_it(make_job: Ma
 
 def test_vision_blocks_are_trained_from_the_named_one_up_to_the_last_that_is_read(make_job: MakeJob) -> None:
     job = make_job("vision", vision={"trainable_from_layer": 1, "lr": 1e-3})
-    model = checkpoint.assemble(job.recipe.model, 0)
+    model = assemble(job.recipe.model, 0)
     trainable.choose(model, job.recipe.sft)
     trained = {name for name, p in model.named_parameters() if p.requires_grad and "vision_tower" in name}
     assert trained
@@ -182,7 +183,7 @@ def test_the_rate_warms_up_and_falls_along_a_cosine(make_job: MakeJob) -> None:
 
 def test_matrices_get_weight_decay_and_vectors_none(make_job: MakeJob) -> None:
     job = make_job("decay", weight_decay=0.1, connector={"trainable_from_layer": 0, "lr": 5e-3, "weight_decay": 0.2})
-    model = checkpoint.assemble(job.recipe.model, 0)
+    model = assemble(job.recipe.model, 0)
     trainable.choose(model, job.recipe.sft)
     found = {(g["part"], g["weight_decay"], g["peak_lr"]): g["params"] for g in trainable.groups(model, job.recipe.sft)}
     assert set(found) == {

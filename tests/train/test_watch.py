@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob
 from tinyllava_core.model import checkpoint
+from tinyllava_core.model.assemble import assemble
 from tinyllava_core.train import flops, loop, trainable
 from tinyllava_core.train.__main__ import run
 from tinyllava_core.train.ledger import read_rows
@@ -181,7 +182,7 @@ def test_the_operations_of_a_step_are_those_that_torch_counts(make_job: MakeJob,
     }[recipe]
     job = make_job(recipe, **parts)
     training = job.recipe.sft
-    model = checkpoint.assemble(job.recipe.model, 0).train()
+    model = assemble(job.recipe.model, 0).train()
     trainable.choose(model, training)
     pack = next(p for p in loaded_packs(job) if len(p.pixels_N3HW))
     pixels = pack.pixels_N3HW.float().requires_grad_(False)

@@ -58,7 +58,7 @@ def pixels(image: bytes, vision: Vision, image_mode: ImageMode) -> Tensor:
     """Decode an image file and bring it to the encoder's size -> [3, H, W] uint8.
 
     `square`: as the encoder's own processor (squashed, or short edge and centre crop). `pad`: first pasted on a square of
-    the mean colour. Resampling is torch's antialiased bicubic on uint8: within one grey level of Pillow's nearly everywhere.
+    the mean colour. Resampling is torch's, antialiased, on uint8: within one grey level of Pillow's nearly everywhere.
     """
     image_HW3 = decode(image)
     if image_mode == "pad":
@@ -66,10 +66,10 @@ def pixels(image: bytes, vision: Vision, image_mode: ImageMode) -> Tensor:
     image_3HW = torch.from_numpy(image_HW3).permute(2, 0, 1)
     size = vision.image_size
     if not vision.crop:
-        return _resize(image_3HW, size, size)
+        return _resize(image_3HW, size, size, vision.resample)
     height, width = image_3HW.shape[1:]
-    short = min(height, width)
-    image_3HW = _resize(image_3HW, max(size, height * size // short), max(size, width * size // short))
+    short, edge = min(height, width), vision.short_edge or size
+    image_3HW = _resize(image_3HW, max(edge, height * edge // short), max(edge, width * edge // short), vision.resample)
     top, left = (image_3HW.shape[1] - size) // 2, (image_3HW.shape[2] - size) // 2
     return image_3HW[:, top : top + size, left : left + size].contiguous()
 
@@ -117,8 +117,8 @@ def pad_square(image_HW3: np.ndarray, colour: tuple[int, int, int]) -> np.ndarra
     return square
 
 
-def _resize(image_3HW: Tensor, height: int, width: int) -> Tensor:
+def _resize(image_3HW: Tensor, height: int, width: int, resample: str) -> Tensor:
     if image_3HW.shape[1:] == (height, width):
         return image_3HW.contiguous()
     batch_13HW = image_3HW[None]  # channels-last in memory, which torch's uint8 kernel is fastest on
-    return interpolate(batch_13HW, (height, width), mode="bicubic", antialias=True, align_corners=False)[0].contiguous()
+    return interpolate(batch_13HW, (height, width), mode=resample, antialias=True, align_corners=False)[0].contiguous()

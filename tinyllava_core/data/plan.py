@@ -23,7 +23,7 @@ from tinyllava_core.data.plan_part import Lengths, PlanSpec, PlanWork, plan_part
 from tinyllava_core.data.workers import num_cpus, run_parts
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
-from tinyllava_core.parts import LANGUAGES, VISIONS, tokenizer_folder
+from tinyllava_core.parts import language_row, prompt_of, tokenizer_folder
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import PlanResult
 
@@ -54,14 +54,14 @@ _VOIDED_SCHEMA = pa.schema(
 
 def plan_spec(recipe: Recipe, stage: str) -> PlanSpec:
     """Derive the plan's spec from a recipe. Raises BadInput if the tokenizer cannot be had."""
-    training, language = recipe.training(stage), LANGUAGES[recipe.model.language]
+    training, language = recipe.training(stage), language_row(recipe.model.language)
     folder = tokenizer_folder(language)
     return PlanSpec(
         stage=stage,
         tokenizer=recipe.model.language,
         tokenizer_sha256=file_sha256(folder / "tokenizer.json"),
-        tokens_per_image=VISIONS[recipe.model.vision].num_patches,
-        prompt=training.prompt or language.prompt,
+        tokens_per_image=recipe.model.tokens_per_image,
+        prompt=prompt_of(training.prompt, language),
         writing=training.writing,
         max_length=training.max_length,
         pack_length=training.pack_length or training.max_length,

@@ -18,7 +18,7 @@ from tinyllava_core.data.order import GroupBy
 from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
 from tinyllava_core.frozen import Frozen
-from tinyllava_core.parts import LANGUAGES, tokenizer_folder
+from tinyllava_core.parts import language_row, tokenizer_folder
 from tinyllava_core.settings.writing import Writing
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -127,4 +127,4 @@ def read_lengths(work: PlanWork) -> Lengths:
 
 @cache
 def _tokenizer(language: str) -> Tokenizer:
-    return load_tokenizer(tokenizer_folder(LANGUAGES[language]))
+    return load_tokenizer(tokenizer_folder(language_row(language)))

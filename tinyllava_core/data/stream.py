@@ -32,6 +32,7 @@ class Reading:
     prompt: str
     max_length: int
     vision: Vision
+    tokens_per_image: int
     image_mode: ImageMode
     writing: Writing = field(default_factory=Writing)
 
@@ -79,7 +80,7 @@ class PlannedPacks(Dataset[Pack]):
             [self.reader.turns(row) for row in rows],
             self.reading.prompt,
             self.tokenizer,
-            self.reading.vision.num_patches,
+            self.reading.tokens_per_image,
             self.reading.writing,
         )
         records = [record.cut(self.reading.max_length) for record in found]

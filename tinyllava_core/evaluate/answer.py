@@ -68,12 +68,11 @@ class Answerer:
 
     def ids(self, text: str, *, num_images: int) -> list[int]:
         """Put a question into the checkpoint's prompt format, its images in front -> [T]."""
-        tokens_per_image = self.loaded.vision.num_patches
-        return prompt.ask(self.loaded.prompt, self.tokenizer, text, num_images, tokens_per_image)
+        return prompt.ask(self.loaded.prompt, self.tokenizer, text, num_images, self.loaded.tokens_per_image)
 
     def conversation_ids(self, turns: Sequence[Turn]) -> list[int]:
         """Put a conversation that waits for an answer into the checkpoint's prompt format -> [T]."""
-        return prompt.ask_on(self.loaded.prompt, self.tokenizer, turns, self.loaded.vision.num_patches)
+        return prompt.ask_on(self.loaded.prompt, self.tokenizer, turns, self.loaded.tokens_per_image)
 
     def picture(self, path: Path) -> Tensor:
         """Read a picture as the encoder takes it -> [3, H, W] uint8. Raises BadInput if the file is none."""

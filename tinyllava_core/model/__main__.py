@@ -51,10 +51,10 @@ def export(source: Path, out: Path) -> ExportResult:
     Raises BadInput if transformers' Llava class cannot hold the model, RuntimeError if what it loads is not equal.
     """
     loaded = checkpoint.load(source)
-    if not checkpoint.is_plain_llava(loaded.model):
+    reason = checkpoint.why_not_plain_llava(loaded.model)
+    if reason is not None:
         raise BadInput(
-            f"{source}: transformers' Llava class cannot hold this model exactly: it has a two-layer MLP connector and a head "
-            f"without bias or soft-capping; use the checkpoint with this package"
+            f"{source}: transformers' Llava class cannot hold this model exactly: {reason}; use the checkpoint with this package"
         )
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(source, out, ignore=shutil.ignore_patterns("tinyllava.json"))
@@ -107,7 +107,7 @@ def compare(loaded: Loaded, out: Path) -> ExportResult:
 def _inputs(loaded: Loaded, tokenizer: Tokenizer, question: str, seed: int) -> dict[str, Tensor]:
     image = blank(loaded.vision)
     noise = torch.randint(0, 256, image.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-    ids = torch.tensor([ask(loaded.prompt, tokenizer, question, 1, loaded.vision.num_patches)])
+    ids = torch.tensor([ask(loaded.prompt, tokenizer, question, 1, loaded.tokens_per_image)])
     return {
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),

@@ -1,6 +1,6 @@
-"""A checkpoint is one self-describing Hugging Face folder. Assemble a new model, save one, load one; nothing is trained.
+"""A checkpoint is one self-describing Hugging Face folder: save one, load one; nothing is assembled or trained.
 
-Beside transformers' files it holds `tinyllava.json`: schema version, parts, prompt format, image mode.
+Beside transformers' files it holds `tinyllava.json`: schema version, parts, prompt format, image mode, tokens of an image.
 """
 
 from __future__ import annotations
@@ -15,31 +15,18 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    CLIPVisionModel,
-    GenerationConfig,
-    LlavaConfig,
-    PreTrainedModel,
-    SiglipVisionModel,
-)
+from transformers import GenerationConfig, LlavaConfig
 from transformers.initialization import no_init_weights
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
+from tinyllava_core.model.assemble import without_head
 from tinyllava_core.model.tinyllava import TinyLlava
-from tinyllava_core.parts import LANGUAGES, VISIONS, Vision, tokenizer_folder
+from tinyllava_core.parts import VISIONS, Vision
 from tinyllava_core.settings.model import ImageMode, Model
 from tinyllava_core.tokenizer import load_tokenizer
 
-SCHEMA = 1
-_VISION_CLASSES: dict[str, type[PreTrainedModel]] = {
-    "siglip_vision_model": SiglipVisionModel,
-    "siglip": SiglipVisionModel,
-    "clip_vision_model": CLIPVisionModel,
-    "clip": CLIPVisionModel,
-}
+SCHEMA = 2
 _HUB_NAMES = (
     ("model.vision_tower.", "vision_tower.vision_model."),
     ("model.multi_modal_projector.", "multi_modal_projector."),
@@ -57,6 +44,7 @@ class Card:
     vision: Vision
     language: str
     connector: str
+    tokens_per_image: int  # that the language model reads
     prompt: str  # the format it was trained to be asked in
     image_mode: ImageMode
 
@@ -75,6 +63,11 @@ class Loaded:
         return self.card.vision
 
     @property
+    def tokens_per_image(self) -> int:
+        """Tokens of one image that the language model reads."""
+        return self.card.tokens_per_image
+
+    @property
     def prompt(self) -> str:
         """The prompt format it was trained with."""
         return self.card.prompt
@@ -83,50 +76,6 @@ class Loaded:
     def image_mode(self) -> ImageMode:
         """How an image becomes the encoder's input."""
         return self.card.image_mode
-
-
-def assemble(parts: Model, seed: int) -> TinyLlava:
-    """Put the pretrained encoder and language model together with a fresh, seeded connector, in float32.
-
-    Raises BadInput where weights cannot be had or the row does not describe them.
-    """
-    row, language_row = VISIONS[parts.vision], LANGUAGES[parts.language]
-    vision = _load_vision(row)
-    language = _from_pretrained(AutoModelForCausalLM, language_row.weights, language_row.revision)
-    found = (
-        vision.config.hidden_size,
-        vision.config.num_hidden_layers,
-        vision.config.image_size,
-        vision.config.patch_size,
-    )
-    wanted = (row.width, row.num_layers, row.image_size, row.patch_size)
-    if found != wanted:
-        raise BadInput(
-            f"vision encoder {parts.vision!r}: width, layers, image and patch size are {found}, its row in parts.py says {wanted}"
-        )
-    tokenizer = load_tokenizer(tokenizer_folder(language_row))
-    if tokenizer.size > language.config.vocab_size:
-        language.resize_token_embeddings(tokenizer.size)
-    config = LlavaConfig(
-        vision_config=vision.config,
-        text_config=language.config,
-        image_token_index=tokenizer.image_id,
-        image_seq_length=row.num_patches,
-        vision_feature_layer=parts.vision_layer,
-        vision_feature_select_strategy="default" if row.num_class_tokens else "full",
-        tie_word_embeddings=language.config.tie_word_embeddings,
-    )
-    config.connector, config.connector_layers = parts.connector, parts.connector_layers
-    config.head_bias = getattr(language.lm_head, "bias", None) is not None
-    torch.manual_seed(seed)
-    model = TinyLlava(config)
-    model.model.vision_tower = _without_head(vision)
-    model.model.language_model = language.base_model
-    model.lm_head = language.lm_head
-    model.generation_config = GenerationConfig(
-        bos_token_id=tokenizer.bos_id, eos_token_id=list(tokenizer.eos_ids), pad_token_id=tokenizer.pad_id
-    )
-    return model
 
 
 def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, folder: Path) -> None:
@@ -151,6 +100,7 @@ def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, fold
         vision=row,
         language=parts.language,
         connector=parts.connector,
+        tokens_per_image=parts.tokens_per_image,
         prompt=prompt,
         image_mode=parts.image_mode,
     )
@@ -183,11 +133,21 @@ def load_model(folder: Path) -> TinyLlava:
 
 def is_plain_llava(model: TinyLlava) -> bool:
     """Tell whether transformers' own Llava class holds this model exactly: two-layer MLP, no extras at the head."""
-    text = model.config.text_config
-    plain_connector = (
-        getattr(model.config, "connector", "mlp") == "mlp" and getattr(model.config, "connector_layers", 2) == 2
-    )
-    return plain_connector and model.lm_head.bias is None and getattr(text, "final_logit_softcapping", None) is None
+    return why_not_plain_llava(model) is None
+
+
+def why_not_plain_llava(model: TinyLlava) -> str | None:
+    """Say what transformers' own Llava class cannot hold of this model; None if it holds it exactly."""
+    if (model.shape.kind, model.shape.layers) != ("mlp", 2):
+        layers = f" of {model.shape.layers} layers" if model.shape.layers else ""
+        return f"its connector is {model.shape.kind}{layers}, that class has a two-layer MLP"
+    if model.lm_head.bias is not None:
+        return "its head has a bias (Phi), which that class would drop"
+    if model.lm_head.softcap is not None:
+        return "its logits are soft-capped (Gemma 2), which that class would not do"
+    if model.config.vision_config.model_type == "clip_dinov2":
+        return "its vision part is two encoders, that class has one"
+    return None
 
 
 def hub_tensors(model: TinyLlava) -> dict[str, Tensor]:
@@ -207,13 +167,6 @@ def _hub_name(name: str) -> str:
     raise AssertionError(f"no hub name for the parameter {name!r}")
 
 
-def _without_head(vision: Any) -> Any:
-    """Spare SigLIP's pooling head, whose output nothing reads; its weights stay, so that the encoder is still the hub's."""
-    if hasattr(vision, "use_head"):
-        vision.use_head = False
-    return vision
-
-
 def _load_model(folder: Path) -> TinyLlava:
     data = json.loads((folder / "config.json").read_text())
     data["model_type"] = "llava"
@@ -231,7 +184,7 @@ def _load_model(folder: Path) -> TinyLlava:
     model.load_state_dict(found, strict=False)
     model.tie_weights()
     model.generation_config = GenerationConfig.from_pretrained(folder)
-    _without_head(model.model.vision_tower)
+    without_head(model.model.vision_tower)
     return model.float()
 
 
@@ -240,27 +193,6 @@ def _our_name(name: str) -> str:
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
     return name
-
-
-def _load_vision(row: Vision) -> PreTrainedModel:
-    config = _from_pretrained(AutoConfig, row.weights, row.revision)
-    if config.model_type not in _VISION_CLASSES:
-        raise BadInput(
-            f"{row.weights}: model type {config.model_type!r} is not a vision encoder known here: {', '.join(_VISION_CLASSES)}"
-        )
-    return _from_pretrained(_VISION_CLASSES[config.model_type], row.weights, row.revision)
-
-
-def _from_pretrained(kind: Any, weights: str, revision: str | None) -> Any:
-    extra = {} if kind is AutoConfig else {"dtype": torch.float32}
-    try:
-        return kind.from_pretrained(weights, revision=revision, trust_remote_code=False, **extra)
-    except OSError as error:
-        first = str(error).strip().splitlines()[0]
-        raise BadInput(
-            f"the weights {weights!r} are neither a folder, nor in the hub's cache, nor to be fetched: {first} "
-            "Connect to the hub once, or set HF_HOME to a cache that holds them"
-        ) from None
 
 
 def _processor(row: Vision) -> dict[str, Any]:

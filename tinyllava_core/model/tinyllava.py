@@ -1,6 +1,6 @@
 """The model: transformers' Llava with a connector from our table and the language model's own head. It trains nothing.
 
-Shapes: B batch, T tokens, D language width, N images, K tokens of one image, S supervised tokens.
+Shapes: B batch, T tokens, D language width, N images, P patches of one image, K tokens of one image, S supervised tokens.
 """
 
 from __future__ import annotations
@@ -10,10 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from tinyllava_core.model import attention
+from tinyllava_core.model import (
+    attention,
+    mixture,  # noqa: F401 (makes transformers know the mixture of encoders)
+)
 from tinyllava_core.model import connector as connectors
 from tinyllava_core.model.loss import token_losses
+from tinyllava_core.parts import Shape
 from tinyllava_core.tokenizer import IGNORE
 
 # The three parts, under the names that transformers gives their modules.
@@ -24,30 +29,50 @@ PREFIXES: dict[str, tuple[str, ...]] = {
 }
 
 
+class Head(nn.Linear):
+    """A language model's own head: with a bias where it has one (Phi), soft-capped where it is (Gemma 2)."""
+
+    def __init__(self, config: Any, *, bias: bool) -> None:
+        super().__init__(config.hidden_size, config.vocab_size, bias=bias)
+        self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., D] -> [..., vocabulary]. Source of the cap: arXiv 2408.00118, section 2."""
+        logits = super().forward(hidden)
+        return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
+
+
 class TinyLlava(LlavaForConditionalGeneration):
-    """Vision encoder -> connector -> small language model."""
+    """Vision encoder -> connector -> small language model.
+
+    Besides transformers' own fields its configuration has `connector` (fields of parts.connector.Shape), `num_skipped` (leading
+    tokens of the encoder that are no patches) and `head_bias`.
+    """
 
     def __init__(self, config: LlavaConfig) -> None:
         super().__init__(config)
-        self.model.multi_modal_projector = connectors.build(
-            getattr(config, "connector", "mlp"),
-            config.vision_config.hidden_size,
-            config.text_config.hidden_size,
-            getattr(config, "connector_layers", 2),
-        )
-        if getattr(config, "head_bias", False):  # Phi-2's head has one, transformers' Llava class has not
-            self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=True)
+        self.shape = Shape(**config.connector)
+        self.model.multi_modal_projector = connectors.build(self.shape)
+        self.model.get_image_features = self._features_for_generation
+        self.lm_head = Head(config.text_config, bias=config.head_bias)
+        if config.tie_word_embeddings:
+            self.tie_weights()
         self._own_attention: str = self.model.language_model.config._attn_implementation
         self.register_forward_pre_hook(_attend_as_transformers)  # `generate` and others that call the model as a whole
 
     def image_tokens(self, pixels_N3HW: Tensor) -> Tensor:
-        """Encode images into the language model's space -> [N, K, D]. A frozen encoder runs without autograd."""
+        """Encode images into the language model's space -> [N, K, D]. A frozen encoder runs without autograd.
+
+        Raises ValueError if the encoder or the connector gives another number of tokens than its row declares.
+        """
         vision, trained = self.model.vision_tower, any(p.requires_grad for p in self.model.vision_tower.parameters())
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
             hidden = vision(pixels_N3HW, output_hidden_states=True).hidden_states[self.config.vision_feature_layer]
-        if self.config.vision_feature_select_strategy == "default":
-            hidden = hidden[:, 1:]  # the class token
-        return self.model.multi_modal_projector(hidden)
+        patches_NPV = hidden[:, self.config.num_skipped :]
+        _check_count("vision encoder", patches_NPV.shape[1], self.shape.num_patches)
+        tokens_NKD: Tensor = self.model.multi_modal_projector(patches_NPV)
+        _check_count(f"connector {self.shape.kind!r}", tokens_NKD.shape[1], self.shape.num_tokens)
+        return tokens_NKD
 
     def supervised_losses(
         self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor, labels_T: Tensor
@@ -55,19 +80,14 @@ class TinyLlava(LlavaForConditionalGeneration):
         """Run one pack -> the loss of each supervised token [S], in order. `labels_T`: what stands there; IGNORE: not learned."""
         keep_T = predicts(labels_T)
         hidden_SD = self._hidden(ids_T, position_T, record_T, pixels_N3HW)[keep_T]
-        return token_losses(self.head, hidden_SD, labels_T[1:][keep_T[:-1]], self.config.text_config.vocab_size)
+        return token_losses(self.lm_head, hidden_SD, labels_T[1:][keep_T[:-1]], self.config.text_config.vocab_size)
 
     def supervised_logits(
         self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor, keep_T: Tensor
     ) -> Tensor:
         """Run one pack and give the logits of the places that `keep_T` marks -> [S, vocabulary]."""
-        return self.head(self._hidden(ids_T, position_T, record_T, pixels_N3HW)[keep_T])
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Turn hidden states into logits, as the language model's own class does."""
-        logits: Tensor = self.lm_head(hidden)
-        cap = getattr(self.config.text_config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+        logits: Tensor = self.lm_head(self._hidden(ids_T, position_T, record_T, pixels_N3HW)[keep_T])
+        return logits
 
     def _hidden(self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor) -> Tensor:
         """Run one pack up to the head -> [T, D].
@@ -85,8 +105,7 @@ class TinyLlava(LlavaForConditionalGeneration):
             for module in (self.model.vision_tower, self.model.multi_modal_projector)
             for p in module.parameters()
         ):
-            size = self.config.vision_config.image_size
-            dummy = pixels_N3HW.new_zeros(1, 3, size, size)
+            dummy = pixels_N3HW.new_zeros(1, *pixels_N3HW.shape[1:])
             embedded_1TD = embedded_1TD + 0.0 * self.image_tokens(dummy).sum()
         self._attend(attention.NAME)
         hidden_1TD: Tensor = self.model.language_model(
@@ -96,6 +115,10 @@ class TinyLlava(LlavaForConditionalGeneration):
             records=attention.Records.of(record_T),
         ).last_hidden_state
         return hidden_1TD[0]
+
+    def _features_for_generation(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
+        """Let transformers' own forward, and so `generate`, see the same image tokens."""
+        return BaseModelOutputWithPooling(pooler_output=list(self.image_tokens(pixel_values)))
 
     def _attend(self, how: str) -> None:
         """Set the language model's attention; it stays set, because a backward pass may run the forward once more."""
@@ -128,3 +151,8 @@ def splice(text_BTD: Tensor, image_NKD: Tensor, is_image_BT: Tensor) -> Tensor:
 def part_of(name: str) -> str:
     """Tell which of the three parts a parameter belongs to."""
     return next(part for part, prefixes in PREFIXES.items() if name.startswith(prefixes))
+
+
+def _check_count(giver: str, found: int, declared: int) -> None:
+    if found != declared:
+        raise ValueError(f"{giver}: {found} tokens of one image, its row declares {declared}")

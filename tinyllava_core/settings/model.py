@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tinyllava_core.errors import unknown
 from tinyllava_core.frozen import Frozen
-from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS
+from tinyllava_core.parts import CONNECTORS, VISIONS, Shape, connector_shape, language_row
 
 ImageMode = Literal["square", "pad"]
 
@@ -18,8 +18,21 @@ class Model(Frozen):
 
     vision: str = Field(description="Vision encoder: a key of parts.VISIONS.")
     connector: str = Field("mlp", description="Connector: a key of parts.CONNECTORS.")
-    connector_layers: int = Field(2, ge=1, description="Linear layers of the `mlp` connector. Paper: 2, GELU between.")
-    language: str = Field(description="Language model: a key of parts.LANGUAGES.")
+    connector_layers: int | None = Field(
+        None, ge=1, description="Layers of the connector. null: its row's own; the paper's `mlp` has 2, GELU between."
+    )
+    connector_queries: int | None = Field(
+        None, ge=1, description="Tokens of an image, for a connector with queries. null: its row's own."
+    )
+    connector_shrink: int | None = Field(
+        None,
+        ge=2,
+        description="Side of the window of patches that becomes one token, for a connector that shrinks the grid. "
+        "null: the smallest that divides the grid.",
+    )
+    language: str = Field(
+        description="Language model: a key of parts.LANGUAGES, or the folder of a causal model of transformers."
+    )
     vision_layer: int = Field(
         -2, le=-1, description="Hidden state the connector reads, counted from the end. LLaVA-1.5: -2."
     )
@@ -27,6 +40,23 @@ class Model(Frozen):
         "square",
         description="square: the encoder's own processor. pad: first pasted on a square of the mean colour (LLaVA-1.5 sft).",
     )
+
+    @property
+    def shape(self) -> Shape:
+        """The connector's options, resolved against the parts it stands between."""
+        return connector_shape(
+            self.connector,
+            VISIONS[self.vision],
+            language_row(self.language).width,
+            layers=self.connector_layers,
+            queries=self.connector_queries,
+            shrink=self.connector_shrink,
+        )
+
+    @property
+    def tokens_per_image(self) -> int:
+        """Tokens of one image that the language model reads: what the plan counts with."""
+        return self.shape.num_tokens
 
     @field_validator("vision")
     @classmethod
@@ -41,7 +71,18 @@ class Model(Frozen):
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str) -> str:
-        return _key("language model", value, LANGUAGES)
+        language_row(value)
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Model:
+        depth = VISIONS[self.vision].num_layers
+        if -self.vision_layer > depth:
+            raise ValueError(
+                f"vision_layer = {self.vision_layer}: the encoder has {depth} layers; expected -{depth} .. -1"
+            )
+        _ = self.shape
+        return self
 
 
 def _key(kind: str, value: str, table: dict[str, Any]) -> str:

@@ -21,9 +21,10 @@ from tinyllava_core.data.stream import PlannedPacks, Reading
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, write_result
 from tinyllava_core.model import checkpoint
+from tinyllava_core.model.assemble import assemble
 from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import TinyLlava
-from tinyllava_core.parts import LANGUAGES, VISIONS, tokenizer_folder
+from tinyllava_core.parts import VISIONS, language_row, prompt_of, tokenizer_folder
 from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
@@ -121,7 +122,7 @@ def load_start(job: TrainJob) -> TinyLlava:
     """Give the model that the stage starts from: the stage before's checkpoint, or the parts put together."""
     if job.start is not None:
         return checkpoint.load_model(job.start)
-    return checkpoint.assemble(job.recipe.model, job.recipe.seed)
+    return assemble(job.recipe.model, job.recipe.seed)
 
 
 def make_engine(model: TinyLlava, job: TrainJob) -> Engine:
@@ -136,12 +137,13 @@ def make_engine(model: TinyLlava, job: TrainJob) -> Engine:
 def reading(job: TrainJob) -> Reading:
     """Say how this stage's records become tensors, just as its plan was told."""
     training, parts = job.recipe.training(job.stage), job.recipe.model_in(job.stage)
-    language = LANGUAGES[parts.language]
+    language = language_row(parts.language)
     return Reading(
         tokenizer_folder=tokenizer_folder(language),
-        prompt=training.prompt or language.prompt,
+        prompt=prompt_of(training.prompt, language),
         max_length=training.max_length,
         vision=VISIONS[parts.vision],
+        tokens_per_image=parts.tokens_per_image,
         image_mode=parts.image_mode,
         writing=training.writing,
     )
@@ -154,7 +156,7 @@ def finish(model: TinyLlava, job: TrainJob, before: dict[str, bytes], ledger: Le
     trainable.check_moved(rows, job.stage)
     (out / "parts.jsonl").unlink(missing_ok=True)
     append_rows(out / "parts.jsonl", [{field: getattr(row, field) for field in row.__slots__} for row in rows])
-    language = LANGUAGES[parts.language]
+    language = language_row(parts.language)
     checkpoint.save(model, parts, reading(job).prompt, tokenizer_folder(language), out / "checkpoint")
     steps = read_rows(ledger.steps)
     tail = steps[-max(1, len(steps) // 10) :]

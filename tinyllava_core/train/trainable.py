@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tinyllava_core.errors import BadInput
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
 from tinyllava_core.settings.training import PART_NAMES, Training
 
-_BLOCK = re.compile(r"\.layers?\.(\d+)\.")
+BLOCK = re.compile(r"\.layers?\.(\d+)\.")
+# Behind the last block, or for pre-training alone (DINOv2's mask token): no hidden state depends on these.
+BEHIND = ("post_layernorm", ".head.", "pooler", ".layernorm.", "mask_token")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +34,19 @@ class PartRow:
 
 
 def choose(model: TinyLlava, training: Training) -> None:
-    """Set `requires_grad` of every parameter as the stage says; what can never get a gradient stays frozen."""
+    """Set `requires_grad` of every parameter as the stage says; what can never get a gradient stays frozen.
+
+    Raises BadInput, by name, if a part that is to be trained has nothing to train.
+    """
     for name, parameter in model.named_parameters():
         first = training.part(part_of(name)).trainable_from_layer
         parameter.requires_grad_(first is not None and _is_trained(name, first) and not _is_unused(name, model))
+    for part in PART_NAMES:
+        first = training.part(part).trainable_from_layer
+        if first is not None and not any(
+            p.requires_grad for name, p in model.named_parameters() if part_of(name) == part
+        ):
+            raise BadInput(f"{part}.trainable_from_layer = {first}: the {part} part has nothing to train from there on")
 
 
 def _is_trained(name: str, first: int) -> bool:
@@ -44,17 +56,17 @@ def _is_trained(name: str, first: int) -> bool:
     """
     if first == 0:
         return True
-    block = _BLOCK.search(name)
+    block = BLOCK.search(name)
     return block is not None and int(block.group(1)) >= first
 
 
 def _is_unused(name: str, model: TinyLlava) -> bool:
     """Tell whether a vision parameter lies behind the hidden state that the connector reads."""
-    if part_of(name) != "vision" or "multi_modal_projector" in name:
+    if part_of(name) != "vision":
         return False
-    block = _BLOCK.search(name)
+    block = BLOCK.search(name)
     if block is None:
-        return any(piece in name for piece in ("post_layernorm", ".head.", "pooler"))
+        return any(piece in name for piece in BEHIND)
     last_used = model.config.vision_config.num_hidden_layers + model.config.vision_feature_layer
     return int(block.group(1)) > last_used
 

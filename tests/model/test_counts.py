@@ -1,0 +1,167 @@
+"""Numbers of parameters, to the last one: published totals, the facts of the paper's recipes, and the half without torch."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.model.assemble import skeleton
+from tinyllava_core.model.connector import build
+from tinyllava_core.model.table import count
+from tinyllava_core.model.tinyllava import TinyLlava, part_of
+from tinyllava_core.part_counts import COUNTS, part_counts
+from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS
+from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS
+from tinyllava_core.parts.connector import connector_shape
+from tinyllava_core.recipe import Recipe
+from tinyllava_core.settings.model import Model
+from tinyllava_core.settings.training import Training
+from tinyllava_core.train import trainable
+
+CLIP, SIGLIP = "clip-vit-large-patch14-336", "siglip-so400m-patch14-384"
+DINO, MIXTURE = "dinov2-large-patch14-224", "clip-dinov2-large-patch14-224"
+
+# Totals that the models' pages give; a row of the embedding for <image> is added where the tokenizer fills all of them.
+PUBLISHED = {
+    "tinyllama-1.1b": 1_100_048_384,
+    "phi-2": 2_779_683_840,
+    "gemma-2b-it": 2_506_172_416,
+    "gemma-2-2b": 2_614_341_888,
+    "qwen2-0.5b": 494_032_768,
+    "qwen2.5-1.5b": 1_543_714_304,
+    "qwen2.5-3b": 3_085_938_688,
+    "qwen3-0.6b": 596_049_920,
+    "qwen3-1.7b": 1_720_574_976,
+    "smollm2-135m": 134_515_008,
+    "smollm2-360m": 361_821_120,
+    "smollm2-1.7b": 1_711_376_384,
+}
+
+
+def training(**parts: int | None) -> Training:
+    chosen = {"connector": 0} | parts
+    sections = {part: {"trainable_from_layer": first} for part, first in chosen.items()}
+    return Training.parse({"mix": [{"source": "x"}], "global_batch": 1, "lr": 1e-3} | sections, "test")
+
+
+def test_the_kept_numbers_are_those_of_tensors_on_the_meta_device() -> None:
+    assert json.loads(COUNTS.read_text()) == count()
+
+
+def test_totals_are_the_published_ones() -> None:
+    kept = json.loads(COUNTS.read_text())
+    for name, total in PUBLISHED.items():
+        row, config = LANGUAGES[name], LANGUAGE_CONFIGS[name]
+        assert row.num_tokens is not None
+        added = max(0, row.num_tokens + 1 - config["vocab_size"])
+        assert added in (0, 1)
+        tables = 1 if config.get("tie_word_embeddings") else 2
+        assert kept["language"][name]["total"] == total + added * tables * row.width, name
+    assert kept["vision"][CLIP]["total"] == 303_507_456
+    assert kept["vision"][SIGLIP]["total"] == 428_225_600
+
+
+def test_every_row_has_its_widths_and_layers_right() -> None:
+    for name, row in LANGUAGES.items():
+        config = LANGUAGE_CONFIGS.get(name)
+        if config is not None:
+            assert (row.width, row.num_layers) == (config["hidden_size"], config["num_hidden_layers"]), name
+
+
+@pytest.mark.parametrize(
+    ("vision", "language", "expected"),
+    [
+        (CLIP, "tinyllama-1.1b", 6_295_552),
+        (CLIP, "stablelm-2-zephyr-1.6b", 6_295_552),
+        (CLIP, "gemma-2b-it", 6_295_552),
+        (CLIP, "qwen2.5-3b", 6_295_552),
+        (CLIP, "phi-2", 9_180_160),
+        (SIGLIP, "tinyllama-1.1b", 6_557_696),
+        (SIGLIP, "phi-2", 9_507_840),
+        (SIGLIP, "qwen2-0.5b", 1_836_800),
+    ],
+)
+def test_base_pretrain_trains_the_mlp_alone(vision: str, language: str, expected: int) -> None:
+    rows = part_counts(Model(vision=vision, language=language), training())
+    assert [row.num_trained for row in rows] == [0, expected, 0]
+
+
+@pytest.mark.parametrize(("vision", "blocks", "trained"), [(CLIP, 11, 138_558_464), (SIGLIP, 14, 213_353_056)])
+def test_share_trains_the_encoder_from_block_12_up_to_the_layer_that_is_read(
+    vision: str, blocks: int, trained: int
+) -> None:
+    """138.6 M of 303.5 M, 213.4 M of 428.2 M: blocks 12 .. n - 2."""
+    row = part_counts(Model(vision=vision, language="phi-2"), training(vision=12))[0]
+    kept = json.loads(COUNTS.read_text())["vision"][vision]
+    assert row.num_trained == trained == blocks * kept["block"]
+
+
+@pytest.mark.parametrize("vision", [CLIP, SIGLIP, DINO, MIXTURE])
+@pytest.mark.parametrize("first", [0, 12, None])
+def test_the_half_without_torch_counts_what_the_model_would_train(vision: str, first: int | None) -> None:
+    parts, stage = Model(vision=vision, language="qwen2-0.5b"), training(vision=first, language=first)
+    model = skeletons(vision)
+    trainable.choose(model, stage)
+    for row in part_counts(parts, stage):
+        mine = [p for name, p in model.named_parameters() if part_of(name) == row.part]
+        trained = [p for p in mine if p.requires_grad]
+        assert row.num_parameters == sum(p.numel() for p in mine), row.part
+        assert row.num_trained == sum(p.numel() for p in trained), row.part
+
+
+def test_every_connector_has_the_parameters_that_its_row_counts() -> None:
+    language_width = 2048
+    for kind, row in CONNECTORS.items():
+        vision = VISIONS[MIXTURE if row.needs_mixture else SIGLIP]
+        if row.same_width:
+            language_width = vision.width
+        for options in [{}] + [{"layers": 4}] * (row.layers is not None) + [{"shrink": 9}] * row.shrinks:
+            given = {"layers": None, "queries": None, "shrink": None} | options
+            shape = connector_shape(kind, vision, language_width, **given)
+            with torch.device("meta"):
+                module = build(shape)
+            assert sum(p.numel() for p in module.parameters()) == shape.num_parameters, (kind, options)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            {"sft": {"vision": {"trainable_from_layer": 26}}},
+            r"sft\.vision\.trainable_from_layer = 26: the last block .* is 25",
+        ),
+        ({"sft": {"language": {"trainable_from_layer": 24}}}, r"sft\.language\.trainable_from_layer = 24: .* is 23"),
+    ],
+)
+def test_a_part_with_nothing_to_train_is_refused_by_name(change: dict[str, dict[str, object]], text: str) -> None:
+    stage = {"mix": [{"source": "x"}], "global_batch": 1, "lr": 1e-3}
+    data = {
+        "name": "x",
+        "model": {"vision": SIGLIP, "language": "qwen2-0.5b"},
+        "pretrain": stage,
+        "sft": stage | change["sft"],
+    }
+    with pytest.raises(BadInput, match=text):
+        Recipe.parse(data, "test")
+
+
+def test_a_connector_without_parameters_cannot_be_trained() -> None:
+    stage = {"mix": [{"source": "x"}], "global_batch": 1, "lr": 1e-3}
+    model = {"vision": "toy-vit", "language": "toy-llama", "connector": "identity"}
+    with pytest.raises(
+        BadInput, match=r"pretrain\.connector\.trainable_from_layer = 0: connector 'identity' has no parameters"
+    ):
+        Recipe.parse({"name": "x", "model": model, "pretrain": stage, "sft": stage}, "test")
+
+
+_SKELETONS: dict[str, TinyLlava] = {}
+
+
+def skeletons(vision: str) -> TinyLlava:
+    """Make each encoder's once."""
+    if vision not in _SKELETONS:
+        _SKELETONS[vision] = skeleton(Model(vision=vision, language="qwen2-0.5b"))
+    return _SKELETONS[vision]

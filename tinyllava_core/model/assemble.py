@@ -1,0 +1,231 @@
+"""Put a new model together: pretrained encoder and language model, fresh connector; or its bare shapes, without any weights.
+
+It saves nothing and trains nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    CLIPVisionModel,
+    Dinov2Model,
+    GenerationConfig,
+    LlavaConfig,
+    PreTrainedModel,
+    SiglipVisionModel,
+)
+from transformers.initialization import no_init_weights
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.model.mixture import MixtureConfig, MixtureVision
+from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.parts import LANGUAGES, VISIONS, Language, Vision, language_row, tokenizer_folder
+from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS, VISION_CONFIGS
+from tinyllava_core.settings.model import Model
+from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
+
+_VISION_CLASSES: dict[str, type[PreTrainedModel]] = {
+    "siglip_vision_model": SiglipVisionModel,
+    "siglip": SiglipVisionModel,
+    "clip_vision_model": CLIPVisionModel,
+    "clip": CLIPVisionModel,
+    "dinov2": Dinov2Model,
+}
+_CHECKED = (  # of a configuration, against parts/architecture.py
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "image_size",
+    "patch_size",
+    "vocab_size",
+    "tie_word_embeddings",
+)
+
+
+def assemble(parts: Model, seed: int) -> TinyLlava:
+    """Put the pretrained encoder and language model together with a fresh, seeded connector, in float32.
+
+    Raises BadInput where weights cannot be had or the row does not describe them.
+    """
+    row, language = VISIONS[parts.vision], language_row(parts.language)
+    tokenizer = load_tokenizer(tokenizer_folder(language))
+    _check_tokenizer(language, tokenizer)
+    vision = load_vision(parts.vision)
+    _check_vision(parts.vision, row, vision.config)
+    text_config = from_pretrained(AutoConfig, language.weights, language.revision)
+    _check_config(f"language model {parts.language!r}", text_config, LANGUAGE_CONFIGS.get(parts.language, {}))
+    commits = {"vision": _commits(vision.config), "language": _commits(text_config)}
+    text_config.vocab_size = max(text_config.vocab_size, tokenizer.size)
+    config = configure(parts, vision.config, text_config, tokenizer.image_id)
+    config.commits = commits
+    torch.manual_seed(seed)
+    model = TinyLlava(config)
+    model.model.vision_tower = without_head(vision)
+    del model.model.language_model, model.lm_head.weight  # two language models at once may not fit into memory
+    _take_language(model, language, tokenizer.size)
+    if parts.language not in LANGUAGES:
+        _check_head(model, language)
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_id, eos_token_id=list(tokenizer.eos_ids), pad_token_id=tokenizer.pad_id
+    )
+    return model
+
+
+def skeleton(parts: Model) -> TinyLlava:
+    """Make the model of the tables' published sizes on the meta device: shapes, names and counts, without a byte of weights."""
+    row, language = VISIONS[parts.vision], language_row(parts.language)
+    text_config = config_of(LANGUAGE_CONFIGS, parts.language, language.weights)
+    if language.num_tokens is not None:
+        text_config.vocab_size = max(text_config.vocab_size, language.num_tokens + 1)  # <image> is one more
+    with torch.device("meta"), no_init_weights():
+        if row.mixture:
+            vision_config = _mixture_config(*(config_of(VISION_CONFIGS, member, "") for member in row.mixture))
+        else:
+            vision_config = config_of(VISION_CONFIGS, parts.vision, row.weights)
+        return TinyLlava(configure(parts, vision_config, text_config, 0))
+
+
+def configure(parts: Model, vision_config: Any, text_config: Any, image_id: int) -> LlavaConfig:
+    """Write the configuration of a model: transformers' own fields, and ours (see TinyLlava)."""
+    row = VISIONS[parts.vision]
+    config = LlavaConfig(
+        vision_config=vision_config,
+        text_config=text_config,
+        image_token_index=image_id,
+        image_seq_length=parts.tokens_per_image,
+        vision_feature_layer=parts.vision_layer,
+        vision_feature_select_strategy="default" if row.num_skipped else "full",
+        tie_word_embeddings=text_config.tie_word_embeddings,
+    )
+    config.connector, config.num_skipped = dataclasses.asdict(parts.shape), row.num_skipped
+    config.head_bias = _head_has_bias(text_config)
+    return config
+
+
+def load_vision(name: str) -> PreTrainedModel:
+    """Load a vision encoder with its weights; the members of a mixture, each with its own."""
+    row = VISIONS[name]
+    if row.mixture:
+        clip, dinov2 = (load_vision(member) for member in row.mixture)
+        with torch.device("meta"):
+            mixture = MixtureVision(_mixture_config(clip.config, dinov2.config))
+        mixture.clip, mixture.dinov2 = clip, dinov2
+        return mixture
+    config = from_pretrained(AutoConfig, row.weights, row.revision)
+    if config.model_type not in _VISION_CLASSES:
+        raise BadInput(
+            f"{row.weights}: model type {config.model_type!r} is not a vision encoder known here: {', '.join(_VISION_CLASSES)}"
+        )
+    loaded: PreTrainedModel = from_pretrained(_VISION_CLASSES[config.model_type], row.weights, row.revision)
+    _check_config(f"vision encoder {name!r}", loaded.config, VISION_CONFIGS.get(name, {}))
+    return loaded
+
+
+def without_head(vision: Any) -> Any:
+    """Spare SigLIP's pooling head, whose output nothing reads; its weights stay, so that the encoder is still the hub's."""
+    if hasattr(vision, "use_head"):
+        vision.use_head = False
+    return vision
+
+
+def from_pretrained(kind: Any, weights: str, revision: str | None) -> Any:
+    """Load by a folder or a hub name, in float32, never running code that comes with it. Raises BadInput where it cannot be had."""
+    extra = {} if kind is AutoConfig else {"dtype": torch.float32}
+    try:
+        return kind.from_pretrained(weights, revision=revision, trust_remote_code=False, **extra)
+    except OSError as error:
+        first = str(error).strip().splitlines()[0]
+        raise BadInput(
+            f"the weights {weights!r} are neither a folder, nor in the hub's cache, nor to be fetched: {first} "
+            "Connect to the hub once, or set HF_HOME to a cache that holds them"
+        ) from None
+
+
+def config_of(table: dict[str, dict[str, Any]], name: str, weights: str) -> Any:
+    """Give a part's configuration without its weights: from its row, or from its folder. Raises BadInput where there is neither."""
+    if name in table:
+        return AutoConfig.for_model(**table[name])
+    return from_pretrained(AutoConfig, weights, None)
+
+
+def _take_language(model: TinyLlava, row: Language, num_tokens: int) -> None:
+    language = from_pretrained(AutoModelForCausalLM, row.weights, row.revision)
+    if num_tokens > language.config.vocab_size:
+        language.resize_token_embeddings(num_tokens)
+    model.config.text_config = language.config
+    model.model.language_model, head = language.base_model, language.get_output_embeddings()
+    model.lm_head.weight, model.lm_head.bias = head.weight, head.bias
+
+
+@torch.no_grad()
+def _check_head(model: TinyLlava, row: Language) -> None:
+    """Raise BadInput where a family does more to its logits than a bias and soft-capping: we would compute others."""
+    language = from_pretrained(AutoModelForCausalLM, row.weights, row.revision)
+    ids = torch.arange(4)[None]
+    hidden = model.model.language_model(input_ids=ids, use_cache=False).last_hidden_state
+    worst = float(
+        (language(input_ids=ids).logits - model.lm_head(hidden)[..., : language.config.vocab_size]).abs().max()
+    )
+    if not worst < 1e-3:
+        raise BadInput(
+            f"{row.weights}: logits differ by {worst:.2g} from its own class's; models of type "
+            f"{language.config.model_type!r} treat them in a way that is not supported here"
+        )
+
+
+def _head_has_bias(text_config: Any) -> bool:
+    with torch.device("meta"):
+        head = AutoModelForCausalLM.from_config(text_config).get_output_embeddings()
+    return getattr(head, "bias", None) is not None
+
+
+def _mixture_config(clip: Any, dinov2: Any) -> MixtureConfig:
+    return MixtureConfig(
+        clip=clip,
+        dinov2=dinov2,
+        image_size=clip.image_size,
+        patch_size=clip.patch_size,
+        hidden_size=clip.hidden_size,
+        num_hidden_layers=clip.num_hidden_layers,
+    )
+
+
+def _commits(config: Any) -> str | None:
+    """Say which commit of the hub was resolved; None for a folder."""
+    found = [
+        getattr(one, "_commit_hash", None)
+        for one in (config, getattr(config, "clip", None), getattr(config, "dinov2", None))
+    ]
+    return " ".join(commit for commit in found if commit) or None
+
+
+def _check_tokenizer(language: Language, tokenizer: Tokenizer) -> None:
+    found = tokenizer.decode([tokenizer.eos_id], keep_special=True)
+    if language.eos is not None and found != language.eos:
+        raise BadInput(
+            f"{language.weights}: its tokenizer ends an answer with {found!r}, its row in parts/language.py says {language.eos!r}; "
+            "another version, or another model's tokenizer"
+        )
+
+
+def _check_vision(name: str, row: Vision, config: Any) -> None:
+    found = (config.hidden_size, config.num_hidden_layers, config.patch_size)
+    wanted = (row.width, row.num_layers, row.patch_size)
+    if found != wanted:
+        raise BadInput(
+            f"vision encoder {name!r}: width, layers and patch size are {found}, its row in parts/vision.py says {wanted}"
+        )
+
+
+def _check_config(what: str, config: Any, row: dict[str, Any]) -> None:
+    for key in _CHECKED:
+        found = getattr(config, key, None)
+        if key in row and found != row[key]:
+            raise BadInput(f"{what}: {key} is {found}, its row in parts/architecture.py says {row[key]}")

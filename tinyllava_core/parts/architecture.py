@@ -1,0 +1,174 @@
+"""The numbers of each encoder's and language model's published config.json: enough to count its parameters without its weights.
+
+From memory of the models' pages: none could be downloaded where this was written. Held against the counts that are published
+(tests/model/test_counts.py), and against the real configuration when a model is assembled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_CLIP = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "projection_dim": 768,
+}
+_SIGLIP = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "image_size": 384,
+}
+
+# Keys of parts.VISIONS. SigLIP2 with a fixed resolution is SigLIP's architecture.
+VISION_CONFIGS: dict[str, dict[str, Any]] = {
+    "clip-vit-large-patch14-336": _CLIP | {"image_size": 336},
+    "clip-vit-large-patch14-224": _CLIP | {"image_size": 224},
+    "siglip-so400m-patch14-384": _SIGLIP,
+    "siglip-so400m-patch14-384-728": _SIGLIP,
+    "siglip2-so400m-patch14-384": _SIGLIP,
+    # 518: its position embeddings lie on 37 x 37 and are interpolated to the 16 x 16 of 224 pixels.
+    "dinov2-large-patch14-224": {
+        "model_type": "dinov2",
+        "hidden_size": 1024,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "patch_size": 14,
+        "image_size": 518,
+    },
+}
+
+
+def _llama(hidden: int, inner: int, layers: int, heads: int, key_heads: int, **more: Any) -> dict[str, Any]:
+    return {
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_heads,
+        "rms_norm_eps": 1e-5,
+        **more,
+    }
+
+
+def _smollm2(hidden: int, inner: int, layers: int, heads: int, key_heads: int, rope_theta: float) -> dict[str, Any]:
+    more = {"vocab_size": 49152, "tie_word_embeddings": True, "max_position_embeddings": 8192, "rope_theta": rope_theta}
+    return _llama(hidden, inner, layers, heads, key_heads, **more)
+
+
+def _qwen(kind: str, hidden: int, inner: int, layers: int, heads: int, key_heads: int, **more: Any) -> dict[str, Any]:
+    return {
+        "model_type": kind,
+        "vocab_size": 151936,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_heads,
+        "tie_word_embeddings": True,
+        "rope_theta": 1e6,
+        "rms_norm_eps": 1e-6,
+        **more,
+    }
+
+
+_STABLELM = {
+    "model_type": "stablelm",
+    "vocab_size": 100352,
+    "hidden_size": 2048,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "partial_rotary_factor": 0.25,
+    "use_qkv_bias": True,
+    "layer_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+    "max_position_embeddings": 4096,
+}
+_PHI2 = {
+    "model_type": "phi",
+    "vocab_size": 51200,
+    "hidden_size": 2560,
+    "intermediate_size": 10240,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "partial_rotary_factor": 0.4,
+    "qk_layernorm": False,
+    "tie_word_embeddings": False,
+    "max_position_embeddings": 2048,
+}
+_GEMMA = {
+    "model_type": "gemma",
+    "vocab_size": 256000,
+    "hidden_size": 2048,
+    "intermediate_size": 16384,
+    "num_hidden_layers": 18,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+    "tie_word_embeddings": True,
+}
+_GEMMA2 = {
+    "model_type": "gemma2",
+    "vocab_size": 256000,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+    "tie_word_embeddings": True,
+}
+_QWEN2_HALF = _qwen("qwen2", 896, 4864, 24, 14, 2)
+_QWEN2_MIDDLE = _qwen("qwen2", 1536, 8960, 28, 12, 2)
+_QWEN2_THREE = _qwen("qwen2", 2048, 11008, 36, 16, 2)
+_QWEN3_SMALL = _qwen("qwen3", 1024, 3072, 28, 16, 8, head_dim=128)
+_QWEN3_MIDDLE = _qwen("qwen3", 2048, 6144, 28, 16, 8, head_dim=128)
+_SMOLLM2_135M = _smollm2(576, 1536, 30, 9, 3, 1e5)
+_SMOLLM2_360M = _smollm2(960, 2560, 32, 15, 5, 1e5)
+_SMOLLM2_1_7B = _smollm2(2048, 8192, 24, 32, 32, 1.3e5)
+
+# Keys of parts.LANGUAGES.
+LANGUAGE_CONFIGS: dict[str, dict[str, Any]] = {
+    "tinyllama-1.1b": _llama(2048, 5632, 22, 32, 4, vocab_size=32000, max_position_embeddings=2048),
+    "stablelm-2-1.6b": _STABLELM,
+    "stablelm-2-zephyr-1.6b": _STABLELM,
+    "phi-2": _PHI2,
+    "gemma-2b-it": _GEMMA,
+    "gemma-2-2b": _GEMMA2,
+    "gemma-2-2b-it": _GEMMA2,
+    "qwen2-0.5b": _QWEN2_HALF,
+    "qwen2-0.5b-instruct": _QWEN2_HALF,
+    "qwen2-1.5b": _QWEN2_MIDDLE,
+    "qwen2-1.5b-instruct": _QWEN2_MIDDLE,
+    "qwen2.5-0.5b": _QWEN2_HALF,
+    "qwen2.5-0.5b-instruct": _QWEN2_HALF,
+    "qwen2.5-1.5b": _QWEN2_MIDDLE,
+    "qwen2.5-1.5b-instruct": _QWEN2_MIDDLE,
+    "qwen2.5-3b": _QWEN2_THREE,
+    "qwen2.5-3b-instruct": _QWEN2_THREE,
+    "qwen3-0.6b-base": _QWEN3_SMALL,
+    "qwen3-0.6b": _QWEN3_SMALL,
+    "qwen3-1.7b-base": _QWEN3_MIDDLE,
+    "qwen3-1.7b": _QWEN3_MIDDLE,
+    "smollm2-135m": _SMOLLM2_135M,
+    "smollm2-135m-instruct": _SMOLLM2_135M,
+    "smollm2-360m": _SMOLLM2_360M,
+    "smollm2-360m-instruct": _SMOLLM2_360M,
+    "smollm2-1.7b": _SMOLLM2_1_7B,
+    "smollm2-1.7b-instruct": _SMOLLM2_1_7B,
+}

@@ -1,0 +1,126 @@
+"""The table of language models: one row each, exact keys; and the tokenizer's files of a row. No torch here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyllava_core.errors import BadInput, unknown
+from tinyllava_core.parts.vision import TOY_BACKBONES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Language:
+    """A causal language model: where its weights are and how it was taught to read."""
+
+    weights: str  # a Hugging Face folder on disk, or a hub name
+    revision: str | None = None  # pinned commit of a hub name; None: the newest, and the lineage says so
+    width: int
+    num_layers: int
+    prompt: str | None  # key of data/prompt.py's table, for sft; None: the recipe must name one
+    eos: str | None = None  # the token that ends an answer, as its tokenizer says; None: whatever it says
+    num_tokens: int | None = None  # of its tokenizer; None: not known here
+
+
+def _row(weights: str, width: int, num_layers: int, eos: str, num_tokens: int) -> Language:
+    return Language(
+        weights=weights, width=width, num_layers=num_layers, prompt="vicuna", eos=eos, num_tokens=num_tokens
+    )
+
+
+_END, _IM_END = "<|endoftext|>", "<|im_end|>"
+
+# Source: each model's config.json and tokenizer_config.json on the hub, from memory: no commit can be looked up where this was
+# written, so none is pinned. `eos` and widths are checked against the weights when a model is assembled.
+# The prompt is Vicuna's for all, as in the reference implementation: its templates differ in the end token alone.
+LANGUAGES: dict[str, Language] = {
+    "toy-llama": Language(weights=str(TOY_BACKBONES / "language"), width=128, num_layers=4, prompt="short"),
+    "tinyllama-1.1b": _row("TinyLlama/TinyLlama-1.1B-Chat-v1.0", 2048, 22, "</s>", 32000),
+    "stablelm-2-1.6b": _row("stabilityai/stablelm-2-1_6b", 2048, 24, _END, 100289),
+    "stablelm-2-zephyr-1.6b": _row("stabilityai/stablelm-2-zephyr-1_6b", 2048, 24, _END, 100289),
+    "phi-2": _row("microsoft/phi-2", 2560, 32, _END, 50295),
+    "gemma-2b-it": _row("google/gemma-2b-it", 2048, 18, "<eos>", 256000),
+    "gemma-2-2b": _row("google/gemma-2-2b", 2304, 26, "<eos>", 256000),
+    "gemma-2-2b-it": _row("google/gemma-2-2b-it", 2304, 26, "<eos>", 256000),
+    "qwen2-0.5b": _row("Qwen/Qwen2-0.5B", 896, 24, _END, 151646),
+    "qwen2-0.5b-instruct": _row("Qwen/Qwen2-0.5B-Instruct", 896, 24, _IM_END, 151646),
+    "qwen2-1.5b": _row("Qwen/Qwen2-1.5B", 1536, 28, _END, 151646),
+    "qwen2-1.5b-instruct": _row("Qwen/Qwen2-1.5B-Instruct", 1536, 28, _IM_END, 151646),
+    "qwen2.5-0.5b": _row("Qwen/Qwen2.5-0.5B", 896, 24, _END, 151665),
+    "qwen2.5-0.5b-instruct": _row("Qwen/Qwen2.5-0.5B-Instruct", 896, 24, _IM_END, 151665),
+    "qwen2.5-1.5b": _row("Qwen/Qwen2.5-1.5B", 1536, 28, _END, 151665),
+    "qwen2.5-1.5b-instruct": _row("Qwen/Qwen2.5-1.5B-Instruct", 1536, 28, _IM_END, 151665),
+    "qwen2.5-3b": _row("Qwen/Qwen2.5-3B", 2048, 36, _END, 151665),
+    "qwen2.5-3b-instruct": _row("Qwen/Qwen2.5-3B-Instruct", 2048, 36, _IM_END, 151665),
+    "qwen3-0.6b-base": _row("Qwen/Qwen3-0.6B-Base", 1024, 28, _END, 151669),
+    "qwen3-0.6b": _row("Qwen/Qwen3-0.6B", 1024, 28, _IM_END, 151669),
+    "qwen3-1.7b-base": _row("Qwen/Qwen3-1.7B-Base", 2048, 28, _END, 151669),
+    "qwen3-1.7b": _row("Qwen/Qwen3-1.7B", 2048, 28, _IM_END, 151669),
+    "smollm2-135m": _row("HuggingFaceTB/SmolLM2-135M", 576, 30, _END, 49152),
+    "smollm2-135m-instruct": _row("HuggingFaceTB/SmolLM2-135M-Instruct", 576, 30, _IM_END, 49152),
+    "smollm2-360m": _row("HuggingFaceTB/SmolLM2-360M", 960, 32, _END, 49152),
+    "smollm2-360m-instruct": _row("HuggingFaceTB/SmolLM2-360M-Instruct", 960, 32, _IM_END, 49152),
+    "smollm2-1.7b": _row("HuggingFaceTB/SmolLM2-1.7B", 2048, 24, _END, 49152),
+    "smollm2-1.7b-instruct": _row("HuggingFaceTB/SmolLM2-1.7B-Instruct", 2048, 24, _IM_END, 49152),
+}
+
+
+def language_row(name: str) -> Language:
+    """Give a language model's row: a key of LANGUAGES, or the folder of any causal model that transformers holds.
+
+    Raises BadInput for a name that is neither.
+    """
+    if name in LANGUAGES:
+        return LANGUAGES[name]
+    if "/" not in name:
+        raise unknown("language model", name, LANGUAGES)
+    config = Path(name) / "config.json"
+    if not config.is_file():
+        raise BadInput(
+            f"language model {name!r}: no config.json there; expected a key of parts/language.py or a folder"
+        )
+    data = json.loads(config.read_text(encoding="utf-8"))
+    if "auto_map" in data:
+        raise BadInput(
+            f"{config}: this model brings its own code (auto_map), which is never run here; use one of transformers'"
+        )
+    try:
+        return Language(weights=name, width=data["hidden_size"], num_layers=data["num_hidden_layers"], prompt=None)
+    except KeyError as key:
+        raise BadInput(f"{config}: no {key}; expected a causal language model of transformers") from None
+
+
+def prompt_of(given: str | None, language: Language) -> str:
+    """Give the prompt format of a stage: the recipe's word, or the row's. Raises BadInput where neither says one."""
+    if given is None and language.prompt is None:
+        raise BadInput(
+            f"language model {language.weights}: set the stage's `prompt`; a folder does not say how it was taught"
+        )
+    return given or str(language.prompt)
+
+
+def tokenizer_folder(language: Language) -> Path:
+    """Give the folder with the language model's tokenizer, fetching it from the hub where the row names one.
+
+    Raises BadInput if it cannot be had.
+    """
+    folder = Path(language.weights)
+    if folder.is_dir():
+        return folder
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                language.weights,
+                revision=language.revision,
+                allow_patterns=["tokenizer*", "special_tokens_map.json", "generation_config.json"],
+            )
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise BadInput(
+            f"the tokenizer of {language.weights} is neither in the hub's cache nor to be fetched ({type(error).__name__}); "
+            "connect to the hub once, or set HF_HOME to a cache that holds it"
+        ) from None

@@ -1,0 +1,127 @@
+"""The table of vision encoders: one row each, exact keys. What the CPU half plans with; no torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+TOY_BACKBONES = Path(__file__).parents[1] / "toyworld" / "backbones"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vision:
+    """A vision encoder: where its weights are and what one image becomes."""
+
+    weights: str  # a Hugging Face folder on disk, or a hub name; "" for a mixture, whose members have theirs
+    revision: str | None = None  # pinned commit of a hub name; None: the newest, and the lineage says so
+    image_size: int  # pixels, square
+    patch_size: int  # pixels, square
+    width: int  # channels of a hidden state
+    num_layers: int
+    num_class_tokens: int  # leading tokens that are no patch: CLIP and DINOv2 1, SigLIP 0
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    crop: bool = False  # short edge resized, then centre crop (CLIP, DINOv2); else squashed (SigLIP)
+    short_edge: int | None = None  # pixels, before the crop; None: image_size. DINOv2: 256, then crop 224
+    resample: Literal["bicubic", "bilinear"] = "bicubic"
+    drop_first_patch: bool = False  # lose the first real patch, as some published weights were trained
+    mixture: tuple[str, ...] = ()  # keys of encoders whose patches are interleaved; all see the same pixels
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of one image that a connector is given."""
+        return (self.image_size // self.patch_size) ** 2 * max(1, len(self.mixture)) - int(self.drop_first_patch)
+
+    @property
+    def grid(self) -> int | None:
+        """Side of the square that the patches lie on; None where they do not lie on one."""
+        return None if self.mixture or self.drop_first_patch else self.image_size // self.patch_size
+
+    @property
+    def num_skipped(self) -> int:
+        """Leading tokens of the encoder's output that the connector is not given."""
+        return self.num_class_tokens + int(self.drop_first_patch)
+
+
+_HALF = (0.5, 0.5, 0.5)
+_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _clip(weights: str, image_size: int) -> Vision:
+    return Vision(
+        weights=weights,
+        image_size=image_size,
+        patch_size=14,
+        width=1024,
+        num_layers=24,
+        num_class_tokens=1,
+        mean=_CLIP_MEAN,
+        std=_CLIP_STD,
+        crop=True,
+    )
+
+
+def _siglip(weights: str, resample: Literal["bicubic", "bilinear"], *, drop_first_patch: bool = False) -> Vision:
+    return Vision(
+        weights=weights,
+        image_size=384,
+        patch_size=14,
+        width=1152,
+        num_layers=27,
+        num_class_tokens=0,
+        mean=_HALF,
+        std=_HALF,
+        resample=resample,
+        drop_first_patch=drop_first_patch,
+    )
+
+
+# Source: each model's preprocessor_config.json and config.json on the hub. Their commits cannot be looked up where this was
+# written, so no revision is pinned.
+VISIONS: dict[str, Vision] = {
+    # The embedded default, made by toyworld/make_backbones.py.
+    "toy-vit": Vision(
+        weights=str(TOY_BACKBONES / "vision"),
+        image_size=72,
+        patch_size=12,
+        width=128,
+        num_layers=4,
+        num_class_tokens=0,
+        mean=_HALF,
+        std=_HALF,
+    ),
+    "clip-vit-large-patch14-336": _clip("openai/clip-vit-large-patch14-336", 336),  # 576 tokens
+    "clip-vit-large-patch14-224": _clip("openai/clip-vit-large-patch14", 224),  # 256
+    "siglip-so400m-patch14-384": _siglip("google/siglip-so400m-patch14-384", "bicubic"),  # 729
+    # 728: the reference implementation's first version cut a class token off that SigLIP does not have. For its weights only.
+    "siglip-so400m-patch14-384-728": _siglip("google/siglip-so400m-patch14-384", "bicubic", drop_first_patch=True),
+    "siglip2-so400m-patch14-384": _siglip("google/siglip2-so400m-patch14-384", "bilinear"),  # 729
+    "dinov2-large-patch14-224": Vision(  # 256
+        weights="facebook/dinov2-large",
+        image_size=224,
+        patch_size=14,
+        width=1024,
+        num_layers=24,
+        num_class_tokens=1,
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        crop=True,
+        short_edge=256,
+    ),
+    # Mixture of features, interleaved: CLIP on even places, DINOv2 on odd ones; CLIP's processor for both. 512 tokens.
+    # Source: arXiv 2401.06209, section 4.2; `mof` of the reference implementation.
+    "clip-dinov2-large-patch14-224": Vision(
+        weights="",
+        image_size=224,
+        patch_size=14,
+        width=1024,
+        num_layers=24,
+        num_class_tokens=0,  # each member skips its own
+        mean=_CLIP_MEAN,
+        std=_CLIP_STD,
+        crop=True,
+        mixture=("clip-vit-large-patch14-224", "dinov2-large-patch14-224"),
+    ),
+}
