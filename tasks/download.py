@@ -17,16 +17,11 @@ from tinyllava_core.data.local_copies import with_copies
 from tinyllava_core.data.local_files import local_digest
 from tinyllava_core.data.manifest import load
 from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.benchmarks import benchmark
 from tinyllava_core.results import DownloadResult
 
-NOT_FETCHED = {
-    "description",
-    "homepage",
-    "scorer",
-    "components",
-    "tree",
-    "manual",
-}  # fields of a manifest that change nothing of what is fetched
+# fields of a manifest that change nothing of what is fetched
+NOT_FETCHED = {"description", "homepage", "scorer", "variant", "components", "tree", "manual", "standalone", "about_gb"}
 
 
 def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:
@@ -48,6 +43,7 @@ def download(run: Run, source: str) -> Artifact:
     manifest = with_copies(load(source), run.recipe.data)
     spec = {"manifest": manifest.model_dump(mode="json", exclude=NOT_FETCHED), "local": local_digest(manifest)}
     cache = run.workspace / "cache"
+    take_out = benchmark(manifest.scorer).write_pictures if manifest.scorer else None
     with showing(f"download {manifest.name}") as show:
         artifact = record(
             run,
@@ -56,7 +52,7 @@ def download(run: Run, source: str) -> Artifact:
             core.VERSION,
             spec,
             inputs={},
-            make=lambda folder: core.download(manifest, folder, cache, on_progress=show),
+            make=lambda folder: core.download(manifest, folder, cache, on_progress=show, take_out=take_out),
         )
     result = artifact.result(DownloadResult)
     if result.num_expected not in (None, result.num_files):

@@ -31,7 +31,8 @@ def evaluate(
 ) -> Artifact:
     """Answer and score a benchmark's questions; `blind`: with every image blanked.
 
-    `sets`: at least the image sets that the benchmark draws on. The batch size is no part of the fingerprint: answers do not depend on it, but for rounding.
+    `sets`: at least the image sets that the benchmark draws on. The batch size is no part of the fingerprint: answers do not
+    depend on it, but for rounding.
     """
     manifest, result = load(benchmark), downloaded.result(DownloadResult)
     scorer, annotations = manifest.scorer, result.annotations
@@ -54,6 +55,7 @@ def evaluate(
             variant=manifest.variant,
             annotations=downloaded.folder / annotations,  # an absolute path stays itself
             images=image_places(manifest, downloaded, sets),
+            expected=manifest.annotations.count if manifest.annotations else None,
             blind=blind,
             out=folder,
         )

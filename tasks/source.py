@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data.local_copies import check_names, with_copies
+from tinyllava_core.data.local_copies import check_names, missing, with_copies
 from tinyllava_core.data.local_files import beside
 from tinyllava_core.data.manifest import Manifest, load
 from tinyllava_core.data.places import ImagePlaces
@@ -84,6 +84,7 @@ def check_manifests(recipe: Recipe) -> None:
     named += [("benchmark", name) for name in recipe.evaluate.benchmarks]
     named += dict.fromkeys(("images", name) for _, of in named for name in load(of).sets)
     check_names(recipe.data, [load(name).name for _, name in named])
+    lacking = missing([load(name) for _, name in named], recipe.data)
     for kind, name in named:
         manifest = load(name)
         found = manifest.kind
@@ -93,4 +94,8 @@ def check_manifests(recipe: Recipe) -> None:
             )
         if manifest.scorer is not None:
             benchmark(manifest.scorer)
-        with_copies(manifest, recipe.data)
+        try:
+            with_copies(manifest, recipe.data)
+        except BadInput as error:
+            others = ", ".join(other for other in lacking if other != manifest.name)
+            raise BadInput(f"{error}{f' A person must fetch these too: {others}.' if others else ''}") from None

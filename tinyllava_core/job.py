@@ -56,6 +56,7 @@ class EvaluateJob(Frozen):
     variant: str | None = None  # one of its variants; None: its default
     annotations: Path  # official annotation file, or the folder of the official files
     images: ImagePlaces  # where its pictures are
+    expected: int | None = None  # questions, where the manifest knows
     blind: bool  # blank every image
     out: Path
 

@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import io
 import json
@@ -16,6 +17,7 @@ from tinyllava_core.data.local_files import beside, local_digest
 from tinyllava_core.data.manifest import load
 from tinyllava_core.data.patience import Patience
 from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.benchmarks import benchmark
 
 QUICK = Patience(attempts=2, first_wait_s=0.01, timeout_s=2.0, image_timeout_s=2.0, image_retries=0, stall_s=120)
 
@@ -353,3 +355,32 @@ def test_an_image_set_says_how_many_files_were_expected(server, manifest, call):
     server.files = {"/a.zip": zipped({"1.png": b"x"})}
     _, result = call(manifest(kind="images", files=2, images=[{"archive": {"url": f"{server.url}/a.zip"}}]))
     assert (result.num_files, result.num_expected) == (1, 2)
+
+
+def test_of_an_archive_only_what_is_asked_for_comes_out(server, manifest, call):
+    server.files = {"/q.zip": zipped({"a_questions.json": b"[]", "b_questions.json": b"[]"})}
+    server.files |= {"/i.zip": zipped({"deep/x/1.png": b"x", "deep/x/1.txt": b"y"})}
+    annotations = {"url": f"{server.url}/q.zip", "unpack": True, "only": ["*b_questions.json"]}
+    images = [{"archive": {"url": f"{server.url}/i.zip", "strip": "deep/x", "only": ["*.png"]}}]
+    out, result = call(manifest(kind="benchmark", scorer="pope", annotations=annotations, images=images))
+    assert tree(out / "annotations") == {"b_questions.json": b"[]"}
+    assert tree(out / result.image_root) == {"1.png": b"x"}
+
+
+def test_pictures_in_the_cells_of_a_benchmarks_file_are_taken_out_by_its_scorer(tmp_path, server, manifest, call):
+    rows = [["index", "question", "A", "B", "answer", "image"]]
+    rows += [["7", "Which?", "one", "two", "A", base64.b64encode(b"picture" * 20).decode()]]
+    server.files = {"/dev.tsv": "\n".join("\t".join(row) for row in rows).encode()}
+    found = manifest(
+        kind="benchmark",
+        scorer="mmbench",
+        annotations={"url": f"{server.url}/dev.tsv"},
+        images=[{"embedded": True}],
+    )
+    out, cache = tmp_path / "taken", tmp_path / "cache"
+    out.mkdir()
+    result = download(found, out, cache, patience=QUICK, take_out=benchmark("mmbench").write_pictures)
+    assert tree(out / "images") == {"7.jpg": b"picture" * 20}
+    assert result.num_files == 1
+    with pytest.raises(BadInput, match="images: embedded, but its scorer takes no pictures out"):
+        call(found)

@@ -140,6 +140,13 @@ def test_a_planted_fault_is_found(shelf, changed, name, what):
     assert "\n" not in said[0]
 
 
+def test_an_image_set_may_stand_alone(shelf):
+    home = shelf()
+    alone = {"name": "alone", "kind": "images", "licence": "x", "manual": "Ask.", "standalone": True}
+    (home / "alone.yaml").write_text(yaml.safe_dump(alone))
+    assert found() == (5, [])
+
+
 def test_a_manifest_that_does_not_load_is_a_fault_of_its_own_alone(shelf):
     home = shelf()
     (home / "chat.yaml").write_text("{")

@@ -140,6 +140,7 @@ def test_a_killed_evaluation_goes_on_and_answers_each_question_once(
     ("change", "fault"),
     [
         ({"scorer": "popo"}, "error: unknown scorer 'popo'; nearest: 'pope'. Known: "),
+        ({"expected": 13}, "pope.json: 12 questions, the manifest expects 13; correct `count` or the file"),
         ({"annotations": Path("nowhere.json")}, "error: nowhere.json: no such file"),
         (
             {"images": Path("nowhere")},
@@ -161,7 +162,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     given = {"checkpoint": checkpoint_folder, "annotations": annotations, "images": images}
     given |= {key: value for key, value in change.items() if key in given}
-    more = {key: value for key, value in change.items() if key in ("scorer", "variant")}
+    more = {key: value for key, value in change.items() if key in ("scorer", "variant", "expected")}
     assert main([str(write_job(tmp_path / "out", **given, **more))]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")

@@ -129,6 +129,13 @@ def test_what_a_person_must_fetch_stops_a_run_before_anything_starts(shelf: Path
     check_manifests(load_recipe("toy", {**RECIPE, "data.local": {"coco-train": str(shelf / "coco")}}))
 
 
+def test_all_that_a_person_must_fetch_is_said_at_once(shelf: Path) -> None:
+    write(shelf, "coco-train", kind="images", manual="Accept the licence at example.org.")
+    write(shelf, "test", kind="benchmark", scorer="pope", annotations={"count": 1}, manual="Ask the authors for it.")
+    with pytest.raises(BadInput, match=r"'test' cannot be downloaded .* A person must fetch these too: coco-train\."):
+        check_manifests(load_recipe("toy", RECIPE))
+
+
 def test_an_unknown_scorer_stops_a_run_before_anything_starts(shelf: Path) -> None:
     write(shelf, "test", kind="benchmark", scorer="popo", annotations={"path": "first.json"})
     with pytest.raises(BadInput, match="unknown scorer 'popo'; nearest: 'pope'"):

@@ -44,7 +44,7 @@ def rows(manifests: list[Manifest]) -> Iterator[Row]:
             manifest.kind,
             records - left_out if records is not None else None,
             manifest.files,
-            in_words(size) if size else None,
+            in_words(size) if size else f"~{in_words(manifest.about_gb * 1e9)}" if manifest.about_gb else None,
             manifest.licence,
             ", ".join((*manifest.sets, *(["a person"] if manifest.manual else []))) or None,
         )

@@ -46,15 +46,21 @@ TOYWORLD = "toyworld://"
 _FETCHED_SCHEMA = pa.schema([("url", pa.string()), ("sha256", pa.string()), ("size_bytes", pa.int64())])
 
 OnProgress = Callable[[Progress], None]
+TakeOut = Callable[[Path, Path], object]  # (annotations, folder): writes the pictures that are in cells of the file
 
 
 def download(
-    manifest: Manifest, out: Path, cache: Path, on_progress: OnProgress | None = None, patience: Patience | None = None
+    manifest: Manifest,
+    out: Path,
+    cache: Path,
+    on_progress: OnProgress | None = None,
+    patience: Patience | None = None,
+    take_out: TakeOut | None = None,
 ) -> DownloadResult:
     """Bring what `manifest` names into `out`: annotations, images/, failures.parquet, fetched.parquet (url, sha256, bytes).
 
     Image sets that it draws on are downloads of their own. Half-fetched files live in `cache`, so that a killed download
-    goes on where it was. Raises BadInput on a wrong checksum or size, a file that the server does not have, an unsafe
+    goes on where it was. `take_out`: the scorer's, for a manifest whose images are embedded. Raises BadInput on a wrong checksum or size, a file that the server does not have, an unsafe
     archive, a missing local file; ConnectionError, Stalled or RuntimeError on a server or process that gave up.
     """
     work = cache / "downloads" / manifest.name
@@ -70,6 +76,12 @@ def download(
                 job.archive(place.archive)
             elif place.url_table:
                 job.url_table(manifest, place.url_table)
+            elif place.embedded:
+                if annotations is None or take_out is None:
+                    raise BadInput(
+                        f"{manifest.name!r}: images: embedded, but its scorer takes no pictures out of a file"
+                    )
+                take_out(annotations, images)
         num_files, size_bytes = count(images, *local_folders(manifest))
         root = _image_root(manifest, images)
         write_failures(job.failures, out / "failures.parquet")
@@ -163,7 +175,7 @@ class _Download:
                 target = out / f"annotations{fetched.suffix}"
                 shutil.copyfile(fetched, target)
             elif file.unpack:
-                unpack(fetched, target)
+                unpack(fetched, target, only=file.only)
             else:
                 target.mkdir(exist_ok=True)
                 shutil.copyfile(fetched, target / fetched.name)
@@ -175,6 +187,8 @@ class _Download:
         unpack(
             file,
             self.images / archive.into,
+            strip=archive.strip,
+            only=archive.only,
             on_files=lambda done: self.tell(done, 0, "files", f"unpacking {file.name}"),
         )
 

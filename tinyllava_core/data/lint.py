@@ -172,7 +172,10 @@ def _fetched_twice(everything: Mapping[str, Manifest]) -> list[Fault]:
 def _unused(everything: Mapping[str, Manifest]) -> list[Fault]:
     used = {name for manifest in everything.values() for name in manifest.sets}
     return [
-        Fault(manifest=name, what="no source and no benchmark draws on this image set; use it or remove it")
+        Fault(
+            manifest=name,
+            what="no source and no benchmark draws on this image set; use it, remove it, or say standalone: true",
+        )
         for name, manifest in everything.items()
-        if manifest.kind == "images" and name not in used
+        if manifest.kind == "images" and not manifest.standalone and name not in used
     ]

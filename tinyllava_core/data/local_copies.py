@@ -29,9 +29,14 @@ def with_copies(manifest: Manifest, data: Data) -> Manifest:
         update["images"] = (Images(folder=str(copy)),)
     else:
         assert manifest.annotations is not None, "only image sets have none"
-        only_here = {"url": None, "files": (), "unpack": False, "path": str(copy)}
+        only_here = {"url": None, "files": (), "unpack": False, "only": (), "path": str(copy)}
         update["annotations"] = manifest.annotations.model_copy(update=only_here)
     return manifest.model_copy(update=update)
+
+
+def missing(manifests: Iterable[Manifest], data: Data) -> list[str]:
+    """List the names of what a person has to fetch and has not named a copy of."""
+    return [manifest.name for manifest in manifests if manifest.manual and _copy(manifest, data) is None]
 
 
 def check_names(data: Data, used: Iterable[str]) -> None:

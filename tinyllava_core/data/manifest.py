@@ -36,8 +36,12 @@ class Manifest(Frozen):
     components: tuple[Component, ...] = Field((), description="Sources only: what of its records belongs together.")
     root: str = Field("", description="Image sets only: the folder, within what is unpacked, that its paths begin in.")
     files: int | None = Field(None, ge=0, description="Image sets only: files in it, where that is known.")
+    standalone: bool = Field(False, description="Image sets only: of use although no shipped manifest draws on it.")
     scorer: str | None = Field(None, description="Benchmarks only: a key of evaluate/benchmarks' table.")
     variant: str | None = Field(None, description="Benchmarks only: one of its scorer's variants. null: the default.")
+    about_gb: float | None = Field(
+        None, gt=0, description="About how big it is, where nobody states its bytes: for planning, not checked."
+    )
     tree: str | None = Field(None, description="Where LLaVA's data tree has it, relative to the recipe's data.root.")
     manual: str | None = Field(
         None, description="A person must fetch it (a licence to accept, a shared drive): what, from where, in one line."
@@ -81,9 +85,9 @@ class Manifest(Frozen):
         for key in ("annotations", "scorer", "variant"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key}: an image set has none; remove it or change kind")
-        if any(entry.set or entry.inside or entry.prefix for entry in self.images) or bool(self.images) == bool(
-            self.manual
-        ):
+        if any(entry.set or entry.inside or entry.prefix or entry.embedded for entry in self.images) or bool(
+            self.images
+        ) == bool(self.manual):
             raise ValueError(
                 "an image set needs images: archives, url_tables or one folder, without a prefix; or manual instead"
             )
@@ -91,8 +95,10 @@ class Manifest(Frozen):
             raise ValueError(f"root: {self.root!r} leaves the set; give a relative folder")
 
     def _check_annotations(self, why: str) -> None:
-        if self.root or self.files is not None:
-            raise ValueError("root and files are for kind: images; remove them or change kind")
+        if self.root or self.files is not None or self.standalone:
+            raise ValueError("root, files and standalone are for kind: images; remove them or change kind")
+        if self.kind == "source" and any(entry.embedded for entry in self.images):
+            raise ValueError("images: embedded is for kind: benchmark, whose scorer takes the pictures out")
         if self.annotations is None:
             raise ValueError(f"key 'annotations' is missing: {why}")
         places = ("url", "path", "files")

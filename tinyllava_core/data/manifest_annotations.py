@@ -19,6 +19,13 @@ class OfficialFile(Frozen):
     )
     bytes: int | None = Field(None, ge=0, description="Size of the file.")
     unpack: bool = Field(False, description="It is a zip or tar; what is in it is wanted.")
+    only: tuple[str, ...] = Field((), description="Patterns of the members to unpack. Empty: all.")
+
+    @model_validator(mode="after")
+    def _unpacks_some(self) -> Self:
+        if self.only and not self.unpack:
+            raise ValueError("only is for what is unpacked: set unpack: true, or remove it")
+        return self
 
 
 class Annotations(Frozen):
@@ -31,6 +38,7 @@ class Annotations(Frozen):
     path: str | None = Field(None, description="A local file or folder, relative to the manifest; used in place.")
     files: tuple[OfficialFile, ...] = Field((), description="Several files, which come into one folder.")
     unpack: bool = Field(False, description="The URL is a zip or tar; what is in it is wanted.")
+    only: tuple[str, ...] = Field((), description="Patterns of its members to unpack. Empty: all.")
     root: str = Field("", description="Of several files, an archive or a folder: the folder in it that all else is in.")
     file: str | None = Field(None, description="Of such a folder: the one file that is read. null: the whole folder.")
     sha256: Sha256 | None = Field(
@@ -49,6 +57,8 @@ class Annotations(Frozen):
                 raise ValueError(f"{key}: {getattr(self, key)!r} leaves the folder; give a relative path")
         if self.unpack and self.url is None:
             raise ValueError("unpack is for url; of several files, each says it itself")
+        if self.only and not self.unpack:
+            raise ValueError("only is for what is unpacked: set unpack: true, or remove it")
         if self.files and (self.sha256 or self.bytes):
             raise ValueError("sha256 and bytes are of one file; of several, each says its own")
         return self
@@ -60,5 +70,7 @@ class Annotations(Frozen):
 
     def downloads(self) -> list[OfficialFile]:
         """List what there is to download."""
-        one = self.url and OfficialFile(url=self.url, sha256=self.sha256, bytes=self.bytes, unpack=self.unpack)
-        return [one] if one else list(self.files)
+        if self.url is None:
+            return list(self.files)
+        one = OfficialFile(url=self.url, sha256=self.sha256, bytes=self.bytes, unpack=self.unpack, only=self.only)
+        return [one]

@@ -22,6 +22,8 @@ class Archive(Frozen):
     )
     bytes: int | None = Field(None, ge=0, description="Size of the archive.")
     into: str = Field("", description="Folder under the image root to unpack into.")
+    strip: str = Field("", description="Leading folders of its members to take off; * stands for any one.")
+    only: tuple[str, ...] = Field((), description="Patterns of the members to unpack, after that. Empty: all.")
 
     @model_validator(mode="after")
     def _stays_inside(self) -> Self:
@@ -50,9 +52,10 @@ class UrlTable(Frozen):
 
 
 class Images(Frozen):
-    """One place that images come from: exactly one of archive, url_table, folder, set, inside.
+    """One place that images come from: exactly one of archive, url_table, folder, set, inside, embedded.
 
-    Archives and tables make one folder of the source's own, in which paths are looked up as they are written.
+    Archives, tables and embedded pictures make one folder of the source's own, in which paths are looked up as they are
+    written.
     """
 
     archive: Archive | None = None
@@ -64,6 +67,9 @@ class Images(Frozen):
     inside: str | None = Field(
         None, description="A folder among the annotations, where pictures come with them. '.': theirs."
     )
+    embedded: bool = Field(
+        False, description="Benchmarks only: the pictures are in the cells of its file, and its scorer takes them out."
+    )
     prefix: str = Field(
         "", description="Leading folders of the records' paths that this folder or set stands for; taken off."
     )
@@ -73,7 +79,7 @@ class Images(Frozen):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        exactly_one(self, "archive", "url_table", "folder", "set", "inside")
+        exactly_one(self, "archive", "url_table", "folder", "set", "inside", "embedded")
         if self.own and (self.prefix or self.try_extensions):
             raise ValueError(
                 "prefix and try_extensions are for a folder or a set; an archive has `into`, a table its names"
@@ -87,7 +93,7 @@ class Images(Frozen):
     @property
     def own(self) -> bool:
         """Tell whether it is unpacked or fetched into the folder of the source itself."""
-        return self.archive is not None or self.url_table is not None
+        return self.archive is not None or self.url_table is not None or self.embedded
 
     @property
     def sets(self) -> tuple[str, ...]:

@@ -42,6 +42,10 @@ def evaluate(todo: job.EvaluateJob) -> EvaluateResult:
     device = pick_device(todo.recipe.launch.device)
     variant = row.variant(todo.variant)
     questions = variant.read(Files(annotations=todo.annotations, images=todo.images))
+    if todo.expected not in (None, len(questions)):
+        raise BadInput(
+            f"{todo.annotations}: {len(questions)} questions, the manifest expects {todo.expected}; correct `count` or the file"
+        )
     if not todo.blind:
         check_images(questions, todo.images)
     todo.out.mkdir(parents=True, exist_ok=True)

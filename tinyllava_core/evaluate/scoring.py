@@ -94,6 +94,7 @@ class Benchmark:
     join: Callable[[Sequence[Question]], Join] | None = None  # whose answer a line is, where LLaVA's ids do not say
     own_answers: OwnAnswers | None = None  # reads the benchmark's own result format
     submit: Callable[[Texts, Path, Path], None] | None = None  # (answers, official questions, the upload file)
+    write_pictures: Callable[[Path, Path], int] | None = None  # (official file, folder): those in the file's own cells
     missing_allowed: bool = False  # the official rule says what an answer that is missing counts as
 
     def variant(self, name: str | None) -> Variant:

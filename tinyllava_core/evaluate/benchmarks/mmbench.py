@@ -280,4 +280,5 @@ MMBENCH = Benchmark(
     suffix=OPTION_LETTER,
     own_answers=own_answers,
     submit=submit,
+    write_pictures=write_pictures,
 )  # fmt: skip
