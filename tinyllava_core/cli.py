@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from tinyllava_core.commands import ask, data, query, recipes, run, score, slurm
+from tinyllava_core.commands import ask, chat, data, query, recipes, run, score, slurm
 from tinyllava_core.errors import BadInput
 
 # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
@@ -22,6 +22,7 @@ COMMANDS: dict[str, ModuleType] = {
     "data": data,
     "slurm": slurm,
     "ask": ask,
+    "chat": chat,
     "score": score,
 }
 

@@ -22,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from tinyllava_core.data import example, prompt
 from tinyllava_core.data.places import ImagePlaces
-from tinyllava_core.data.record import Turn
+from tinyllava_core.data.record import IMAGE_TAG, Turn
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.journal import Journal
 from tinyllava_core.evaluate.questions import Question
@@ -67,7 +67,9 @@ class Answerer:
         return prompt.stop_ids(self.loaded.prompt, self.tokenizer)
 
     def ids(self, text: str, *, num_images: int) -> list[int]:
-        """Put a question into the checkpoint's prompt format, its images in front -> [T]."""
+        """Put a question into the checkpoint's prompt format, its images in front -> [T]. Raises BadInput for an image tag in it."""
+        if IMAGE_TAG in text:
+            raise BadInput(f"the question holds {IMAGE_TAG}, which stands for a picture; give the picture instead")
         return prompt.ask(self.loaded.prompt, self.tokenizer, text, num_images, self.loaded.tokens_per_image)
 
     def conversation_ids(self, turns: Sequence[Turn]) -> list[int]:
