@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from tinyllava_core.commands import ask, chat, data, query, recipes, run, score, slurm
+from tinyllava_core.commands import ask, chat, compare, data, query, recipes, run, score, slurm
 from tinyllava_core.errors import BadInput
 
 # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
@@ -24,6 +24,7 @@ COMMANDS: dict[str, ModuleType] = {
     "ask": ask,
     "chat": chat,
     "score": score,
+    "compare": compare,
 }
 
 
