@@ -89,4 +89,5 @@ def _item_row(item: Item, texts: Texts) -> dict[str, Any]:
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one for every line
+    return "".join([encode(row) + "\n" for row in rows])

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.evaluate.answers import Join, OwnAnswers, Texts, check_complete
@@ -139,16 +138,19 @@ def estimates(variant: Variant, items: Sequence[Item]) -> list[Estimate]:
     return [estimate(measure, cluster_I, num_clusters) for measure in variant.measures(items)]
 
 
-def item(question: Question, parsed: str, value: float, **more: Any) -> Item:
+def item(
+    question: Question, parsed: str, value: float, *, counts: tuple[float, ...] = (), unparsed: bool = False
+) -> Item:
     """Make a question's scored item."""
-    given = {"facets": question.facets, **more}
     return Item(
         question_id=question.question_id,
         image=question.image,
         parsed=parsed,
         score=value,
         cluster=question.cluster,
-        **given,
+        facets=question.facets,
+        counts=counts,
+        unparsed=unparsed,
     )
 
 

@@ -117,12 +117,12 @@ def _humans(answers: Any, where: str) -> tuple[str, ...]:
     """Give the texts. Raises BadInput on equal answer ids: the official script takes a person's equals for that person."""
     try:
         texts = tuple([answer["answer"] for answer in answers])
-        ids = {answer["answer_id"] for answer in answers}
+        num_ids = len({answer["answer_id"] for answer in answers})
     except (TypeError, KeyError):
         raise BadInput(f"{where}: answers: expected objects with answer and answer_id") from None
-    if len(ids) != len(texts):
+    if num_ids != len(texts):
         raise BadInput(f"{where}: an answer_id occurs twice; the metric leaves each person out in turn")
-    if not texts or not all(isinstance(text, str) for text in texts):
+    if set(map(type, texts)) != {str}:
         raise BadInput(f"{where}: answers: expected texts")
     return texts
 

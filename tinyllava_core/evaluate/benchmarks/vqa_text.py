@@ -8,8 +8,8 @@ with digits or spaces beyond ASCII, Python 2 can differ.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'  # untouched: . ' : & % $ # * ~ | ^ and every mark beyond ASCII
 _DIGIT_COMMA_DIGIT = re.compile(r"\d,\d")
@@ -24,7 +24,7 @@ _CACHE = 1 << 18  # distinct strings; VQAv2 val has about a hundred thousand
 def m4c(prediction: str, humans: Sequence[str]) -> tuple[str, float]:
     """Score an answer as TextVQA does -> (the answer as compared, 0..1): both sides always normalised."""
     said = normalise_m4c(prediction)
-    return said, soft_accuracy([normalise_m4c(human) for human in humans].count(said), len(humans))
+    return said, soft_accuracy(_agreeing(said, humans, set(humans), normalise_m4c), len(humans))
 
 
 def official_vqa(prediction: str, humans: Sequence[str]) -> tuple[str, float]:
@@ -32,18 +32,26 @@ def official_vqa(prediction: str, humans: Sequence[str]) -> tuple[str, float]:
 
     Where all humans wrote the same, nothing is normalised: `Yes` against ten `yes` scores 0.
     """
-    said, cleaned = _clean(prediction), [_clean(human) for human in humans]
-    if len(set(cleaned)) > 1:
-        said, cleaned = normalise_vqa(said), [normalise_vqa(human) for human in cleaned]
-    return said, soft_accuracy(cleaned.count(said), len(humans))
+    said, different = _clean(prediction), set(humans)
+    if len({_clean(human) for human in different}) > 1:
+        said, form = normalise_vqa(said), normalise_vqa
+    else:
+        form = _clean
+    return said, soft_accuracy(_agreeing(said, humans, different, form), len(humans))
 
 
 def always_vqa(prediction: str, humans: Sequence[str]) -> tuple[str, float]:
     """Score an answer as VQA's script would without its exception -> (the answer as compared, 0..1)."""
     said = normalise_vqa(prediction)
-    return said, soft_accuracy([normalise_vqa(human) for human in humans].count(said), len(humans))
+    return said, soft_accuracy(_agreeing(said, humans, set(humans), normalise_vqa), len(humans))
 
 
+def _agreeing(said: str, humans: Sequence[str], different: set[str], form: Callable[[str], str]) -> int:
+    """Count the humans who said the same; ten people write three different texts on average, so only these are looked at."""
+    return sum([humans.count(text) for text in different if form(text) == said])
+
+
+@cache
 def soft_accuracy(num_matching: int, num_humans: int = 10) -> float:
     """Mean over the humans of min(1, matches among the others / 3). Ten humans: 0, .3, .6, .9, 1 for 0, 1, 2, 3, 4 or more."""
     left_out_one = num_matching * min(3, num_matching - 1) if num_matching else 0
@@ -89,6 +97,7 @@ def word_step(text: str) -> str:
     return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
+@lru_cache(_CACHE)
 def _clean(text: str) -> str:
     return text.replace("\n", " ").replace("\t", " ").strip()
 
