@@ -139,7 +139,7 @@ def test_a_name_that_is_file_and_folder_is_refused(tmp_path):
     # a plain tar has no checksum of its contents, nor has zstd as pyarrow writes it: what is flipped there, inspect finds in the picture, if anybody
     [
         *((kind, "cut") for kind in ("zip", "w", "w:gz", "w:xz", "w:bz2", "zst")),
-        *((kind, "flipped") for kind in ("zip", "w:gz", "w:xz", "w:bz2", "zst")),
+        *((kind, "flipped") for kind in ("zip", "w:gz", "w:xz", "w:bz2")),
     ],
 )
 def test_a_broken_archive_says_so(tmp_path, kind, fault):
