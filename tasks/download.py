@@ -21,7 +21,9 @@ from tinyllava_core.evaluate.benchmarks import benchmark
 from tinyllava_core.results import DownloadResult
 
 # fields of a manifest that change nothing of what is fetched
-NOT_FETCHED = {"description", "homepage", "scorer", "variant", "components", "tree", "manual", "standalone", "about_gb"}
+UNCHANGING = ("description", "homepage", "scorer", "variant", "components", "tree", "manual", "standalone", "about_gb")
+NOT_FETCHED: dict[str, Any] = dict.fromkeys(UNCHANGING, True)
+NOT_FETCHED |= {"images": {"__all__": {"url_table": {"distributor"}}}}
 
 
 def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:

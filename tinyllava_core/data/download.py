@@ -34,14 +34,16 @@ from tinyllava_core.data.local_files import (
 )
 from tinyllava_core.data.manifest import Manifest
 from tinyllava_core.data.manifest_images import Archive, UrlTable
+from tinyllava_core.data.pace import Pace
 from tinyllava_core.data.patience import Patience
+from tinyllava_core.data.url_attempt import Attempt, write_attempts
 from tinyllava_core.data.url_rows import read_rows
 from tinyllava_core.data.url_table import Failure, fetch_images, write_failures
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
 from tinyllava_core.results import DownloadResult
 
-VERSION = 2
+VERSION = 3
 TOYWORLD = "toyworld://"
 _FETCHED_SCHEMA = pa.schema([("url", pa.string()), ("sha256", pa.string()), ("size_bytes", pa.int64())])
 
@@ -57,7 +59,7 @@ def download(
     patience: Patience | None = None,
     take_out: TakeOut | None = None,
 ) -> DownloadResult:
-    """Bring what `manifest` names into `out`: annotations, images/, failures.parquet, fetched.parquet (url, sha256, bytes).
+    """Bring what `manifest` names into `out`: annotations, images/, fetched.parquet, failures.parquet, attempts.parquet.
 
     Image sets that it draws on are downloads of their own. Half-fetched files live in `cache`, so that a killed download
     goes on where it was. `take_out`: the scorer's, for a manifest whose images are embedded. Raises BadInput on a wrong checksum or size, a file that the server does not have, an unsafe
@@ -85,6 +87,7 @@ def download(
         num_files, size_bytes = count(images, *local_folders(manifest))
         root = _image_root(manifest, images)
         write_failures(job.failures, out / "failures.parquet")
+        write_attempts(job.attempts, out / "attempts.parquet")
         pq.write_table(pa.Table.from_pylist(job.fetched, _FETCHED_SCHEMA), out / "fetched.parquet")
         shutil.rmtree(work)
     return DownloadResult(
@@ -134,7 +137,8 @@ class _Teller:
         self._on_progress, self._last = on_progress, 0.0
 
     def bytes_of(self, name: str) -> OnBytes:
-        return lambda done, total: self(done, total, "bytes", name)
+        pace = Pace()
+        return lambda done, total: self(done, total, "bytes", " ".join((name, pace.note(done, total))).strip())
 
     def __call__(self, done: int, total: int, unit: str, note: str) -> None:
         now = time.monotonic()
@@ -155,6 +159,7 @@ class _Download:
     tell: _Teller
     num_requested: int = 0
     failures: list[Failure] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
     fetched: list[dict[str, str | int]] = field(default_factory=list)
 
     def annotations(self, manifest: Manifest, out: Path) -> Path | None:
@@ -207,13 +212,17 @@ class _Download:
             base_url=self.served.real(table.url or ""),
             as_written=self.served.written,
         )
-        self.failures += fetch_images(
+        fetched = fetch_images(
             rows,
             self.images,
             self.work / f"table-{_short(table.url or str(file))}",
+            min_success=table.min_success,
+            distributor=table.distributor,
             patience=self.patience,
             on_rows=lambda done: self.tell(done, len(rows), "images", file.name),
         )
+        self.failures += fetched.failures
+        self.attempts += fetched.attempts
         self.num_requested += len(rows)
 
     def _fetch(self, url: str, sha256: str | None, size_bytes: int | None) -> Path:

@@ -5,7 +5,7 @@ Only what a person may write and whether it fits together; nothing is fetched or
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -43,6 +43,15 @@ class UrlTable(Frozen):
     url_column: str = Field("url", description="Column with the image's URL.")
     name_column: str = Field(
         "name", description="Column with the image's path under the image root, as the records name it."
+    )
+    min_success: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the rows that must come, or the download is an error. Links die with the years.",
+    )
+    distributor: Literal["multiprocessing", "pyspark", "ray"] = Field(
+        "multiprocessing", description="What img2dataset spreads its work with. Changes nothing of what is fetched."
     )
 
     @model_validator(mode="after")

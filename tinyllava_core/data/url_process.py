@@ -1,4 +1,4 @@
-"""The process that fetches a table of URLs: img2dataset without the libraries that it does not need for that.
+"""The process that fetches a table of URLs: img2dataset, with our manners, without what it does not need for that.
 
 Started by url_table.py as `python -m tinyllava_core.data.url_process ARGUMENTS.json`. img2dataset's pool workers import
 this module again (multiprocessing's spawn), so what stands here holds in each of them too.
@@ -6,11 +6,14 @@ this module again (multiprocessing's spawn), so what stands here holds in each o
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import sys
 import types
 import warnings
 from pathlib import Path
+from typing import Any
 
 # img2dataset imports these at its top, for other outputs, resizing and a web service. Empty modules in their place save
 # 2.4 of 3.3 s of CPU time in each of its three and more processes (torch comes along with webdataset), and two
@@ -35,6 +38,11 @@ if (
     _without_what_is_not_needed()
 
 if __name__ == "__main__":
-    from img2dataset import download
+    from tinyllava_core.data.patience import Patience
+    from tinyllava_core.data.url_worker import Manners, PoliteDownloader
 
-    download(**json.loads(Path(sys.argv[1]).read_text()))
+    given = json.loads(Path(sys.argv[1]).read_text())
+    manners = Manners(patience=Patience(**given["patience"]), notes=Path(given["notes"]))
+    main: Any = importlib.import_module("img2dataset.main")  # the package has a function of that name
+    main.Downloader = functools.partial(PoliteDownloader, manners=manners)
+    main.download(**given["img2dataset"])

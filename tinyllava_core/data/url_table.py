@@ -1,54 +1,38 @@
-"""Fetch a table of image URLs with img2dataset: as a supervised process group, judged by its files, row by row.
+"""Fetch a table of image URLs with img2dataset: as a supervised process tree, judged by its files, row by row.
 
-Images keep their bytes (nothing is decoded or re-encoded here); a row that fails is kept under a reason. It does not
-judge the images: `inspect` does.
+Images keep their bytes (nothing is decoded or re-encoded here); a row that fails is kept under a reason, after further
+passes over those rows where one may help. It does not judge the images: `inspect` does.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
+import importlib.util
 import os
-import re
 import shutil
-import sys
-from collections.abc import Callable, Hashable, Iterator, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.patience import Patience
+from tinyllava_core.data.url_attempt import Attempt, Note, Notes
+from tinyllava_core.data.url_fault import MAY_PASS, FetchFault, fault_of
+from tinyllava_core.data.url_pass import UrlPass
 from tinyllava_core.errors import BadInput
-from tinyllava_core.process_tree import run_watched, without_back_port
 
-ROWS_PER_SHARD = 1000  # of img2dataset's work, not of ours; a power of ten, for its keys
-_THREADS = 32  # per process
+Distributor = Literal["multiprocessing", "pyspark", "ray"]
 FAILURE_SCHEMA = pa.schema(
     [("url", pa.string()), ("name", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
 )
-
-
-class FetchFault(StrEnum):
-    """Why a row of a URL table did not become a file."""
-
-    HTTP_404 = "http_404"
-    HTTP_429 = "http_429"
-    HTTP_4XX = "http_4xx"
-    HTTP_500 = "http_500"
-    HTTP_5XX = "http_5xx"
-    TIMEOUT = "timeout"
-    CONNECTION = "connection"  # refused, reset, closed without an answer, no such host
-    TRUNCATED = "truncated"  # the body was shorter than its Content-Length
-    DISALLOWED = "disallowed"  # the server's X-Robots-Tag opts out
-    NOT_AN_IMAGE = "not_an_image"  # something came, but no picture (a web page, nothing at all)
-    BAD_URL = "bad_url"  # none, or neither http nor https
-    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,36 +54,60 @@ class Failure:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedTable:
+    """What came of a table: the rows that failed, and every attempt at every row, in the table's order."""
+
+    failures: tuple[Failure, ...]
+    attempts: tuple[Attempt, ...]
+
+
 def fetch_images(
     rows: Sequence[UrlRow],
     images: Path,
     work: Path,
     *,
+    min_success: float = 0.0,
+    distributor: Distributor = "multiprocessing",
     patience: Patience | None = None,
     on_rows: Callable[[int], None] | None = None,
-) -> list[Failure]:
-    """Fetch each row's image to `images/<name>` and give the rows that failed, in the table's order.
+) -> FetchedTable:
+    """Fetch each row's image to `images/<name>`.
 
     `work` keeps what was fetched, so that a killed call goes on where it was; the images are hard links into it, so it
-    may be removed after. Raises Stalled if nothing moves for `patience.stall_s`, RuntimeError if img2dataset gave up.
+    may be removed after. Raises BadInput if the distributor's package is missing, or if a smaller share than
+    `min_success` came (the next call then tries again what may have passed), Stalled if nothing moves for
+    `patience.stall_s`, RuntimeError if img2dataset gave up.
     """
+    _require(distributor)
     patience = patience or Patience()
-    good, failures = _split(rows)
-    if good:
-        output = _work_folder(work, good)
-        num_shards = math.ceil(len(good) / ROWS_PER_SHARD)
-        missing = _missing(output, num_shards)
-        if missing:
-            _run(work, output, num_shards, patience, on_rows)
-            missing = _missing(output, num_shards)
-        if missing:
-            raise RuntimeError(
-                f"img2dataset ended with {len(missing)} of {num_shards} shards unfinished; run it again to go on. Its last words: "
-                f"{_last_words(work / 'log.txt')}"
-            )
-        failures += _take(good, output, num_shards, images)
+    _begin(work, rows)
+    open_rows, answers, attempts = _askable(rows), dict[int, _Answer](), list[Attempt]()
+    short = work / "short"  # how many earlier calls found too few images
+    passes = 1 + patience.image_retries * (1 + (int(short.read_text()) if short.exists() else 0))
+    for number in range(passes):
+        if number and open_rows:
+            open_rows = [place for place in open_rows if answers[place].fault in MAY_PASS]
+        if not open_rows:
+            break
+        one = UrlPass(work / f"pass-{number}", [(place, rows[place].url) for place in open_rows])
+        if number and not one.finished:
+            time.sleep(patience.wait_s(number, max((answers[place].asked_s for place in open_rows), default=0.0)))
+        one.run(distributor, patience, None if on_rows is None else _counted(on_rows, len(answers), number))
+        for place, answer in _answers(one, rows, open_rows):
+            answers[place] = answer
+            attempts.append(_attempt(rows[place], number, answer))
+    failures = tuple(_failures(rows, answers))
+    if len(rows) - len(failures) < min_success * len(rows):
+        write_aside(short, str(1 + (int(short.read_text()) if short.exists() else 0)))
+        raise _too_few(len(rows), failures, min_success)
+    for place, answer in answers.items():
+        if answer.file is not None:
+            _link(answer.file, images / rows[place].name)
     order = {row.name: place for place, row in enumerate(rows)}
-    return sorted(failures, key=lambda failure: order[failure.name])
+    return FetchedTable(
+        failures=failures, attempts=tuple(sorted(attempts, key=lambda one: (order[one.name], one.attempt)))
+    )
 
 
 def write_failures(failures: Sequence[Failure], path: Path) -> None:
@@ -108,155 +116,105 @@ def write_failures(failures: Sequence[Failure], path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows, FAILURE_SCHEMA), path)
 
 
-def fault_of(message: str) -> FetchFault:
-    """Name the fault behind an error text of img2dataset, which are urllib's and the libraries' below it."""
-    if match := re.search(r"HTTP Error (\d)(\d\d)", message):
-        known = {"404": FetchFault.HTTP_404, "429": FetchFault.HTTP_429, "500": FetchFault.HTTP_500}
-        other = FetchFault.HTTP_4XX if match[1] == "4" else FetchFault.HTTP_5XX if match[1] == "5" else FetchFault.OTHER
-        return known.get(match[1] + match[2], other)
-    for pattern, fault in _PATTERNS:
-        if re.search(pattern, message, re.IGNORECASE):
-            return fault
-    return FetchFault.OTHER
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """What came of one row in its last pass."""
+
+    file: Path | None  # None: it failed
+    fault: FetchFault | None
+    detail: str = ""
+    note: Note | None = None
+
+    @property
+    def asked_s(self) -> float:
+        return self.note.asked_s if self.note else 0.0
 
 
-_PATTERNS = (
-    (r"timed out", FetchFault.TIMEOUT),
-    (r"IncompleteRead", FetchFault.TRUNCATED),
-    (r"X-Robots-Tag", FetchFault.DISALLOWED),
-    (r"unknown url type|no host given|invalid url|can't contain control", FetchFault.BAD_URL),
-    (r"urlopen error|Remote end closed|Connection (refused|reset|aborted)|Broken pipe", FetchFault.CONNECTION),
-)
+def _require(distributor: Distributor) -> None:
+    """Raise BadInput unless the distributor can work here: without ray, img2dataset's would return at once, having done nothing."""
+    if distributor == "multiprocessing":
+        return
+    missing = importlib.util.find_spec(distributor) is None
+    if missing or (distributor == "pyspark" and shutil.which("java") is None and "JAVA_HOME" not in os.environ):
+        what = f"the package {distributor} (pip install 'tinyllava-pipelines[{distributor}]')" if missing else "Java"
+        raise BadInput(
+            f"url_table.distributor {distributor!r} needs {what}, which is not installed; or take 'multiprocessing'"
+        )
 
 
-def _split(rows: Sequence[UrlRow]) -> tuple[list[UrlRow], list[Failure]]:
-    """Part the rows that img2dataset may be given from those with no fetchable URL (urllib would open file:// too)."""
-    good, bad = [], []
-    for row in rows:
-        if row.url and urlsplit(row.url).scheme in ("http", "https"):
-            good.append(row)
-        else:
-            bad.append(
-                Failure(url=row.written, name=row.name, reason=FetchFault.BAD_URL, detail="expected an http(s) URL")
-            )
-    return good, bad
-
-
-def _work_folder(work: Path, rows: Sequence[UrlRow]) -> Path:
+def _begin(work: Path, rows: Sequence[UrlRow]) -> None:
     """Make `work` ready for these rows: what is there stays if it was begun for the same ones, else it goes."""
     digest = hashlib.sha256("\n".join(f"{row.name}\t{row.written}" for row in rows).encode()).hexdigest()
     mark = work / "rows.sha256"
     if not mark.exists() or mark.read_text() != digest:
         shutil.rmtree(work, ignore_errors=True)
-    output = work / "img2dataset"
-    output.mkdir(parents=True, exist_ok=True)
-    table = pa.table(
-        {
-            "url": pa.array([row.url for row in rows], pa.string()),
-            "row": pa.array(range(len(rows)), pa.int64()),
-        }
-    )
-    pq.write_table(table, work / "rows.parquet")
-    mark.write_text(digest)
-    return output
+    work.mkdir(parents=True, exist_ok=True)
+    write_aside(mark, digest)
 
 
-def _run(work: Path, output: Path, num_shards: int, patience: Patience, on_rows: Callable[[int], None] | None) -> None:
-    processes = min(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, num_shards
-    )
-    arguments = {
-        "url_list": str(work / "rows.parquet"),
-        "input_format": "parquet",
-        "url_col": "url",
-        "save_additional_columns": ["row"],
-        "output_folder": str(output),
-        "output_format": "files",
-        "number_sample_per_shard": ROWS_PER_SHARD,
-        "incremental_mode": "incremental",
-        "resize_mode": "no",
-        "skip_reencode": True,
-        "disable_all_reencoding": True,  # the bytes as they came; without it 16-bit PNGs come out white
-        "extract_exif": False,
-        "compute_hash": None,
-        "processes_count": processes,
-        "thread_count": _THREADS,
-        "timeout": patience.image_timeout_s,
-        "retries": patience.image_retries,
-        "enable_wandb": False,
-    }
-    (work / "arguments.json").write_text(json.dumps(arguments, indent=1))
-    loopback = ",".join(
-        filter(None, (os.environ.get("no_proxy", os.environ.get("NO_PROXY")), "127.0.0.1", "localhost"))
-    )
-    run_watched(
-        [sys.executable, "-P", "-m", "tinyllava_core.data.url_process", str(work / "arguments.json")],
-        environment={
-            "NO_ALBUMENTATIONS_UPDATE": "1",
-            "WANDB_MODE": "disabled",
-            "PYTHONPATH": without_back_port(os.environ.get("PYTHONPATH", "")),
-            "no_proxy": loopback,
-            "NO_PROXY": loopback,
-        },
-        log=work / "log.txt",
-        progress=_Watch(output, on_rows),
-        stall_s=patience.stall_s,
+def _askable(rows: Sequence[UrlRow]) -> list[int]:
+    """List the rows that img2dataset may be given: those with a fetchable URL (urllib would open file:// too)."""
+    return [place for place, row in enumerate(rows) if row.url and urlsplit(row.url).scheme in ("http", "https")]
+
+
+def _counted(on_rows: Callable[[int], None], num_rows: int, number: int) -> Callable[[int], None]:
+    """Tell rows done of the first pass as they come; a later pass is over rows that were told already."""
+    return on_rows if number == 0 else lambda _: on_rows(num_rows)
+
+
+def _answers(one: UrlPass, rows: Sequence[UrlRow], places: Sequence[int]) -> Iterator[tuple[int, _Answer]]:
+    """Give what came of each row of a pass."""
+    notes = Notes(one.notes)
+    told = one.told()
+    for place in places:
+        note = notes.take(rows[place].url)
+        row = told.get(place)
+        if row is None:
+            yield (
+                place,
+                _Answer(file=None, fault=FetchFault.OTHER, detail="img2dataset left no word about this row", note=note),
+            )
+        elif row.file is None:
+            yield place, _Answer(file=None, fault=fault_of(row.error), detail=row.error, note=note)
+        elif detail := _not_an_image(row.file):
+            yield place, _Answer(file=None, fault=FetchFault.NOT_AN_IMAGE, detail=detail, note=note)
+        else:
+            yield place, _Answer(file=row.file, fault=None, note=note)
+
+
+def _attempt(row: UrlRow, number: int, answer: _Answer) -> Attempt:
+    note = answer.note
+    size = answer.file.stat().st_size if answer.file else note.size_bytes if note else None
+    return Attempt(
+        url=row.written,
+        name=row.name,
+        attempt=number,
+        reason=answer.fault,
+        http_status=note.http_status if note else None,
+        size_bytes=size,
+        milliseconds=note.milliseconds if note else None,
     )
 
 
-class _Watch:
-    """What can be seen of img2dataset from outside: finished shards, and what grows in the others."""
-
-    def __init__(self, output: Path, on_rows: Callable[[int], None] | None) -> None:
-        self._output, self._on_rows = output, on_rows
-        self._finished: dict[str, int] = {}  # shard -> rows
-
-    def __call__(self) -> Hashable:
-        """Tell the number of rows done; give a value that changes as long as anything moves."""
-        files = written = 0
-        for entry in os.scandir(self._output):
-            shard = entry.name[:5]
-            if entry.name.endswith("_stats.json") and shard not in self._finished:
-                try:
-                    self._finished[shard] = json.loads(Path(entry.path).read_text())["count"]
-                except ValueError:
-                    continue  # being written
-        for entry in os.scandir(self._output):
-            if entry.name[:5] in self._finished:
-                continue
-            if entry.is_dir() and entry.name.isdigit():
-                files += sum(1 for file in os.scandir(entry.path) if file.name.endswith(".jpg"))
-            elif entry.name.endswith(".parquet"):
-                written += entry.stat().st_size
-        if self._on_rows:
-            self._on_rows(sum(self._finished.values()) + files)
-        return len(self._finished), files, written
+def _failures(rows: Sequence[UrlRow], answers: dict[int, _Answer]) -> Iterator[Failure]:
+    """Give a failure for each row without a file."""
+    for place, row in enumerate(rows):
+        answer = answers.get(place)
+        if answer is None:
+            yield Failure(url=row.written, name=row.name, reason=FetchFault.BAD_URL, detail="expected an http(s) URL")
+        elif answer.fault is not None:
+            yield Failure(url=row.written, name=row.name, reason=answer.fault, detail=answer.detail)
 
 
-def _missing(output: Path, num_shards: int) -> list[int]:
-    """List the shards without statistics, the only sign that img2dataset finished one."""
-    return [shard for shard in range(num_shards) if not (output / f"{shard:05d}_stats.json").exists()]
-
-
-def _take(rows: Sequence[UrlRow], output: Path, num_shards: int, images: Path) -> Iterator[Failure]:
-    """Link what came to its name under `images`; give a failure for each other row."""
-    for shard in range(num_shards):
-        table = pq.read_table(output / f"{shard:05d}.parquet", columns=["row", "key", "status", "error_message"])
-        told = {answer["row"]: answer for answer in table.to_pylist()}
-        for number in range(shard * ROWS_PER_SHARD, min((shard + 1) * ROWS_PER_SHARD, len(rows))):
-            row, answer = rows[number], told.get(number)
-            if answer is None:
-                fault, detail = FetchFault.OTHER, "img2dataset left no word about this row"
-            elif answer["status"] != "success":
-                detail = " ".join((answer["error_message"] or answer["status"] or "").split())[:300]
-                fault = fault_of(detail)
-            else:
-                file = output / f"{shard:05d}" / f"{answer['key']}.jpg"  # its one suffix, whatever is inside
-                if not (detail := _not_an_image(file)):
-                    _link(file, images / row.name)
-                    continue
-                fault = FetchFault.NOT_AN_IMAGE
-            yield Failure(url=row.written, name=row.name, reason=fault, detail=detail)
+def _too_few(num_rows: int, failures: Sequence[Failure], min_success: float) -> BadInput:
+    came = num_rows - len(failures)
+    reasons = ", ".join(
+        f"{reason} {count}" for reason, count in Counter(f.reason.value for f in failures).most_common(5)
+    )
+    return BadInput(
+        f"{came} of {num_rows} images came ({100 * came / num_rows:.1f} %), less than min_success = {min_success:g}; failed: "
+        f"{reasons}. Run it again to retry what may have passed, or lower min_success in the manifest"
+    )
 
 
 def _not_an_image(file: Path) -> str:
@@ -283,8 +241,3 @@ def _link(file: Path, target: Path) -> None:
         os.link(file, target)
     except OSError:  # another file system, or one without links
         shutil.copyfile(file, target)
-
-
-def _last_words(log: Path) -> str:
-    text = log.read_text(errors="replace") if log.exists() else ""
-    return " | ".join(text.strip().splitlines()[-3:])

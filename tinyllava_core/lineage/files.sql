@@ -10,6 +10,18 @@ CREATE TABLE failures (
 );
 COMMENT ON TABLE failures IS 'download: rows of URL tables that could not be had, each with its reason.';
 
+CREATE TABLE attempts (
+    fingerprint VARCHAR,
+    url VARCHAR,
+    name VARCHAR,
+    attempt SMALLINT,          -- from 0; a later one is in a later pass over the table
+    reason VARCHAR,            -- NULL: the file came
+    http_status SMALLINT,      -- NULL: no answer
+    size_bytes BIGINT,
+    milliseconds DOUBLE
+);
+COMMENT ON TABLE attempts IS 'download: every attempt at every row of the URL tables, with what the server answered.';
+
 CREATE TABLE records (
     fingerprint VARCHAR,
     record_id VARCHAR,

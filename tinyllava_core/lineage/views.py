@@ -14,6 +14,7 @@ from tinyllava_core.results import TRAININGS
 # view -> its files in <workspace>/artifacts/<stage>/<fingerprint>/
 FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "failures": (("download",), "failures.parquet"),
+    "attempts": (("download",), "attempts.parquet"),
     "records": (("inspect",), "records.parquet"),
     "images": (("inspect",), "images.parquet"),
     "dropped": (("inspect",), "dropped.parquet"),
