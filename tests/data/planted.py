@@ -17,7 +17,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,14 @@ class PlantedSource:
 
     def downloaded(self) -> tuple[Path, DownloadResult]:
         """Give the source as stage `download` leaves it: folder and result."""
-        where = {"annotations": str(self.annotations), "annotations_sha256": "0", "image_root": str(self.home)}
-        counts = {"num_files": 0, "size_bytes": 0, "num_requested": 0, "num_failed": 0}
-        return self.home, DownloadResult(source=self.name, kind="source", licence=None, urls="", **where, **counts)
+        return self.home, download_result(self.name, self.annotations, self.home)
+
+
+def download_result(name: str, annotations: Path, home: Path) -> DownloadResult:
+    """Say what stage `download` says of local files; its counts, which nobody reads here, are 0."""
+    none = {kept.name: 0 for kept in fields(DownloadResult)}
+    words = {"source": name, "kind": "source", "licence": None, "urls": "", "annotations_sha256": "0"}
+    return DownloadResult(**none | words | {"annotations": str(annotations), "image_root": str(home)})
 
 
 def plant(root: Path, more: int = 0) -> dict[str, PlantedSource]:

@@ -1,5 +1,8 @@
+import random
+
 import pytest
 
+from tinyllava_core.data import conversation as module
 from tinyllava_core.data.conversation import Checked, Dropped, check
 from tinyllava_core.data.reason import Note, Reason, Repair
 from tinyllava_core.data.record import Record, Turn
@@ -141,3 +144,23 @@ def test_limits_are_held_against_what_is_left(limits, reason, detail):
     """4 turns of 2, 3, 2 and 4 characters; the first answer will be removed."""
     found = check(record("a:removed", "u:12", "a:123", "u:12", "a:1234"), Inspect(**limits))
     assert (found.reason, found.detail) == (reason, detail) if reason else isinstance(found, Checked)
+
+
+def test_the_fast_look_agrees_with_the_rules_one_by_one(monkeypatch):
+    """Three thousand records of a few words that matter, some of them good."""
+    chance = random.Random(0)
+    words = ["", " ", "x", "<image>", "<image>\nx", "\ud800", "</s>"]
+    weights = [1, 1, 12, 3, 3, 1, 1]
+    records = [
+        record(
+            *(f"{role}:{chance.choices(words, weights)[0]}" for role in ("ua" * 3)[: chance.randrange(7)]),
+            *(["s:x"] if chance.random() < 0.1 else []),
+            images=chance.randrange(3),
+        )
+        for _ in range(3000)
+    ]
+    fast = [check(one) for one in records]
+    good = sum(isinstance(found, Checked) and not found.repairs for found in fast)
+    monkeypatch.setattr(module, "_keeps_every_rule", lambda record: False)
+    assert [check(one) for one in records] == fast
+    assert 100 < good < 2900

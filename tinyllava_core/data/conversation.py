@@ -37,7 +37,6 @@ TEMPLATE_WORDS = (
 )
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
-
 NO_LIMITS = Inspect()
 
 
@@ -63,6 +62,8 @@ def check(record: Record, limits: Inspect = NO_LIMITS) -> Checked | Dropped:
 
     A limit is held against what is left after the repairs.
     """
+    if _keeps_every_rule(record):
+        return _too_long(record, limits) or Checked(record=record, notes=_notes(record))
     for rule in _RULES:
         if fault := rule(record):
             return fault
@@ -77,6 +78,23 @@ def check(record: Record, limits: Inspect = NO_LIMITS) -> Checked | Dropped:
         record = dataclasses.replace(record, turns=turns)
     found = _fit_tags(record, repairs)
     return found if isinstance(found, Dropped) else _too_long(found.record, limits) or found
+
+
+def _keeps_every_rule(record: Record) -> bool:
+    """Tell, fast, whether a record is good as it stands, which nearly all are: the rules below, turned round."""
+    roles, texts = [turn.role for turn in record.turns], [turn.text for turn in record.turns]
+    questions, answers = "\n".join(texts[::2]), texts[1::2]
+    try:
+        "".join((record.original_id, *record.images, *texts)).encode()
+    except UnicodeEncodeError:
+        return False
+    return (
+        roles != []
+        and roles == ["user", "assistant"] * len(answers)
+        and all(map(str.strip, answers))
+        and questions.count(IMAGE_TAG) == len(record.images)
+        and IMAGE_TAG not in "\n".join(answers)
+    )
 
 
 def _valid_text(record: Record) -> Dropped | None:
@@ -166,13 +184,13 @@ def _fit_tags(record: Record, repairs: list[Repair]) -> Checked | Dropped:
 
 def _notes(record: Record) -> tuple[Note, ...]:
     """Say what is remarkable in the words of a record, and is no fault."""
-    text = "\n".join(turn.text for turn in record.turns)
+    text = "\n".join([turn.text for turn in record.turns])
     found = []
-    if any(words in text for words in END_OF_TEXT):
+    if [words for words in END_OF_TEXT if words in text]:  # sixteen searches are faster than one pattern of sixteen
         found.append(Note.END_OF_TEXT_INSIDE)
-    if any(words in text for words in TEMPLATE_WORDS):
+    if [words for words in TEMPLATE_WORDS if words in text]:
         found.append(Note.TEMPLATE_WORDS_INSIDE)
-    if not text.isprintable() and _CONTROL.search(text):
+    if _CONTROL.search(text):
         found.append(Note.CONTROL_CHARACTERS)
     if "\ufffd" in text:
         found.append(Note.REPLACEMENT_CHARACTER)

@@ -66,7 +66,7 @@ def parse_llava(source: str, index: int, item: Any) -> Record:
     conversations = item.get("conversations")
     if not isinstance(conversations, list):
         raise Malformed(f"conversations: expected a list, found {_kind(item, 'conversations')}")
-    turns = tuple(_llava_turn(number, turn) for number, turn in enumerate(conversations))
+    turns = tuple([_llava_turn(number, turn) for number, turn in enumerate(conversations)])
     return Record(
         record_id=record_id(source, index),
         source=source,
