@@ -95,7 +95,7 @@ def test_its_manifests_load_and_find_the_same_files(sources):
     for source in sources.values():
         manifest = load(str(source.manifest))
         assert manifest.annotations.count == len(source.cases)
-        assert manifest.places(source.home, {}) == source.images
+        assert manifest.places(source.home, {}, source.annotations.parent) == source.images
 
 
 def test_more_good_records_may_be_asked_for(tmp_path):
