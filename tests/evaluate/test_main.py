@@ -170,6 +170,21 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert errors.count("\n") == 1
 
 
+def test_a_split_whose_answers_are_not_public_is_told_before_anything_is_asked(
+    tmp_path: Path, checkpoint_folder: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {
+        "questions": [{"question_id": 1, "question": "What is it?", "image_id": 1}],
+        "data_subtype": "test-dev2015",
+    }
+    path = tmp_path / "questions.json"
+    path.write_text(json.dumps(asked))
+    words = [str(write_job(tmp_path / "out", checkpoint_folder, path, images, scorer="vqa", variant=None))]
+    assert main(words) == 2
+    assert "those of this split are not public" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "answers.jsonl").exists()
+
+
 def test_a_wrong_job_file_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert capsys.readouterr().err.startswith("usage: ")

@@ -80,6 +80,10 @@ def test_views_put_artifacts_of_a_stage_side_by_side(made_once: Path):
     ]
     items = fetched(made_once, "SELECT fingerprint, question_id, answer, score FROM items ORDER BY fingerprint")
     assert items == [(SEEN, "7", '["yes","yep"]', 1.0), (BLIND, "7", '["yes","yep"]', 0.0)]
+    kept = "SELECT cluster, facets, counts, unparsed FROM items"
+    assert fetched(made_once, kept) == [("a.png", ["random"], [1.0], False)] * 2
+    subscores = "SELECT name, value, ci_low, ci_high, n FROM subscores ORDER BY value"
+    assert fetched(made_once, subscores) == [("random.f1", 0.0, 0.0, 100.0, 1), ("random.f1", 100.0, 0.0, 100.0, 1)]
     assert fetched(made_once, "SELECT metadata ->> '$.k' FROM answers") == [("1",), ("1",)]
 
 

@@ -19,7 +19,7 @@ from tinyllava_core.evaluate.journal import Journal
 from tinyllava_core.evaluate.judge import Judge
 from tinyllava_core.evaluate.leave import leave_items, leave_subscores, result_of
 from tinyllava_core.evaluate.questions import Files, check_images
-from tinyllava_core.evaluate.scoring import score
+from tinyllava_core.evaluate.scoring import check_scorable, score
 from tinyllava_core.results import EvaluateResult
 
 
@@ -46,6 +46,7 @@ def evaluate(todo: job.EvaluateJob) -> EvaluateResult:
         raise BadInput(
             f"{todo.annotations}: {len(questions)} questions, the manifest expects {todo.expected}; correct `count` or the file"
         )
+    check_scorable(row, todo.variant, questions)
     if not todo.blind:
         check_images(questions, todo.images)
     todo.out.mkdir(parents=True, exist_ok=True)

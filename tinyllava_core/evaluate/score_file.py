@@ -136,13 +136,15 @@ def _leave(todo: Scoring, result: EvaluateResult, scored: Scored, texts: Texts) 
 
 
 def path_sha256(path: Path) -> str:
-    """Hash a file, or the names and hashes of a folder's files (pictures left out: they are the model's business)."""
+    """Hash a file, or the names and hashes of a folder's files, but for pictures (the model's business) and hidden ones."""
     if not path.is_dir():
         return file_sha256(path)
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")):
-        if file.is_file() and file.suffix.lower() not in (".jpg", ".jpeg", ".png"):
-            digest.update(f"{file.relative_to(path).as_posix()} {file_sha256(file)}\n".encode())
+        inside = file.relative_to(path)
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if file.is_file() and not hidden and file.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+            digest.update(f"{inside.as_posix()} {file_sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

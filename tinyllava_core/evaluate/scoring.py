@@ -114,11 +114,7 @@ def score(
 ) -> Scored:
     """Score one answer to every question. Raises BadInput where they do not fit, or the right answers are not public."""
     row = benchmark.variant(variant)
-    if questions and row.judged is None and not questions[0].gold:
-        raise BadInput(
-            f"{benchmark.name}: the annotations hold no right answers; those of this split are not public. "
-            "Use the split that is scored locally, or write the upload file (--submission)"
-        )
+    check_scorable(benchmark, variant, questions)
     if missing_allowed and not benchmark.missing_allowed:
         raise BadInput(f"{benchmark.name}: no rule says what a missing answer counts as; answer every question")
     check_complete([question.question_id for question in questions], answers, missing_allowed=missing_allowed)
@@ -130,6 +126,15 @@ def score(
         items = row.judged(questions, answers, judge)
     headline, *subscores = estimates(row, items)
     return Scored(headline=headline, subscores=tuple(subscores), items=tuple(items))
+
+
+def check_scorable(benchmark: Benchmark, variant: str | None, questions: Sequence[Question]) -> None:
+    """Raises BadInput if the right answers of this split are not public: before anybody answers thousands of questions."""
+    if questions and benchmark.variant(variant).judged is None and not questions[0].gold:
+        raise BadInput(
+            f"{benchmark.name}: the annotations hold no right answers; those of this split are not public. "
+            "Use the split that is scored locally, or write the upload file (`tinyllava score --submission`)"
+        )
 
 
 def estimates(variant: Variant, items: Sequence[Item]) -> list[Estimate]:
