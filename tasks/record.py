@@ -22,7 +22,7 @@ from tinyllava_core.results import RESULTS
 SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all of them are in its lineage row
     "download": ("num_files", "size_bytes", "num_failed"),
     "inspect": ("num_records", "num_dropped", "num_images"),
-    "mix": ("num_records", "num_images", "num_text_only"),
+    "mix": ("num_records", "num_images", "num_text_only", "num_left_out"),
     "shard": ("num_shards", "num_records", "size_bytes"),
     "plan": ("num_steps", "num_records", "num_tokens", "num_supervised", "num_voided"),
     "train": ("num_steps", "first_loss", "last_loss", "num_trained", "num_lives"),

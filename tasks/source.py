@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyllava_core.artifact import Artifact
+from tinyllava_core.data.filters import read_filters
 from tinyllava_core.data.local_copies import check_names, missing, with_copies
 from tinyllava_core.data.local_files import beside
 from tinyllava_core.data.manifest import Manifest, load
@@ -79,7 +80,7 @@ def set_names(recipe: Recipe) -> list[str]:
 
 
 def check_manifests(recipe: Recipe) -> None:
-    """Look at every manifest that a recipe names, before anything is done. Raises BadInput on the first wrong one."""
+    """Look at every manifest and filter of a recipe, before anything is done. Raises BadInput on the first wrong one."""
     named = [("source", name) for name in loss_limits(recipe)]
     named += [("benchmark", name) for name in recipe.evaluate.benchmarks]
     named += dict.fromkeys(("images", name) for _, of in named for name in load(of).sets)
@@ -99,3 +100,6 @@ def check_manifests(recipe: Recipe) -> None:
         except BadInput as error:
             others = ", ".join(other for other in lacking if other != manifest.name)
             raise BadInput(f"{error}{f' A person must fetch these too: {others}.' if others else ''}") from None
+    for training in map(recipe.training, recipe.stages()):
+        for entry in training.mix:
+            read_filters(entry)

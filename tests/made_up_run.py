@@ -90,7 +90,9 @@ def made_up_run(workspace: Path, num_steps: int = 40) -> MadeUp:
         name: run.make("inspect", name, {"download": downloads[name]}, lambda to, n=name: inspect(to, n))
         for name in GOOD
     }
-    mix = MixResult(num_sources=1, num_records=90, num_distinct_records=90, num_images=90, num_text_only=0, seed=42)
+    mix = MixResult(
+        num_sources=1, num_records=90, num_distinct_records=90, num_images=90, num_text_only=0, num_left_out=0, seed=42
+    )
     shard = ShardResult(num_shards=1, num_records=90, size_bytes=10**6, sha256="0" * 64)
     trained: Artifact | None = None
     for stage, sources in (("pretrain", ["toy-captions"]), ("sft", ["toy-chat", "toy-places"])):

@@ -40,6 +40,7 @@ def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str
         "what_trained_this",
         "who_saw_this_image",
         "why_dropped",
+        "why_left_out",
     ]
     assert "sha256" in lines[6]
     assert "[run] [source]" in lines[7]
@@ -48,11 +49,11 @@ def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str
 def test_a_pipe_gets_plain_aligned_columns(workspace: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["query", "mix_shares", "--workspace", str(workspace)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "stage     source  share  wanted  records  tokens  supervised  num_records",
-        "--------  ------  -----  ------  -------  ------  ----------  -----------",
-        "pretrain  cats        1     100      100     100         100            3",
-        "sft       cats        1      60       60      75        85.7            3",
-        "sft       talk        2      40       40      25        14.3            2",
+        "stage     source  component  share  wanted  records  tokens  supervised  num_records",
+        "--------  ------  ---------  -----  ------  -------  ------  ----------  -----------",
+        "pretrain  cats                   1     100      100     100         100            3",
+        "sft       cats                   1      60       60      75        85.7            3",
+        "sft       talk                   2      40       40      25        14.3            2",
     ]
 
 

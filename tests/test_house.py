@@ -29,7 +29,8 @@ GPU_HALF = (
 HEAVY = {"torch", "transformers", "deepspeed"}
 DUCKDB = (
     "tinyllava_core/lineage/",
-    "tinyllava_core/data/mix.py",
+    "tinyllava_core/data/mix",  # mix.py and mix_tables.py
+    "tinyllava_core/data/filters.py",
     "tinyllava_core/data/plan.py",
     "tinyllava_core/study/",
 )

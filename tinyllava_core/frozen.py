@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -71,14 +71,19 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def known_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    """List the keys that `model` has at `loc`, following nested models and lists of models."""
+    """List the keys that `model` has at `loc`, following nested models, and lists and dicts of models."""
     current: Any = model
+    in_dict = False
     for part in loc:
         if isinstance(part, int):
             continue
+        if in_dict:  # the key is the user's own word
+            in_dict = False
+            continue
         field = current.model_fields.get(part) if current else None
+        in_dict = field is not None and get_origin(field.annotation) is dict
         current = _inner_model(field.annotation) if field else None
-    return list(current.model_fields) if current else []
+    return list(current.model_fields) if current and not in_dict else []
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:

@@ -54,6 +54,7 @@ class MixResult:
     num_distinct_records: int
     num_images: int
     num_text_only: int
+    num_left_out: int  # good records of the sources that are not in it, each with its rule in left_out.parquet
     seed: int
 
 

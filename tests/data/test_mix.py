@@ -1,14 +1,13 @@
 import hashlib
 import math
+from collections import Counter
 from fractions import Fraction
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from inspected import inspected
 
 from tinyllava_core.data.mix import mix
-from tinyllava_core.data.places import ImagePlaces
-from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.errors import BadInput
 from tinyllava_core.results import MixResult
 from tinyllava_core.settings.mix import MixEntry
@@ -18,16 +17,11 @@ SHARES = [0.1, 0.25, 0.5, 0.999, 1.0, 1.5, 2.0, 2.75, 3.0]
 
 @pytest.fixture
 def source(tmp_path):
-    def make(name, num_records, num_images=lambda index: 1, folder="inspected"):
+    def make(name, num_records, num_images=lambda index: 1, folder="inspected", component=lambda index: None):
         home = tmp_path / folder / name
-        home.mkdir(parents=True)
-        rows = {
-            "record_id": [f"{name}-{index:08d}" for index in range(num_records)],
-            "source": [name] * num_records,
-            "num_images": pa.array([num_images(index) for index in range(num_records)], pa.int16()),
-        }
-        pq.write_table(pa.table(rows), home / "records.parquet")
-        return InspectedSource(name=name, records=home, images=ImagePlaces.one(home))
+        return inspected(
+            home, name, [{"num_images": num_images(n), "component": component(n)} for n in range(num_records)]
+        )
 
     return make
 
@@ -90,7 +84,7 @@ def test_shares_are_counted_exactly(tmp_path, source):
 def test_the_result_counts_images_and_text_only_records(tmp_path, source):
     entry = (MixEntry(source="a", share=2), source("a", 4, num_images=lambda index: index))  # 0, 1, 2, 3 images
     assert mix([entry], 7, tmp_path) == MixResult(
-        num_sources=1, num_records=8, num_distinct_records=4, num_images=12, num_text_only=2, seed=7
+        num_sources=1, num_records=8, num_distinct_records=4, num_images=12, num_text_only=2, num_left_out=0, seed=7
     )
     assert {row["record_id"][-1]: row["num_images"] for row in rows(tmp_path)} == {"0": 0, "1": 1, "2": 2, "3": 3}
 
@@ -139,3 +133,74 @@ def test_a_source_that_would_give_nothing_is_named(tmp_path, source):
     entries = [(MixEntry(source="a"), source("a", 3)), (MixEntry(source="b", share=0.1), source("b", 3))]
     with pytest.raises(BadInput, match=r"share 0\.1 of source 'b' is not one record"):
         mix(entries, 5, tmp_path)
+
+
+def thirds(index):
+    return ("read", "look", None)[index % 3]
+
+
+def test_a_component_has_its_own_share_and_cap(tmp_path, source):
+    """Thirty records, ten of each component and ten of none."""
+    entry = MixEntry(source="a", share=1.0, components={"read": 0.5, "look": {"share": 2, "cap": 13}})
+    mix([(entry, source("a", 30, component=thirds))], 5, tmp_path)
+    taken = Counter((row["component"], row["repeat"]) for row in rows(tmp_path))
+    assert taken == {("read", 0): 5, ("look", 0): 10, ("look", 1): 3, (None, 0): 10}
+
+
+def test_share_0_with_a_component_takes_that_component_alone(tmp_path, source):
+    entry = MixEntry(source="a", share=0, components={"look": {"share": 1}})
+    result = mix([(entry, source("a", 30, component=thirds))], 5, tmp_path)
+    assert {row["component"] for row in rows(tmp_path)} == {"look"}
+    assert (result.num_records, result.num_left_out) == (10, 20)
+
+
+def test_the_cap_of_a_source_is_over_all_its_components(tmp_path, source):
+    """Every record once before any twice: ten of each, then two of look's second copies."""
+    entry = MixEntry(source="a", cap=32, components={"look": 2})
+    mix([(entry, source("a", 30, component=thirds))], 5, tmp_path)
+    assert Counter(row["repeat"] for row in rows(tmp_path)) == {0: 30, 1: 2}
+
+
+def test_another_share_of_one_component_moves_no_record_of_another(tmp_path, source):
+    inspected, orders = source("a", 30, component=thirds), []
+    for share in (0.2, 1.0):
+        mix([(MixEntry(source="a", components={"read": share}), inspected)], 5, tmp_path)
+        orders.append([row["record_id"] for row in rows(tmp_path) if row["component"] != "read"])
+    assert orders[0] == orders[1]
+
+
+def test_a_component_that_is_not_there_is_named_with_the_nearest(tmp_path, source):
+    entry = MixEntry(source="a", components={"loook": 2})
+    with pytest.raises(BadInput, match=r"no component 'loook'; nearest: 'look'\. It has: look, read"):
+        mix([(entry, source("a", 30, component=thirds))], 5, tmp_path)
+
+
+def test_mix_and_left_out_are_all_records(tmp_path, source):
+    entries = [
+        (MixEntry(source="a", share=0.5, components={"look": {"cap": 2}}), source("a", 31, component=thirds)),
+        (MixEntry(source="b", share=3, filters=("index % 2 = 0", "index < 10")), source("b", 20)),
+        (MixEntry(source="c", cap=4), source("c", 9)),
+    ]
+    result = mix(entries, 5, tmp_path)
+    left = pq.read_table(tmp_path / "left_out.parquet").to_pylist()
+    taken = {row["record_id"] for row in rows(tmp_path)}
+    assert taken.isdisjoint(row["record_id"] for row in left)
+    assert len(taken) + len(left) == 31 + 20 + 9 == result.num_distinct_records + result.num_left_out
+    # a: 10 look of which 5 by the share, 2 by the cap; 21 others, 10.5: 11 of them.  b: 10 odd, 5 even above 10.  c: 9 - 4
+    assert Counter((row["source"], row["rule"], row["value"]) for row in left if row["rule"] in ("share", "cap")) == {
+        ("a", "share", "0.5 of look"): 5,
+        ("a", "cap", "2 of look"): 3,
+        ("a", "share", "0.5"): 10,
+        ("c", "cap", "4"): 5,
+    }
+    assert {row["record_id"]: (row["rule"], row["value"]) for row in left if row["source"] == "b"} == {
+        f"b-{n:08d}": ("index % 2 = 0", f"index = {n}") if n % 2 else ("index < 10", f"index = {n}")
+        for n in range(20)
+        if n % 2 or n >= 10
+    }
+
+
+def test_a_source_that_a_filter_empties_says_so(tmp_path, source):
+    entry = MixEntry(source="a", filters=("num_turns > 9",))
+    with pytest.raises(BadInput, match=r"not one record \(left out: 3 by num_turns > 9\)"):
+        mix([(entry, source("a", 3))], 5, tmp_path)

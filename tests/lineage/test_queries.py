@@ -5,7 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_workspace import AA, BLIND, SEEN, TRAIN, leave_artifact, leave_run, leave_score, leave_use
+from small_workspace import (
+    AA,
+    BLIND,
+    CATS,
+    MIX,
+    SEEN,
+    TRAIN,
+    leave_artifact,
+    leave_run,
+    leave_score,
+    leave_use,
+    named,
+    parquet,
+)
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage.query import ask, shipped
@@ -67,9 +80,45 @@ def test_why_dropped_gives_the_reason_with_an_example(made_once: Path):
 def test_mix_shares_sets_what_was_wanted_beside_what_was_planned(made_once: Path):
     """sft: 3 cats and 2 x 1 talk are wanted; tokens 30 : 10, supervised 12 : 2. The path of a manifest counts as its name."""
     assert rows(made_once, "mix_shares") == [
-        ("pretrain", "cats", 1.0, 100.0, 100.0, 100.0, 100.0, 3),
-        ("sft", "cats", 1.0, 60.0, 60.0, 75.0, 85.7, 3),
-        ("sft", "talk", 2.0, 40.0, 40.0, 25.0, 14.3, 2),
+        ("pretrain", "cats", None, 1.0, 100.0, 100.0, 100.0, 100.0, 3),
+        ("sft", "cats", None, 1.0, 60.0, 60.0, 75.0, 85.7, 3),
+        ("sft", "talk", None, 2.0, 40.0, 40.0, 25.0, 14.3, 2),
+    ]
+
+
+LEFT_OUT = "record_id source component rule value"
+
+
+def test_why_left_out_counts_by_rule_with_an_example(workspace: Path):
+    left = [
+        ("cats-00000003", "cats", "tabby", "num_turns < 2", "num_turns = 4"),
+        ("cats-00000004", "cats", "tabby", "num_turns < 2", "num_turns = 6"),
+        ("cats-00000005", "cats", None, "share", "0.5"),
+    ]
+    parquet(workspace, "mix", MIX["sft"], "left_out", named(LEFT_OUT, *left))
+    expected = [
+        ("sft", "cats", "tabby", "num_turns < 2", 2, "cats-00000003: num_turns = 4"),
+        ("sft", "cats", None, "share", 1, "cats-00000005: 0.5"),
+    ]
+    assert rows(workspace, "why_left_out") == expected
+    assert rows(workspace, "why_left_out", stage="pretrain") == []
+
+
+def test_mix_shares_tells_components_apart(workspace: Path):
+    """Of six tabby cats, two were filtered away and the share of the others is a half: two of the mix's three records."""
+    columns = "position record_id source component repeat num_images"
+    ids = [f"cats-{n:08d}" for n in range(6)]
+    mixed = [(n, ids[n], "cats", "tabby" if n < 2 else None, 0, 1) for n in range(3)]
+    parquet(workspace, "mix", MIX["pretrain"], "mix", named(columns, *mixed))
+    left = [(ids[3], "cats", "tabby", "share", "0.5"), (ids[4], "cats", "tabby", "share", "0.5")]
+    left += [(ids[5], "cats", "tabby", "num_turns < 2", "num_turns = 4")]
+    parquet(workspace, "mix", MIX["pretrain"], "left_out", named(LEFT_OUT, *left))
+    entry = {"source": "cats", "share": 1.0, "cap": None, "components": {"tabby": {"share": 0.5, "cap": None}}}
+    leave_artifact(workspace, MIX["pretrain"], "mix", {"cats": CATS}, {"entries": [entry]})
+    publish(workspace)
+    assert rows(workspace, "mix_shares")[:2] == [
+        ("pretrain", "cats", "tabby", 0.5, 66.7, 66.7, 66.7, 66.7, 2),
+        ("pretrain", "cats", None, 1.0, 33.3, 33.3, 33.3, 33.3, 1),
     ]
 
 

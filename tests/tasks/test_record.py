@@ -14,7 +14,13 @@ from tinyllava_core.lineage.store import open_read_only
 from tinyllava_core.results import MixResult, ShardResult, TrainResult
 
 MIXED = MixResult(
-    num_sources=1, num_records=1200, num_distinct_records=1200, num_images=1100, num_text_only=100, seed=42
+    num_sources=1,
+    num_records=1200,
+    num_distinct_records=1200,
+    num_images=1100,
+    num_text_only=100,
+    num_left_out=0,
+    seed=42,
 )
 SHARDED = ShardResult(num_shards=3, num_records=1200, size_bytes=2_500_000, sha256="0" * 64)
 TRAINED = TrainResult(

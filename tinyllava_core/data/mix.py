@@ -1,72 +1,145 @@
 """Stage `mix`: decide, with a seed, which records a training stage sees, how often and in which order.
 
-The rule is one query, mix.sql. No record's text or image is touched here.
+What filters, benchmarks and duplicates leave out, then shares and caps (mix.sql). A record that is left out is kept with
+the rule that did it: mix and left_out together are all good records. No record's text or image is changed here.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from tinyllava_core.data.filters import run_filters
+from tinyllava_core.data.mix_tables import add_records, connect, run_sql, write_rows
 from tinyllava_core.data.record import InspectedSource
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, nearest
 from tinyllava_core.results import MixResult
 from tinyllava_core.settings.mix import MixEntry
 
-VERSION = 1
-_QUERY = Path(__file__).with_name("mix.sql")
-_ENTRY_SCHEMA = pa.schema([("source", pa.string()), ("share", pa.float64()), ("max_records", pa.int64())])
+VERSION = 2
 MIX_SCHEMA = pa.schema(
     [
         ("position", pa.int64()),
         ("record_id", pa.string()),
         ("source", pa.string()),
+        ("component", pa.string()),
         ("repeat", pa.int16()),
         ("num_images", pa.int16()),
+    ]
+)
+LEFT_OUT_SCHEMA = pa.schema(
+    [
+        ("record_id", pa.string()),
+        ("source", pa.string()),
+        ("component", pa.string()),
+        ("rule", pa.string()),
+        ("value", pa.string()),
+    ]
+)
+_PORTION_SCHEMA = pa.schema(
+    [
+        ("number", pa.int32()),
+        ("source", pa.string()),
+        ("component", pa.string()),
+        ("share", pa.float64()),
+        ("max_records", pa.int64()),
+        ("source_max_records", pa.int64()),
     ]
 )
 
 
 def mix(entries: Sequence[tuple[MixEntry, InspectedSource]], seed: int, out: Path) -> MixResult:
-    """Write mix.parquet: the same entries and seed give the same bytes, on every machine.
+    """Write mix.parquet and left_out.parquet: the same entries and seed give the same bytes, on every machine.
 
-    Raises BadInput if a source is named twice or gives no record.
+    Raises BadInput if a source is named twice, a filter is wrong, a component is unknown, or a source, or a component that
+    has a share, gives no record.
     """
     names = [source.name for _, source in entries]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(f"mix: source {twice!r} is there twice; name it once and set its share")
-    table = _order(entries, seed)
-    given = set(pc.unique(table["source"]).to_pylist())
-    if empty := next((entry for entry, source in entries if source.name not in given), None):
-        raise BadInput(
-            f"mix: share {empty.share:g} of source {empty.source!r} is not one record; raise the share or take the source out"
-        )
-    pq.write_table(table, out / "mix.parquet")
+    scratch = out / "scratch"
+    with connect(scratch) as connection:
+        add_records(connection, [source.records for _, source in entries])
+        for entry, source in entries:
+            run_filters(connection, entry, source.name)
+        _check_components(connection, entries)
+        connection.register("portion", _portions(entries))
+        write_rows(run_sql(connection, "mix", {"seed": seed}), MIX_SCHEMA, out / "mix.parquet")
+        write_rows(run_sql(connection, "left_out"), LEFT_OUT_SCHEMA, out / "left_out.parquet")
+        _check_given(connection, entries)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return _result(out, len(entries), seed)
+
+
+def _portions(entries: Sequence[tuple[MixEntry, InspectedSource]]) -> pa.Table:
+    """Lay out what the entries say: a row for the rest of each source, and one for each component that is named."""
+    rows: list[dict[str, object]] = []
+    for entry, source in sorted(entries, key=lambda pair: pair[1].name):
+        same = {"source": source.name, "source_max_records": entry.cap}
+        rows.append(same | {"component": None, "share": entry.share, "max_records": None})
+        for name, portion in sorted(entry.components.items()):
+            share = entry.share if portion.share is None else portion.share
+            rows.append(same | {"component": name, "share": share, "max_records": portion.cap})
+    return pa.Table.from_pylist([{"number": number} | row for number, row in enumerate(rows)], _PORTION_SCHEMA)
+
+
+def _check_components(
+    connection: duckdb.DuckDBPyConnection, entries: Sequence[tuple[MixEntry, InspectedSource]]
+) -> None:
+    """Raise BadInput if a mix names a component that no record of its source has."""
+    if not any(entry.components for entry, _ in entries):
+        return
+    found = connection.execute(
+        "SELECT DISTINCT source, component FROM candidate WHERE component IS NOT NULL"
+    ).fetchall()
+    for entry, source in entries:
+        known = sorted(component for of, component in found if of == source.name)
+        if strange := next((name for name in entry.components if name not in known), None):
+            raise BadInput(
+                f"mix: source {entry.source!r} has no component {strange!r}{nearest(strange, known)}. "
+                f"It has: {', '.join(known) or 'none; its manifest names them'}"
+            )
+
+
+def _check_given(connection: duckdb.DuckDBPyConnection, entries: Sequence[tuple[MixEntry, InspectedSource]]) -> None:
+    """Raise BadInput if a source, or a component with a share of its own, gives not one record."""
+    taken = "SELECT DISTINCT source, component FROM copies WHERE left_out_by IS NULL"
+    given = connection.execute(taken).fetchall()
+    for entry, source in entries:
+        if source.name not in {of for of, _ in given}:
+            raise BadInput(
+                f"mix: share {entry.share:g} of source {source.name!r} is not one record{_why(connection, source.name)}; "
+                "raise the share or take the source out"
+            )
+        for name, portion in entry.components.items():
+            if portion.share and (source.name, name) not in given:
+                raise BadInput(
+                    f"mix: share {portion.share:g} of component {name!r} of source {source.name!r} is not one record"
+                    f"{_why(connection, source.name)}; raise the share, or set it to 0"
+                )
+
+
+def _why(connection: duckdb.DuckDBPyConnection, source: str) -> str:
+    """Say how many records of a source each rule left out."""
+    count = "SELECT rule, count(*) FROM left_out JOIN candidate USING (number) WHERE source = $source GROUP BY 1 ORDER BY 2 DESC, 1"
+    rules = connection.execute(count, {"source": source}).fetchall()
+    return f" (left out: {', '.join(f'{number} by {rule}' for rule, number in rules)})" if rules else ""
+
+
+def _result(out: Path, num_sources: int, seed: int) -> MixResult:
+    table = pq.read_table(out / "mix.parquet", columns=["record_id", "num_images"])
     return MixResult(
-        num_sources=len(entries),
+        num_sources=num_sources,
         num_records=table.num_rows,
         num_distinct_records=pc.count_distinct(table["record_id"]).as_py(),
         num_images=pc.sum(table["num_images"]).as_py(),
         num_text_only=pc.sum(pc.equal(table["num_images"], 0)).as_py(),
+        num_left_out=pq.read_metadata(out / "left_out.parquet").num_rows,
         seed=seed,
     )
-
-
-def _order(entries: Sequence[tuple[MixEntry, InspectedSource]], seed: int) -> pa.Table:
-    rows = [{"source": source.name, "share": entry.share, "max_records": entry.cap} for entry, source in entries]
-    files = [str(source.records / "records.parquet") for _, source in entries]
-    with duckdb.connect(
-        config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    ) as connection:
-        connection.register("entry", pa.Table.from_pylist(rows, _ENTRY_SCHEMA))
-        connection.register(
-            "record", ds.dataset(files, format="parquet")
-        )  # a file name may hold what DuckDB takes for a pattern
-        result = connection.execute(_QUERY.read_text(encoding="utf-8"), {"seed": seed})
-        return result.to_arrow_table().cast(MIX_SCHEMA)

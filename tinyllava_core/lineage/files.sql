@@ -88,10 +88,21 @@ CREATE TABLE mixes (
     position BIGINT,
     record_id VARCHAR,
     source VARCHAR,
+    component VARCHAR,
     repeat SMALLINT,           -- how many times the record came before
     num_images SMALLINT
 );
 COMMENT ON TABLE mixes IS 'mix: the order of the records.';
+
+CREATE TABLE left_out (
+    fingerprint VARCHAR,
+    record_id VARCHAR,
+    source VARCHAR,
+    component VARCHAR,
+    rule VARCHAR,              -- a filter as the recipe says it; contaminated, exact duplicate, near duplicate, share, cap
+    value VARCHAR              -- what the rule met
+);
+COMMENT ON TABLE left_out IS 'mix: good records of its sources that are not in it, each with the rule that left it out.';
 
 CREATE TABLE placements (
     fingerprint VARCHAR,

@@ -93,6 +93,7 @@ CREATE TABLE mix (
     num_distinct_records BIGINT,
     num_images BIGINT,
     num_text_only BIGINT,
+    num_left_out BIGINT,       -- good records that are not in it: view left_out
     seed BIGINT
 );
 COMMENT ON TABLE mix IS 'Stage mix: which records, in which order; the rows are in view mixes.';

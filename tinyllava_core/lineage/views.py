@@ -19,6 +19,7 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "images": (("inspect",), "images.parquet"),
     "dropped": (("inspect",), "dropped.parquet"),
     "mixes": (("mix",), "mix.parquet"),
+    "left_out": (("mix",), "left_out.parquet"),
     "placements": (("shard",), "index.parquet"),
     "plans": (("plan",), "plan.parquet"),
     "voided": (("plan",), "voided.parquet"),

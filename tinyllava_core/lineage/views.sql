@@ -74,6 +74,17 @@ JOIN (SELECT DISTINCT fingerprint, input_fingerprint FROM edge) AS edge ON edge.
 JOIN plans ON plans.fingerprint = edge.input_fingerprint AND plans.step = trained.step;
 COMMENT ON VIEW ledger IS 'Which record was seen at which step of which training: one row per planned place that was trained.';
 
+-- Not a view, because it needs to know of which run: FROM used('toy-2026', 'plan').
+CREATE MACRO used(of_run, needs) AS TABLE
+SELECT DISTINCT
+    stage,
+    name,
+    fingerprint
+FROM stage
+WHERE starts_with(run_id, of_run)
+    OR (of_run IS NULL AND run_id = (SELECT arg_max(run_id, started_at) FROM stage WHERE stage = needs));
+COMMENT ON MACRO TABLE used IS 'The artifacts of a run: a run id or its first letters, or NULL for the newest that has a certain stage.';
+
 CREATE TABLE publication (
     workspace VARCHAR,         -- the views' paths are absolute: a moved workspace is published again
     files VARCHAR,             -- the views that found files

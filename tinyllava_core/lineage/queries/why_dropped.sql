@@ -4,13 +4,7 @@
 -- $source = null: only this source. null: all.
 
 WITH used AS (
-    SELECT DISTINCT
-        stage,
-        name,
-        fingerprint
-    FROM stage
-    WHERE starts_with(run_id, $run)
-        OR ($run IS NULL AND run_id = (SELECT arg_max(run_id, started_at) FROM stage WHERE stage = 'inspect'))
+    FROM used($run, 'inspect')
 ),
 lost AS (
     SELECT
