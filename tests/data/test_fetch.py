@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tinyllava_core.data import remote
 from tinyllava_core.data.fetch import Fetched, fetch
 from tinyllava_core.data.patience import Patience
 from tinyllava_core.errors import BadInput
@@ -284,3 +285,18 @@ def test_at_most_so_many_connections_of_several_threads_are_open_at_once(tmp_pat
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda path: fetch(f"{server.url}{path}", tmp_path / path[1:], patience=patience), server.files))
     assert server.most_at_once == 3
+
+
+def test_a_file_in_a_store_comes_and_is_checked_like_any_other(tmp_path, bucket):
+    remote.write_bytes(f"{bucket}/fetch/a.bin", DATA)
+    path, told = f"{bucket}/fetch/a.bin", []
+    found = fetch(path, tmp_path / "a", sha256=SHA, size_bytes=len(DATA), on_bytes=lambda *at: told.append(at))
+    assert found == Fetched(size_bytes=len(DATA), sha256=SHA)
+    assert told == [(len(DATA), len(DATA))]
+    with pytest.raises(BadInput, match=f"wrong checksum: expected sha256 {'0' * 64}, found {SHA}"):
+        fetch(path, tmp_path / "b", sha256="0" * 64)
+    with pytest.raises(BadInput, match=f"expected 5 bytes, the store has {len(DATA)}"):
+        fetch(path, tmp_path / "b", size_bytes=5)
+    with pytest.raises(BadInput, match=r"none\.bin: no such file in the store"):
+        fetch(f"{bucket}/fetch/none.bin", tmp_path / "b")
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]

@@ -1,5 +1,6 @@
 """Fetch one file over HTTP(S): resumed by byte range, retried with back-off, checked. It does not know what is in it.
 
+A file in a store (s3://, ...) comes through remote.py, and is checked in the same way.
 The bytes grow in `<to>.part`, with the server's validator beside them in `<to>.part.json`; `to` appears by a rename.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from tinyllava_core.artifact import file_sha256, write_aside
+from tinyllava_core.data import remote
 from tinyllava_core.data.disk import no_room, require_free
 from tinyllava_core.data.opener import Floor, TooSlow, make_opener
 from tinyllava_core.data.patience import Patience, retry_after_s
@@ -58,10 +60,12 @@ def fetch(
 ) -> Fetched:
     """Bring `url` to the file `to`, going on with what an earlier, killed call left.
 
-    Raises BadInput if the server says that it does not have the file (404, 403, ...), redirects in a circle or sends a
+    `url` may be a store's, too. Raises BadInput if the server says that it does not have the file (404, 403, ...), redirects in a circle or sends a
     web page, if the disk is too small, or the file has another size or sha256 than expected; ConnectionError if it cannot
     be had after all attempts.
     """
+    if remote.is_remote(url):
+        return _copied(url, to, sha256, size_bytes, on_bytes)
     patience = patience or Patience()
     part = to.with_name(f"{to.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -75,14 +79,33 @@ def fetch(
             break
         _forget(part)
         if not resumed:
-            raise BadInput(
-                f"{url}: wrong checksum: expected sha256 {sha256}, found {found}; "
-                "if the publisher changed the file, put the new sum into the manifest"
-            )
+            raise _wrong_sum(url, sha256, found)
         going_on = False  # two halves that do not fit may be the server's fault, or the kill's: once more, in one piece
     part.rename(to)
     _forget(part)
     return Fetched(size_bytes=to.stat().st_size, sha256=found)
+
+
+def _copied(url: str, to: Path, sha256: str | None, size_bytes: int | None, on_bytes: OnBytes | None) -> Fetched:
+    """Copy a file out of a store; its library retries by itself."""
+    size = remote.size(url)
+    if size_bytes not in (None, size):
+        raise BadInput(
+            f"{url}: expected {size_bytes} bytes, the store has {size}; correct `bytes` in the manifest or the URL"
+        )
+    remote.copy_here(url, to, on_bytes)
+    found = file_sha256(to)
+    if sha256 not in (None, found):
+        to.unlink()
+        raise _wrong_sum(url, sha256, found)
+    return Fetched(size_bytes=size, sha256=found)
+
+
+def _wrong_sum(url: str, expected: str | None, found: str) -> BadInput:
+    return BadInput(
+        f"{url}: wrong checksum: expected sha256 {expected}, found {found}; "
+        "if the publisher changed the file, put the new sum into the manifest"
+    )
 
 
 def _bring(url: str, part: Path, size_bytes: int | None, on_bytes: OnBytes | None, patience: Patience) -> bool:

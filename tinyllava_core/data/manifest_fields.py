@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import StringConstraints
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Url = Annotated[str, StringConstraints(pattern=r"^(https?|toyworld)://[^/\s]+/\S+$")]
+# http(s), the toy world's own server, or a store: see SCHEMES in data/remote.py
+Url = Annotated[str, StringConstraints(pattern=r"^((https?|toyworld|s3|gs|az|memory)://[^/\s]+/|file:///)\S+$")]
 # no dots: WebDataset keys and record ids hang on it
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
