@@ -48,7 +48,9 @@ class Tokenizer:
         pad = _token(config, "pad_token")
         self.pad_id = self._id(pad) if pad is not None else self.eos_id
         self.bos_id = self._own_first_token()
-        space = self.encode_many([" "], ["inside"])[0]
+        space = self._bare.encode(
+            " ", add_special_tokens=False
+        ).ids  # not in a batch: that starts threads, before a fork
         self.space_id: int | None = space[0] if len(space) == 1 else None  # a space that no word took in
         self.size = self._rust.get_vocab_size(with_added_tokens=True)
 

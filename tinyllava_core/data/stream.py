@@ -5,6 +5,7 @@ A pack is named by (step, number of the pack in the step): any rank can read any
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +113,7 @@ def stream(
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
         multiprocessing_context="fork" if workers else None,
     )
     arriving = iter(loader)
@@ -120,5 +121,7 @@ def stream(
         yield [(next(arriving), counts) for _, counts in numbers]
 
 
-def _one_thread(_: int) -> None:
+def _begin_worker(_: int) -> None:
+    """Keep a forked worker from threads: those that its parent had started are not there, and waiting for them is for ever."""
     torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
