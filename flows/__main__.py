@@ -48,9 +48,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--workspace", type=Path, default=Path("workspace"), help="folder of all artifacts (default: workspace)"
     )
+    parser.add_argument(
+        "--until-plan", action="store_true", help="stop when every training stage is planned: no GPU is needed"
+    )
     given = parser.parse_args(arguments)
     try:
-        run(given.recipe, read_overrides(given.set), given.workspace)
+        run(given.recipe, read_overrides(given.set), given.workspace, given.until_plan)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -92,7 +95,7 @@ def read_overrides(settings: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def run(name: str, overrides: dict[str, Any], workspace: Path) -> None:
+def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool = False) -> None:
     """Check the input, run the flow, print the scores. Raises BadInput before anything heavy starts, where it can."""
     recipe = load(name, overrides)
     check_manifests(recipe)
@@ -103,9 +106,13 @@ def run(name: str, overrides: dict[str, Any], workspace: Path) -> None:
         signal.signal(number, stop)
     with api(workspace, say=lambda text: print(text, flush=True)):
         from flows.full_pipeline import full_pipeline
+        from flows.plans import plans
         from tasks.progress import CONSOLE
 
         logging.getLogger().addHandler(Lines())
+        if until_plan:
+            plans(name, overrides, str(workspace))
+            return
         outcome = full_pipeline(name, overrides, str(workspace))
     if outcome.scores:
         CONSOLE.print(score_table(outcome))

@@ -11,13 +11,14 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from tinyllava_core.commands import ask, chat, compare, data, query, recipes, run, score, slurm
+from tinyllava_core.commands import ask, chat, check, compare, data, query, recipes, run, score, slurm
 from tinyllava_core.errors import BadInput
 
 # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
 COMMANDS: dict[str, ModuleType] = {
     "query": query,
     "recipes": recipes,
+    "check": check,
     "run": run,
     "data": data,
     "slurm": slurm,

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,22 +55,26 @@ _VOIDED_SCHEMA = pa.schema(
 
 def plan_spec(recipe: Recipe, stage: str) -> PlanSpec:
     """Derive the plan's spec from a recipe. Raises BadInput if the tokenizer cannot be had."""
-    training, language = recipe.training(stage), language_row(recipe.model.language)
-    folder = tokenizer_folder(language)
-    return PlanSpec(
-        stage=stage,
-        tokenizer=recipe.model.language,
-        tokenizer_sha256=file_sha256(folder / "tokenizer.json"),
-        tokens_per_image=recipe.model.tokens_per_image,
-        prompt=prompt_of(training.prompt, language),
-        writing=training.writing,
-        max_length=training.max_length,
-        pack_length=training.pack_length or training.max_length,
-        global_batch=training.global_batch,
-        epochs=training.epochs,
-        group_by=training.group_by,
-        seed=recipe.seed,
-    )
+    folder = tokenizer_folder(language_row(recipe.model.language))
+    return PlanSpec(tokenizer_sha256=file_sha256(folder / "tokenizer.json"), **spec_choices(recipe, stage))
+
+
+def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """Give what a recipe says of a plan: its spec, but for the tokenizer's own bytes."""
+    training = recipe.training(stage)
+    return {
+        "stage": stage,
+        "tokenizer": recipe.model.language,
+        "tokens_per_image": recipe.model.tokens_per_image,
+        "prompt": prompt_of(training.prompt, language_row(recipe.model.language)),
+        "writing": training.writing,
+        "max_length": training.max_length,
+        "pack_length": training.pack_length or training.max_length,
+        "global_batch": training.global_batch,
+        "epochs": training.epochs,
+        "group_by": training.group_by,
+        "seed": recipe.seed,
+    }
 
 
 def plan(

@@ -13,18 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from tinyllava_core.estimate.gpus import GPUS
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
-
-# Dense bf16 operations a second. Source: NVIDIA's datasheets of the SXM parts (H100, H200, A100), L40S, A10, RTX 4090, V100 (fp16).
-PEAK = {
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "A10": 125e12,
-    "RTX 4090": 165e12,
-    "V100": 125e12,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +66,7 @@ def peak(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((rate for word, rate in PEAK.items() if word in name), None)
+    return next((gpu.peak for word, gpu in GPUS.items() if word in name), None)
 
 
 def _matrices(model: TinyLlava, part: str) -> Iterator[tuple[str, nn.Linear]]:

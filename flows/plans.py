@@ -1,0 +1,20 @@
+"""The first half of the story alone: from published data to the plan of every training stage. It needs no GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.data import fetch_images, gather, lay_out
+from tasks.run import begin
+from tinyllava_core.recipe import load
+
+
+@flow(name="tinyllava-plans", persist_result=False)
+def plans(recipe: str = "toy", overrides: dict[str, Any] | None = None, workspace: str = "workspace") -> None:
+    """Download, mix, shard and plan; the whole pipeline then finds all of it. Parameters as in full_pipeline."""
+    with begin(load(recipe, overrides), overrides, workspace) as run:
+        sources = gather(run, fetch_images(run))
+        for stage in run.recipe.stages():
+            lay_out(run, stage, sources)

@@ -1,0 +1,71 @@
+"""Expected lengths: seeded, as many records as the published counts, and of the kinds that lengths.yaml describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tinyllava_core.data.manifest import load as load_manifest
+from tinyllava_core.estimate.lengths import TABLE, draw
+from tinyllava_core.estimate.stage import estimate
+from tinyllava_core.recipe import load
+from tinyllava_core.settings.mix import MixEntry
+
+
+def of(*entries: dict[str, object], captions: bool = False, count: int = 20_000):
+    return draw(tuple(MixEntry(**entry) for entry in entries), 729, captions, count)  # type: ignore[arg-type]
+
+
+def test_the_kinds_of_the_instruction_mix_are_its_published_counts() -> None:
+    rows = yaml.safe_load(TABLE.read_text())["sources"]["llava-sft-665k"]
+    assert sum(row["records"] for row in rows) == 665_298
+    assert sum(row["records"] for row in rows if row["images"]) == 624_610
+    by_kind = {row["kind"]: row["records"] for row in rows}
+    parts = {part.name: part.count for part in load_manifest("llava-sft-665k").components}
+    coco = ("llava-instruct", "vqav2", "a-okvqa", "refcoco", "okvqa")
+    assert sum(by_kind[kind] for kind in coco) == parts["coco"]
+    assert (by_kind["gqa"], by_kind["sharegpt"]) == (parts["gqa"], parts["sharegpt"])
+
+
+@pytest.mark.parametrize("source", list(yaml.safe_load(TABLE.read_text())["sources"]))
+def test_every_source_with_lengths_has_a_manifest_that_says_as_many(source: str) -> None:
+    rows = yaml.safe_load(TABLE.read_text())["sources"][source]
+    manifest = load_manifest(source)
+    taken = [part.count for part in manifest.components if part.take]
+    counted = sum(taken) if taken and None not in taken else manifest.annotations.count
+    assert sum(row["records"] for row in rows) == (counted or 665_298)
+
+
+def test_the_same_mix_is_drawn_alike_and_in_its_shares() -> None:
+    first, again = of({"source": "llava-sft-665k"}), of({"source": "llava-sft-665k"})
+    assert np.array_equal(first.num_tokens, again.num_tokens)
+    assert first.num_records == 665_298
+    assert (first.num_images == 0).mean() == pytest.approx(40_688 / 665_298, abs=0.005)
+    assert (first.num_tokens[first.num_images == 1] > 729).all()
+    assert of({"source": "llava-sft-665k", "share": 0.5}).num_records == 332_649
+    assert of({"source": "llava-sft-665k", "cap": 1000}).num_records == 1000
+
+
+def test_captions_have_no_question() -> None:
+    """11 words of 1.35 tokens and an end, on average, behind 729."""
+    captions = of({"source": "llava-pretrain-558k"}, captions=True)
+    assert captions.num_tokens.mean() == pytest.approx(729 + 1 + 11 * 1.35, rel=0.01)
+    assert captions.num_supervised.mean() == pytest.approx(1 + 11 * 1.35, rel=0.05)
+
+
+def test_a_source_that_nobody_knows_is_named(tmp_path: Path) -> None:
+    manifest = {"kind": "source", "name": "mine", "annotations": {"path": "a.json", "format": "llava", "count": 70}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(manifest))
+    drawn = of({"source": str(tmp_path / "mine.yaml")}, count=100)
+    assert (drawn.num_records, drawn.unknown) == (70, (str(tmp_path / "mine.yaml"),))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stage", "steps"),
+    [("base", "pretrain", 2181), ("base", "sft", 5198), ("share", "second_pretrain", 4871), ("toy", "sft", 600)],
+)
+def test_the_papers_steps_are_expected(recipe: str, stage: str, steps: int) -> None:
+    assert estimate(load(recipe), stage).load.num_steps == steps

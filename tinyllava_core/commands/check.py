@@ -1,0 +1,148 @@
+"""`tinyllava check`: what a recipe will do and take, before any GPU is asked for. It trains nothing."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tinyllava_core.commands.arguments import add_overrides, add_workspace, overrides
+from tinyllava_core.commands.show import Row, show
+from tinyllava_core.errors import BadInput
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinyllava_core.estimate.stage import StageEstimate
+    from tinyllava_core.recipe import Recipe
+
+HELP = "say what a recipe will train, on what, with how much memory and time, before it is run"
+DESCRIPTION = (
+    "Takes each stage's plan from the workspace; makes it if the data is on this machine; "
+    "else expects what the manifests' counts and the lengths known of published data say."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a name (`tinyllava recipes`), or a path to a YAML file")
+    add_overrides(parser)
+    add_workspace(parser)
+    parser.add_argument("--estimate", action="store_true", help="make no plan, whatever data is here")
+    parser.add_argument("--gpu", default="A100", help="kind of GPU, for its speed and memory (default: A100)")
+    # Source of 0.4: models of 1-7 billion parameters on A100s come to 0.4-0.5 in the table of MosaicML's llm-foundry.
+    parser.add_argument(
+        "--utilisation", type=float, default=0.4, help="part of the GPU's peak that is reached (default: 0.4)"
+    )
+    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+
+
+def act(args: argparse.Namespace) -> None:
+    """Estimate every stage, and print all on one screen."""
+    from tinyllava_core.estimate.cached import find_plan, is_here
+    from tinyllava_core.estimate.gpus import gpu_row
+    from tinyllava_core.estimate.stage import estimate
+    from tinyllava_core.part_counts import check_something_to_train
+    from tinyllava_core.recipe import load
+
+    if not 0 < args.utilisation <= 1:
+        raise BadInput(f"--utilisation {args.utilisation}: expected a part of the peak, more than 0 and at most 1")
+    gpu = gpu_row(args.gpu)
+    recipe = load(args.recipe, overrides(args.set))
+    for stage in recipe.stages():
+        check_something_to_train(recipe.model_in(stage), recipe.training(stage), stage)
+    plans = {stage: find_plan(args.workspace, recipe, stage) for stage in recipe.stages()}
+    if not all(plans.values()) and not args.estimate and is_here(recipe):
+        _make_plans(args.recipe, args.set, args.workspace)
+        plans = {stage: find_plan(args.workspace, recipe, stage) for stage in recipe.stages()}
+    found = [estimate(recipe, stage, plan) for stage, plan in plans.items()]
+    rows = [*_data_rows(found), *_part_rows(found), *_cost_rows(found, recipe, gpu.peak, gpu.memory_gb, args)]
+    if args.format == "table":
+        print(f"recipe  {recipe.name}: {recipe.description}")
+        for one in found:
+            print(f"{one.stage:<15} {one.load.basis}")
+        print()
+    show(("", *(one.stage for one in found)), rows, args.format)
+
+
+def _make_plans(recipe: str, settings: list[str], workspace: Path) -> None:
+    """Run the data stages in a process of their own, what they say on stderr. Raises BadInput if they fail."""
+    words = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "flows", recipe, *words, "--workspace", str(workspace), "--until-plan"]
+    ran = subprocess.run(command, stdout=sys.stderr.fileno(), check=False)
+    if ran.returncode != 0:
+        raise BadInput(f"the data stages of {recipe} ended with {ran.returncode}; see above, or take --estimate")
+
+
+def _data_rows(found: list[StageEstimate]) -> list[Row]:
+    loads = [one.load for one in found]
+    return [
+        ("records", *(f"{load.num_records:,}" for load in loads)),
+        ("steps", *(f"{load.num_steps:,}" for load in loads)),
+        ("tokens", *(_count(load.num_tokens) for load in loads)),
+        ("- supervised", *(_count(load.num_supervised) for load in loads)),
+        ("images", *(_count(load.num_images) for load in loads)),
+        ("cut to max_length", *(_count(load.num_truncated) for load in loads)),
+        ("voided", *("known with the plan" if load.voided is None else _reasons(load.voided) for load in loads)),
+        ("packs of a step", *(f"{load.packs_a_step:.1f}, up to {load.longest_pack:,} tokens" for load in loads)),
+        ("- ranks wait", *(f"{load.waiting_fraction:.1%}" for load in loads)),
+    ]
+
+
+def _part_rows(found: list[StageEstimate]) -> list[Row]:
+    rows: list[Row] = []
+    for number, part in enumerate(found[0].parts):
+        size = "?" if part.num_parameters is None else f"{part.num_parameters:,}"
+        rows.append((f"{part.part}, {size}", *(_trained(one.parts[number].num_trained) for one in found)))
+    totals = [[count.num_trained for count in one.parts] for one in found]
+    return [*rows, ("trained", *("?" if None in total else f"{sum(filter(None, total)):,}" for total in totals))]
+
+
+def _cost_rows(
+    found: list[StageEstimate], recipe: Recipe, peak: float, memory_gb: float, args: argparse.Namespace
+) -> list[Row]:
+    if any(one.memory is None for one in found):
+        return [("GPU memory, hours", *("unknown model: no table has its numbers" for _ in found))]
+    launch, memories = recipe.launch, [one.memory for one in found if one.memory is not None]
+    ranks = launch.processes * launch.nodes
+    cut = f"ZeRO-{launch.zero_stage}" if launch.zero_stage else "no ZeRO"
+    state = [one.weights + one.bf16_copies + one.gradients + one.optimizer + one.buckets for one in memories]
+    work = [one.activations + one.logits for one in memories]
+    hours = [one.gpu_hours(peak, args.utilisation) or 0.0 for one in found]
+    fits = ["" if one.total < 0.95e9 * memory_gb else f": more than {memory_gb:g}" for one in memories]
+    return [
+        (
+            f"GB on each of {ranks} GPUs, {cut}",
+            *(f"{_gb(one.total)}{fit}" for one, fit in zip(memories, fits, strict=True)),
+        ),
+        ("- weights, optimizer", *(_gb(value) for value in state)),
+        ("- activations, logits", *(_gb(value) for value in work)),
+        ("operations", *(f"{one.needed:.2g}" for one in found)),
+        (f"{args.gpu}-hours at {args.utilisation:.0%}", *(_hours(value) for value in hours)),
+        (f"- on {ranks} GPUs", *(f"{_hours(value / ranks)} h" for value in hours)),
+    ]
+
+
+def _trained(count: int | None) -> str:
+    if count is None:
+        return "?"
+    return f"{count:,}" if count else "frozen"
+
+
+def _reasons(voided: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in voided.items()) or "0"
+
+
+def _count(value: float) -> str:
+    if value < 1e6:
+        return f"{round(value):,}"
+    return f"{value / 1e9:,.2f} G" if value >= 1e9 else f"{value / 1e6:,.1f} M"
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:,.1f}"
+
+
+def _hours(value: float) -> str:
+    return f"{value:,.1f}" if value >= 0.05 else f"{value:.1g}"

@@ -1,0 +1,55 @@
+"""Find a stage's plan in a workspace, and tell whether its data is on this machine. It makes nothing.
+
+A plan is found by what it was made for: the same choices of the recipe, on a mix of the same sources and shares.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tinyllava_core.artifact import canonical
+from tinyllava_core.data.local_copies import missing, with_copies
+from tinyllava_core.data.manifest import load
+from tinyllava_core.data.plan import spec_choices
+from tinyllava_core.recipe import Recipe
+
+
+def find_plan(workspace: Path, recipe: Recipe, stage: str) -> Path | None:
+    """Give the folder of the newest plan that was made for this stage of this recipe; None if there is none."""
+    wanted = canonical(spec_choices(recipe, stage))
+    entries = [entry.model_dump() | {"source": load(entry.source).name} for entry in recipe.training(stage).mix]
+    mix = canonical({"entries": entries, "seed": recipe.seed})
+    found: list[tuple[str, Path]] = []
+    for file in workspace.glob("artifacts/plan/[0-9a-f]*/result.json"):
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if {key: value for key, value in told["spec"].items() if key in wanted} != wanted:
+            continue
+        if _spec(workspace, "mix", _inputs(workspace, "shard", told["inputs"]["shard"]).get("mix", "")) == mix:
+            found.append((told["made_at"], file.parent))
+    return max(found)[1] if found else None
+
+
+def is_here(recipe: Recipe) -> bool:
+    """Tell whether all data of the recipe's stages is on this machine, own copies included, or made on it (the toy world)."""
+    sources = [load(entry.source) for stage in recipe.stages() for entry in recipe.training(stage).mix]
+    used = [*sources, *(load(name) for manifest in sources for name in manifest.sets)]
+    if missing(used, recipe.data):
+        return False
+    places = [place for manifest in used for place in with_copies(manifest, recipe.data).urls()]
+    return all("://" not in place or place.startswith(("toyworld://", "file://")) for place in places)
+
+
+def _told(workspace: Path, stage: str, fingerprint: str) -> dict[str, Any]:
+    file = workspace / "artifacts" / stage / fingerprint / "result.json"
+    read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return read
+
+
+def _inputs(workspace: Path, stage: str, fingerprint: str) -> dict[str, str]:
+    return dict(_told(workspace, stage, fingerprint).get("inputs", {}))
+
+
+def _spec(workspace: Path, stage: str, fingerprint: str) -> Any:
+    return _told(workspace, stage, fingerprint).get("spec")
