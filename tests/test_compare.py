@@ -44,6 +44,11 @@ def test_a_difference_within_noise_is_said_to_be_so(tmp_path: Path, capsys: pyte
     (told,) = json.loads(capsys.readouterr().out)
     assert (told["difference"], told["verdict"], told["p_value"]) == (-12.5, "within noise", 1)
     assert told["notes"] == ["asked with different prompts"]
+    for path, judge in ((first, "gpt-x (reported a), prompts 1"), (second, "gpt-x (reported b), prompts 1")):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"judge": judge}))
+    assert cli.main(["compare", str(first), str(second), "--format", "json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["notes"][0] == "different judges: gpt-x (reported a), prompts 1 against gpt-x (reported b), prompts 1"
 
 
 def test_two_runs_of_the_lineage_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,7 +120,7 @@ class EvaluateResult:
     num_questions: int
     num_clusters: int  # draws of the error bar: pictures, or what else the benchmark's questions share
     num_unparsed: int  # answers the scorer could make nothing of
-    judge: str | None  # model asked for, model reported, hash of what it was asked; None: scored by rules
+    judge: str | None  # model asked for, model reported, hash of its prompts but for the answers; None: scored by rules
     prompt_sha256: str | None  # of all that was asked, in order
     answers_sha256: str
 

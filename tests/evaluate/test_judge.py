@@ -10,6 +10,7 @@ from judge_server import JudgeServer, judge_server
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.judge import TRIES, Judge
+from tinyllava_core.evaluate.questions import Question
 
 HELLO = [{"role": "user", "content": "Hello?"}]
 
@@ -47,14 +48,17 @@ def test_what_was_asked_before_is_not_asked_again_not_even_after_a_kill(tmp_path
         )
 
 
-def test_the_identity_names_both_models_and_what_was_asked(tmp_path: Path) -> None:
+def test_the_identity_names_both_models_and_the_prompts_but_not_the_answers(tmp_path: Path) -> None:
+    def question(context: str) -> Question:
+        return Question(question_id=1, image=None, text="?", gold=("x",), context=context)
+
     with judge_server(lambda request: "x") as server:
-        one, other, third = (judge(server, tmp_path) for _ in range(3))
+        one, other = judge(server, tmp_path), judge(server, tmp_path)
         one.ask(HELLO, temperature=0, max_tokens=3)
-        other.ask(HELLO, temperature=0, max_tokens=3)
-        third.ask([{"role": "user", "content": "Bye?"}], temperature=0, max_tokens=3)
-    assert one.identity() == other.identity() != third.identity()
-    assert one.identity().startswith("gpt-x (reported judge-2026), prompts ")
+        other.ask([{"role": "user", "content": "another model's answer"}], temperature=0, max_tokens=3)
+    same = one.identity([question("a \x00")])
+    assert same.startswith("gpt-x (reported judge-2026), prompts ")
+    assert other.identity([question("a \x00")]) == same != one.identity([question("b \x00")])
 
 
 def test_a_busy_endpoint_is_asked_again(tmp_path: Path) -> None:

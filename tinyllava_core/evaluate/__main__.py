@@ -78,7 +78,7 @@ def evaluate(todo: job.EvaluateJob) -> EvaluateResult:
         scorer=todo.scorer,
         variant=todo.variant or row.default,
         blind=todo.blind,
-        judge=judge.identity() if judge else None,
+        judge=judge.identity(questions) if judge else None,
         prompt_sha256=prompt_sha256(questions, {question.question_id: question.text for question in questions}),
         answers_sha256=file_sha256(answers),
     )

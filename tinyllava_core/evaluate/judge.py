@@ -10,11 +10,13 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.questions import Question
 
 URL, MODEL, KEY = "TINYLLAVA_JUDGE_URL", "TINYLLAVA_JUDGE_MODEL", "TINYLLAVA_JUDGE_KEY"
 ANSWER = "\x00"  # where the model's answer goes in what a judge is told
@@ -40,7 +42,6 @@ class Judge:
         self._url, self._key, self._cache, self._wait_s = url.rstrip("/"), key, cache, wait_s
         self._replies = _read_cache(cache)
         self._reported: set[str] = set()
-        self._asked = hashlib.sha256()
 
     @classmethod
     def from_environment(cls, cache: Path) -> Judge:
@@ -60,7 +61,6 @@ class Judge:
         """
         request = {"model": self.model, "messages": messages, "temperature": temperature, "max_tokens": max_tokens}
         name = _hash([request, attempt])
-        self._asked.update(_hash(messages).encode())
         if name not in self._replies:
             reply = self._request(request)
             self._replies[name] = reply
@@ -70,10 +70,14 @@ class Judge:
         self._reported.add(self._replies[name].model)
         return self._replies[name].text
 
-    def identity(self) -> str:
-        """Name the judge as a part of the score: model asked for, model reported, hash of everything it was asked."""
+    def identity(self, questions: Sequence[Question]) -> str:
+        """Name the judge as a part of the score: model asked for, model reported, hash of its prompts but for the answers.
+
+        Two models' scores with equal identities were judged alike.
+        """
         reported = ",".join(sorted(self._reported)) or "nothing"
-        return f"{self.model} (reported {reported}), prompts {self._asked.hexdigest()[:16]}"
+        prompts = _hash([question.context for question in questions])
+        return f"{self.model} (reported {reported}), prompts {prompts[:16]}"
 
     def _request(self, request: dict[str, Any]) -> Reply:
         import requests

@@ -58,7 +58,7 @@ def score_file(todo: Scoring) -> Told:
             scorer=row.name,
             variant=todo.variant or row.default,
             blind=False,
-            judge=judge.identity() if judge else None,
+            judge=judge.identity(questions) if judge else None,
             prompt_sha256=prompt_sha256(questions, given.prompts),
             answers_sha256=path_sha256(todo.answers),
         )

@@ -74,19 +74,13 @@ def _compare(one: Kept, other: Kept) -> Difference:
             "score both the same way"
         )
     notes = []
-    if one.judge != other.judge and one.judge is not None:
-        notes += _judge_notes(one.judge, other.judge)
+    if one.judge != other.judge:
+        notes.append(f"different judges: {one.judge} against {other.judge}")
     if one.prompt_sha256 and other.prompt_sha256 and one.prompt_sha256 != other.prompt_sha256:
         notes.append("asked with different prompts")
     variant = benchmark(one.scorer).variant(one.variant)
     mine, theirs = (read_items(row for _, row in read_json_lines(side.items)) for side in (one, other))
     return compare(one.name, variant, mine, theirs, notes)
-
-
-def _judge_notes(first: str, second: str | None) -> list[str]:
-    """Say that the judges differ; what they were asked always does, since the answers are part of it."""
-    models = [(judge or "none").split(", prompts ")[0] for judge in (first, second)]
-    return [f"different judges: {models[0]} against {models[1]}"] if models[0] != models[1] else []
 
 
 HEAD = ("benchmark", "metric", "first", "second", "difference", "95 % interval", "p", "p (Holm)", "n", "verdict")
