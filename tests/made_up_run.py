@@ -162,7 +162,13 @@ def plan(folder: Path, stage: str, sources: list[str]) -> PlanResult:
     pq.write_table(table, folder / "plan.parquet")
     voided = [("toy-chat-00000007", "toy-chat", "an image is cut in two")] if stage == "sft" else []
     texts(folder / "voided.parquet", "record_id source reason", *voided)
-    counts = {"num_records": len(names), "num_voided": len(voided), "num_truncated": 0, "num_packs": 9}
+    counts = {
+        "num_records": len(names),
+        "num_voided": len(voided),
+        "num_truncated": 0,
+        "num_held_out": 0,
+        "num_packs": 9,
+    }
     sums = {"num_tokens": sum(tokens), "num_supervised": sum(supervised), "num_images": len(names)}
     return PlanResult(stage=stage, num_steps=40, **counts, **sums, padding_fraction=0.1)
 
@@ -183,7 +189,13 @@ def train(folder: Path, stage: str, num_steps: int) -> TrainResult:
         parts.append({"part": part, "num_parameters": PARAMETERS, **named})
     lines(folder / "parts.jsonl", parts)
     counts = {"num_records": 90, "num_tokens": 9999, "num_lives": len(lives), "num_parameters": 3 * PARAMETERS}
-    losses_told = {"first_loss": losses[0], "last_loss": losses[-1], "seconds": 63.0}
+    losses_told = {
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
+        "held_out_loss": None,
+        "best_step": None,
+        "seconds": 63.0,
+    }
     where = {"checkpoint_sha256": "ab" * 32, "device": "cpu", "world_size": 1}
     return TrainResult(stage=stage, num_steps=num_steps, **counts, num_trained=PARAMETERS, **losses_told, **where)
 

@@ -160,10 +160,25 @@ def leave_stage(home: Path, stage: str) -> None:
     inputs = {"shard": SHARD[stage], "plan": PLAN[stage]} | ({"start": TRAIN["pretrain"]} if stage == "sft" else {})
     leave_artifact(home, TRAIN[stage], stage, inputs, {"lr": 1e-3 if stage == "pretrain" else 5e-4})
     counts = {"num_records": 3, "num_tokens": 30}
-    planned = {"num_voided": 0, "num_truncated": 0, "num_packs": 2, "num_supervised": 12, "num_images": 3}
+    planned = {
+        "num_voided": 0,
+        "num_truncated": 0,
+        "num_held_out": 0,
+        "num_packs": 2,
+        "num_supervised": 12,
+        "num_images": 3,
+    }
     plan = PlanResult(stage=stage, num_steps=2, **counts, **planned, padding_fraction=0.1)
     leave_result(home, "plan", PLAN[stage], plan)
-    trained = {"first_loss": 3.0, "last_loss": 1.0, "seconds": 1.0, "num_lives": 1, "num_parameters": 10}
+    trained = {
+        "first_loss": 3.0,
+        "last_loss": 1.0,
+        "held_out_loss": None,
+        "best_step": None,
+        "seconds": 1.0,
+        "num_lives": 1,
+        "num_parameters": 10,
+    }
     train = TrainResult(
         stage=stage, num_steps=2, **counts, **trained, num_trained=10, checkpoint_sha256="0", device="cpu", world_size=1
     )

@@ -77,6 +77,7 @@ class PlanResult:
     num_records: int  # planned places: records x epochs
     num_voided: int  # each with its reason in voided.parquet
     num_truncated: int
+    num_held_out: int  # left out of training, to measure the loss on
     num_packs: int
     num_tokens: int  # image tokens included
     num_supervised: int
@@ -94,6 +95,8 @@ class TrainResult:
     num_tokens: int
     first_loss: float
     last_loss: float  # mean over the last tenth of the steps
+    held_out_loss: float | None  # after the last step; None where no records were held out
+    best_step: int | None  # after which it was lowest: the weights in best/
     seconds: float  # of all lives of the process
     num_lives: int  # 1: never killed
     num_parameters: int

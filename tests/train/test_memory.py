@@ -55,11 +55,11 @@ def test_a_training_that_runs_out_of_memory_goes_on_with_halved_packs_to_the_sam
     true_losses = loop.pack_losses
     longest = [0]
 
-    def small_gpu(work: Any, pack: Any) -> torch.Tensor:
+    def small_gpu(losses: Any, pack: Any, *rest: Any) -> torch.Tensor:
         longest[0] = max(longest[0], len(pack.ids_T))
         if len(pack.ids_T) > 100:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
-        return true_losses(work, pack)
+        return true_losses(losses, pack, *rest)
 
     monkeypatch.setattr(loop, "pack_losses", small_gpu)
     assert main([str(job.out / "job.yaml")]) == memory.EXIT_CODE

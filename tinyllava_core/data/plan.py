@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import file_sha256
+from tinyllava_core.data.held_out import held_out
 from tinyllava_core.data.order import cut_steps, epoch_order
 from tinyllava_core.data.pack import pack
 from tinyllava_core.data.plan_part import Lengths, PlanSpec, PlanWork, plan_part, read_lengths
@@ -28,7 +29,7 @@ from tinyllava_core.parts import language_row, prompt_of, tokenizer_folder
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import PlanResult
 
-VERSION = 3
+VERSION = 4
 _WORTH_A_PROCESS = 20_000  # records; fewer are counted sooner than a process has started
 
 PLAN_SCHEMA = pa.schema(
@@ -73,6 +74,7 @@ def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
         "global_batch": training.global_batch,
         "epochs": training.epochs,
         "group_by": training.group_by,
+        "held_out": training.held_out,
         "seed": recipe.seed,
     }
 
@@ -121,6 +123,42 @@ def merge(work: PlanWork) -> PlanResult:
             f"plan {spec.stage}: none of {len(index)} records can be trained on at max_length {spec.max_length} "
             f"({spec.tokens_per_image} tokens an image); reasons in {out / 'voided.parquet'}; raise {spec.stage}.max_length"
         )
+    kept_out = _hold_out(work, index, lengths)
+    planned, steps = _write_layout(index, lengths.only(~kept_out), spec, out)
+    shutil.rmtree(out / "parts")
+    packs, longest = steps["num_packs"].to_numpy(), steps["longest_pack"].to_numpy()
+    num_tokens = pc.sum(planned["num_tokens"]).as_py()
+    return PlanResult(
+        stage=spec.stage,
+        num_steps=len(steps),
+        num_records=len(planned),
+        num_voided=len(lengths.voided_rows),
+        num_truncated=int(lengths.truncated.sum()),
+        num_held_out=int(kept_out.sum()),
+        num_packs=int(packs.sum()),
+        num_tokens=num_tokens,
+        num_supervised=pc.sum(planned["num_supervised"]).as_py(),
+        num_images=pc.sum(planned["num_images"]).as_py(),
+        padding_fraction=round(1 - num_tokens / int((packs.astype(np.int64) * longest).sum()), 6),
+    )
+
+
+def _hold_out(work: PlanWork, index: pa.Table, lengths: Lengths) -> np.ndarray:
+    """Choose the records to measure on and lay them out in held_out/, as steps of their own -> [kept records] bool."""
+    if not work.spec.held_out:
+        return np.zeros(len(lengths.rows), bool)
+    images = pq.read_table(work.shards / "index.parquet", columns=["image_sha256"])["image_sha256"]
+    rows = pa.array(lengths.rows)
+    chosen = held_out(index["record_id"].take(rows), images.take(rows), work.spec.held_out, work.spec.seed)
+    if chosen.any():
+        (home := work.out / "held_out").mkdir(exist_ok=True)
+        once = work.spec.model_copy(update={"epochs": 1, "group_by": None})
+        _write_layout(index, lengths.only(chosen), once, home)
+    return chosen
+
+
+def _write_layout(index: pa.Table, lengths: Lengths, spec: PlanSpec, out: Path) -> tuple[pa.Table, pa.Table]:
+    """Lay records out and write plan.parquet and steps.parquet; give both."""
     placed = lay_out(lengths, index["num_images"].to_numpy(), spec)
     which = placed.pop("which")
     table = index.take(pa.array(lengths.rows[which]))
@@ -131,22 +169,7 @@ def merge(work: PlanWork) -> PlanResult:
         schema=PLAN_SCHEMA,
     )
     pq.write_table(planned, out / "plan.parquet")
-    steps = _write_steps(planned, out)
-    shutil.rmtree(out / "parts")
-    packs, longest = steps["num_packs"].to_numpy(), steps["longest_pack"].to_numpy()
-    num_tokens = int(placed["num_tokens"].sum(dtype=np.int64))
-    return PlanResult(
-        stage=spec.stage,
-        num_steps=len(steps),
-        num_records=len(planned),
-        num_voided=len(lengths.voided_rows),
-        num_truncated=int(lengths.truncated.sum()),
-        num_packs=int(packs.sum()),
-        num_tokens=num_tokens,
-        num_supervised=int(placed["num_supervised"].sum(dtype=np.int64)),
-        num_images=pc.sum(planned["num_images"]).as_py(),
-        padding_fraction=round(1 - num_tokens / int((packs.astype(np.int64) * longest).sum()), 6),
-    )
+    return planned, _write_steps(planned, out)
 
 
 def lay_out(lengths: Lengths, num_images: np.ndarray, spec: PlanSpec) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ The tokens themselves are not kept: training reads and tokenizes each record aga
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class PlanSpec(Frozen):
     global_batch: int
     epochs: int
     group_by: GroupBy | None
+    held_out: int = 0
     seed: int
 
 
@@ -108,6 +109,11 @@ class Lengths:
     truncated: np.ndarray
     voided_rows: np.ndarray
     voided_reasons: pa.Array
+
+    def only(self, which: np.ndarray) -> Lengths:
+        """Give some of the records that can be trained on, by a mask."""
+        kept = {name: getattr(self, name)[which] for name in ("rows", "num_tokens", "num_supervised", "truncated")}
+        return replace(self, **kept)
 
 
 def read_lengths(work: PlanWork) -> Lengths:

@@ -187,6 +187,26 @@ CREATE TABLE metrics (
 );
 COMMENT ON TABLE metrics IS 'train: what the curves show of every step.';
 
+CREATE TABLE measured (
+    fingerprint VARCHAR,
+    stage VARCHAR,
+    step INTEGER,              -- measured after it
+    loss DOUBLE,               -- mean over the supervised tokens of the held-out records
+    loss_by_source MAP(VARCHAR, DOUBLE),
+    is_best BOOLEAN            -- the lowest so far
+);
+COMMENT ON TABLE measured IS 'train: the loss on records that were held out of training.';
+
+CREATE TABLE held_out (
+    fingerprint VARCHAR,
+    position BIGINT,
+    record_id VARCHAR,
+    source VARCHAR,
+    num_tokens INTEGER,
+    num_supervised INTEGER
+);
+COMMENT ON TABLE held_out IS 'plan: records kept out of training, with all that share an image, to measure the loss on.';
+
 CREATE TABLE lives (
     fingerprint VARCHAR,
     stage VARCHAR,

@@ -114,6 +114,7 @@ CREATE TABLE plan (
     num_records BIGINT,        -- planned places: records x epochs
     num_voided BIGINT,         -- each with its reason: view voided
     num_truncated BIGINT,
+    num_held_out BIGINT,       -- left out of training, to measure the loss on
     num_packs BIGINT,
     num_tokens BIGINT,         -- image tokens included
     num_supervised BIGINT,
@@ -130,6 +131,8 @@ CREATE TABLE train (
     num_tokens BIGINT,
     first_loss DOUBLE,
     last_loss DOUBLE,          -- mean over the last tenth of the steps
+    held_out_loss DOUBLE,      -- after the last step; NULL where no records were held out
+    best_step BIGINT,          -- after which it was lowest: the weights in best/
     seconds DOUBLE,            -- of all lives of the process
     num_lives BIGINT,          -- 1: never killed
     num_parameters BIGINT,

@@ -26,6 +26,8 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "steps": (TRAININGS, "steps.jsonl"),
     "lives": (TRAININGS, "lives.jsonl"),
     "metrics": (TRAININGS, "metrics.jsonl"),
+    "measured": (TRAININGS, "held_out.jsonl"),
+    "held_out": (("plan",), "held_out/plan.parquet"),
     "parts": (TRAININGS, "parts.jsonl"),
     "answers": (("evaluate",), "answers.jsonl"),
     "items": (("evaluate",), "items.jsonl"),

@@ -57,6 +57,12 @@ class Training(Frozen):
         description="What the records of one step share where possible: modality (with or without image), length in tokens "
         "(among 50 steps), or both. null: nothing. Paper sft: modality.",
     )
+    held_out: int = Field(
+        0,
+        ge=0,
+        description="Records kept out of training to measure the loss on, with all that share an image. Paper: 0.",
+    )
+    held_out_every: int = Field(200, ge=1, description="Optimizer steps between two such measurements.")
     lr: float = Field(gt=0, description="Peak learning rate. Paper: 1e-3 pretrain, 2e-5 sft.")
     schedule: Literal["cosine", "linear", "constant"] = Field(
         "cosine", description="After the warm-up. Paper: cosine to zero."

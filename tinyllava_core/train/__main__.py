@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ from tinyllava_core.train import flops, memory, trainable
 from tinyllava_core.train.engine import DeepSpeedEngine, Engine, TorchEngine, rank, start_ranks, world_size
 from tinyllava_core.train.ledger import Ledger, append_rows, barrier, read_rows
 from tinyllava_core.train.loop import Stopped, Work, train
+from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.observe import Observer
 from tinyllava_core.train.planned import PlannedSteps
 from tinyllava_core.train.watch import Curves
@@ -82,6 +84,9 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         ledger.open_life(first_step, world_size(), device.type, started_at)
         curves = Curves.open(job.out, f"{job.recipe.name} {job.stage}", job.recipe.watch.loggers, first_step)
     observer = Observer(packs, planned, ledger, curves, job.recipe.watch, flops.cost(model), device) if curves else None
+    held_out = HeldOut.of(job.shards, job.plan, reading(job), job.out, partial(keep_best, engine, model, job))
+    if held_out and rank() == 0:
+        held_out.cut(first_step)
     barrier()
     work = Work(
         engine=engine,
@@ -92,6 +97,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         ledger=ledger,
         observer=observer,
         device=device,
+        held_out=held_out,
         halving=(model.config.image_token_id, model.config.image_seq_length) if job.has_halved_packs else None,
     )
     try:
@@ -149,16 +155,29 @@ def reading(job: TrainJob) -> Reading:
     )
 
 
+def keep_best(engine: Engine, model: TinyLlava, job: TrainJob) -> None:
+    """Write the weights as they are now as the folder best/: those with the lowest loss on the held-out records so far."""
+    with engine.whole():
+        if rank() == 0:
+            save_checkpoint(model, job, job.out / "best")
+    barrier()
+
+
+def save_checkpoint(model: TinyLlava, job: TrainJob, folder: Path) -> None:
+    """Write the model, with all that is needed to use it, as a folder."""
+    parts = job.recipe.model_in(job.stage)
+    checkpoint.save(model, parts, reading(job).prompt, tokenizer_folder(language_row(parts.language)), folder)
+
+
 def finish(model: TinyLlava, job: TrainJob, before: dict[str, bytes], ledger: Ledger, device: str) -> None:
     """Check that the right parts moved, save the checkpoint, leave the result."""
-    training, parts, out = job.recipe.training(job.stage), job.recipe.model_in(job.stage), job.out
+    training, out = job.recipe.training(job.stage), job.out
     rows = trainable.part_rows(model, training, before)
     trainable.check_moved(rows, job.stage)
     (out / "parts.jsonl").unlink(missing_ok=True)
     append_rows(out / "parts.jsonl", [{field: getattr(row, field) for field in row.__slots__} for row in rows])
-    language = language_row(parts.language)
-    checkpoint.save(model, parts, reading(job).prompt, tokenizer_folder(language), out / "checkpoint")
-    steps = read_rows(ledger.steps)
+    save_checkpoint(model, job, out / "checkpoint")
+    steps, measured = read_rows(ledger.steps), read_rows(out / "held_out.jsonl")
     tail = steps[-max(1, len(steps) // 10) :]
     result = TrainResult(
         stage=job.stage,
@@ -167,6 +186,8 @@ def finish(model: TinyLlava, job: TrainJob, before: dict[str, bytes], ledger: Le
         num_tokens=sum(row["num_tokens"] for row in steps),
         first_loss=steps[0]["loss"],
         last_loss=sum(row["loss"] for row in tail) / len(tail),
+        held_out_loss=measured[-1]["loss"] if measured else None,
+        best_step=max((row["step"] for row in measured if row["is_best"]), default=None),
         seconds=round(sum(row["seconds"] for row in steps), 2),
         num_lives=len(read_rows(ledger.lives)),
         num_parameters=sum(row.num_parameters for row in rows),

@@ -40,6 +40,9 @@ class Engine(Protocol):
     def losses(self, *pack: Tensor) -> Tensor:
         """Run `TinyLlava.supervised_losses` on one pack."""
 
+    def measure(self, *pack: Tensor) -> Tensor:
+        """The same, of a pack that is not trained on; called without autograd."""
+
     def backward(self, loss: Tensor, is_last: bool) -> None:
         """Add the gradients of one pack; `is_last`: of this rank's last pack in the step."""
 
@@ -71,6 +74,10 @@ class TorchEngine:
         return list(self.optimizer.param_groups)
 
     def losses(self, *pack: Tensor) -> Tensor:
+        """Run the model as it is."""
+        return self.model.supervised_losses(*pack)
+
+    def measure(self, *pack: Tensor) -> Tensor:
         """Run the model as it is."""
         return self.model.supervised_losses(*pack)
 
@@ -154,6 +161,11 @@ class DeepSpeedEngine:
     def losses(self, *pack: Tensor) -> Tensor:
         """Run through DeepSpeed's own forward, which gathers and counts."""
         losses: Tensor = self.engine(*pack)
+        return losses
+
+    def measure(self, *pack: Tensor) -> Tensor:
+        """Run the model below DeepSpeed's counting; what gathers the weights hangs on the modules themselves."""
+        losses: Tensor = self.engine.module(*pack)
         return losses
 
     def backward(self, loss: Tensor, is_last: bool) -> None:

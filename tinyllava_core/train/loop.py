@@ -11,15 +11,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tinyllava_core.data.example import Pack, normalise
+from tinyllava_core.data.example import Pack
 from tinyllava_core.data.stream import PlannedPacks, rank_packs, stream
 from tinyllava_core.settings.training import Training
 from tinyllava_core.settings.watch import Watch
-from tinyllava_core.tokenizer import IGNORE
 from tinyllava_core.train.engine import Engine, Norms, rank, world_size
 from tinyllava_core.train.ledger import Ledger
+from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.memory import halves
 from tinyllava_core.train.observe import Observer
+from tinyllava_core.train.passes import by_source, pack_losses
 from tinyllava_core.train.planned import PlannedSteps
 from tinyllava_core.train.schedule import lr_factor
 from tinyllava_core.train.watchdog import Watchdog
@@ -41,6 +42,7 @@ class Work:
     ledger: Ledger
     observer: Observer | None  # rank 0's
     device: torch.device
+    held_out: HeldOut | None = None
     halving: tuple[int, int] | None = None  # image token, tokens of an image: cut every pack in two
 
 
@@ -62,6 +64,10 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
             if work.observer:
                 seconds = time.monotonic() - started
                 work.observer.step_done(step, losses, rates, norms, waited, seconds)
+            if work.held_out and ((step + 1) % training.held_out_every == 0 or step + 1 == num_steps):
+                held_out = work.held_out.measure(work.engine, step, training.precision, work.device)
+                if work.observer:
+                    work.observer.measured(step, held_out)
             late = training.save_minutes is not None and time.monotonic() - saved_at > 60 * training.save_minutes
             stop, late = any_rank([should_stop[0], late], work.device)
             if stop or late or (step + 1) % training.save_every == 0 or step + 1 == num_steps:
@@ -81,7 +87,8 @@ def run_packs(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> Tensor:
     total = torch.zeros(len(work.planned.sources), dtype=torch.float64)
     passes = cut_passes(work, step, dealt)
     for place, (pack, counts, sources) in enumerate(passes):
-        losses = pack_losses(work, pack) / work.packs.num_supervised[step] * float(counts)
+        losses = pack_losses(work.engine.losses, pack, work.packs.reading.vision, work.training.precision, work.device)
+        losses = losses / work.packs.num_supervised[step] * float(counts)
         work.engine.backward(losses.sum(), is_last=place + 1 == len(passes))
         total += by_source(losses.detach().double().cpu(), pack, sources, len(total))
     if dist.is_initialized():
@@ -97,27 +104,6 @@ def cut_passes(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> list[tu
         parts = halves(pack, *work.halving) if work.halving else [(pack, True)]
         passes += [(part, counts and whole, work.planned.sources_of(step, number)) for part, whole in parts]
     return passes
-
-
-def pack_losses(work: Work, pack: Pack) -> Tensor:
-    """Run one pack -> the loss of each of its supervised tokens [S]."""
-    device, training = work.device, work.training
-    pixels = normalise(pack.pixels_N3HW.to(device), work.packs.reading.vision)
-    with torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16"):
-        return work.engine.losses(
-            pack.ids_T.to(device),
-            pack.position_T.to(device),
-            pack.record_T.to(device),
-            pixels,
-            pack.labels_T.to(device),
-        )
-
-
-def by_source(losses_S: Tensor, pack: Pack, sources: np.ndarray, num_sources: int) -> Tensor:
-    """Add up the losses of a pack's tokens by the source of their record -> [num_sources]."""
-    record_S = pack.record_T[1:][pack.labels_T[1:] != IGNORE]
-    source_S = torch.from_numpy(sources.astype(np.int64))[record_S]
-    return torch.zeros(num_sources, dtype=losses_S.dtype).index_add_(0, source_S, losses_S)
 
 
 def check_finite(work: Work, step: int, loss: float, norms: Norms) -> None:

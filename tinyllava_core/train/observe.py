@@ -61,6 +61,10 @@ class Observer:
                 raise RuntimeError(f"{told}; watch.stop_on_spike is set")
             print(told, file=sys.stderr, flush=True)
 
+    def measured(self, step: int, loss: float) -> None:
+        """Take the loss on the held-out records."""
+        self._curves.further(step, {"held_out_loss": loss})
+
     def _metrics(
         self, row: StepRow, losses: Tensor, rates: Mapping[str, float], norms: Norms, waited_s: float
     ) -> Metrics:

@@ -132,6 +132,11 @@ class Curves:
         for logger in self.loggers:
             logger.log(metrics.step, metrics.flat())
 
+    def further(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Give the loggers numbers that not every step has; they have a file of their own."""
+        for logger in self.loggers:
+            logger.log(step, numbers)
+
     def close(self) -> None:
         """Close the loggers."""
         for logger in self.loggers:

@@ -1,0 +1,317 @@
+"""Time one optimizer step: ours (packed, vision for real images only, logits where supervised) beside two padded ways.
+
+    python benchmarks/training_step.py [--steps 6] [--rounds 3]
+
+Three ways to the same gradients, on the same records, weights and cores, in turn within each round:
+  ours      packs of the plan, each record attending to itself
+  padded    as LLaVA trains: micro-batches padded to their longest record, a blank image encoded for a record without one, logits
+            everywhere; with and without sorting each step's records by length first (group_by_length)
+  trainer   transformers' Trainer with LlavaForConditionalGeneration and a padding collator
+
+Sizes are tiny, lengths are LLaVA's scaled by 1/8: the mixture below, 81 image tokens for 729. Useful tokens are those of records,
+image tokens included, padding not. The losses of a step must agree, or the program ends with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import (
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    SiglipVisionConfig,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from tinyllava_core.data.example import join
+from tinyllava_core.data.plan import pack as pack_places
+from tinyllava_core.data.prompt import Encoded
+from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.settings.training import Training
+from tinyllava_core.tokenizer import IGNORE
+from tinyllava_core.train import trainable
+from tinyllava_core.train.engine import TorchEngine
+
+PATCHES, SIZE = 81, 72  # 9 x 9 patches of 8 px
+IMAGE, VOCABULARY, LONGEST, BATCH, MICRO = 1, 8192, 256, 32, 8
+# mix665k by component: share of records, median text tokens and their spread (log-normal), share that is supervised.
+# Shares: the composition in docs/data.md. Lengths: rough medians of each kind of conversation, scaled by 1/8 below.
+MIXTURE = {
+    "llava-instruct": (0.237, 330, 0.5, 0.65),
+    "vqa, okvqa, a-okvqa": (0.237, 160, 0.5, 0.15),
+    "refcoco, vg": (0.203, 380, 0.5, 0.40),
+    "gqa": (0.108, 220, 0.6, 0.12),
+    "ocr-vqa": (0.120, 130, 0.3, 0.25),
+    "textcaps": (0.033, 60, 0.3, 0.30),
+    "text only": (0.061, 1200, 0.8, 0.70),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One record as every way takes it."""
+
+    encoded: Encoded
+    image: Tensor | None  # uint8 [3, H, W]
+
+
+def draw(count: int, seed: int) -> list[Example]:
+    """Draw records from the mixture."""
+    rng = np.random.default_rng(seed)
+    kinds = list(MIXTURE.values())
+    found = []
+    for kind in rng.choice(len(kinds), size=count, p=np.array([k[0] for k in kinds]) / sum(k[0] for k in kinds)):
+        _, median, spread, supervised = kinds[kind]
+        text = int(np.clip(np.exp(rng.normal(np.log(median / 8), spread)), 4, LONGEST - PATCHES))
+        ids = rng.integers(4, VOCABULARY, text).tolist()
+        learned = max(1, round(text * supervised))
+        labels = [IGNORE] * (text - learned) + ids[text - learned :]
+        has_image = kind != len(kinds) - 1
+        before = PATCHES if has_image else 0
+        encoded = Encoded(
+            ids=[IMAGE] * before + ids, labels=[IGNORE] * before + labels, image_ends=(before,) if before else ()
+        )
+        image = torch.from_numpy(rng.integers(0, 256, (3, SIZE, SIZE), np.uint8)) if has_image else None
+        found.append(Example(encoded, image))
+    return found
+
+
+def make_models() -> tuple[LlavaForConditionalGeneration, TinyLlava]:
+    """Make transformers' model and ours, with the same weights."""
+    torch.manual_seed(0)
+    vision = SiglipVisionConfig(
+        hidden_size=192,
+        intermediate_size=768,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        image_size=SIZE,
+        patch_size=8,
+    )
+    vision.vision_use_head = False
+    text = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=320,
+        intermediate_size=880,
+        num_hidden_layers=6,
+        num_attention_heads=5,
+        num_key_value_heads=5,
+        pad_token_id=0,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE,
+        image_seq_length=PATCHES,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="full",
+    )
+    theirs = LlavaForConditionalGeneration(config)
+    config.connector, config.connector_layers = "mlp", 2
+    ours = TinyLlava(config)
+    ours.load_state_dict(theirs.state_dict())
+    for model in (theirs, ours):
+        trainable.choose(model, TRAINING)
+        model.train()
+    return theirs, ours
+
+
+TRAINING = Training.model_validate(
+    {
+        "mix": [{"source": "x"}],
+        "global_batch": BATCH,
+        "lr": 1e-4,
+        "precision": "fp32",
+        "language": {"trainable_from_layer": 0},
+    }
+)
+
+
+def normalised(images: list[Tensor]) -> Tensor:
+    return torch.stack(images).float() / 127.5 - 1
+
+
+def our_step(model: TinyLlava, engine: TorchEngine, step: list[Example]) -> float:
+    total = sum(example.encoded.num_supervised for example in step)
+    packs = pack_places([len(example.encoded.ids) for example in step], LONGEST * MICRO)
+    loss = 0.0
+    for number, places in enumerate(packs):
+        members = [step[place] for place in places]
+        images = [example.image for example in members if example.image is not None]
+        pack = join([example.encoded for example in members], images, SIZE)
+        losses = engine.losses(
+            pack.ids_T,
+            pack.position_T,
+            pack.record_T,
+            normalised(images) if images else torch.zeros(0, 3, SIZE, SIZE),
+            pack.labels_T,
+        )
+        mean = losses.sum() / total
+        engine.backward(mean, is_last=number + 1 == len(packs))
+        loss += float(mean.detach())
+    engine.step()
+    return loss
+
+
+def collate(examples: list[Example], blank: bool) -> dict[str, Tensor]:
+    """Pad to the longest, on the right; `blank`: a picture of nothing for records without one, as LLaVA gives them."""
+    longest = max(len(example.encoded.ids) for example in examples)
+    ids, labels = torch.zeros(len(examples), longest, dtype=torch.long), torch.full((len(examples), longest), IGNORE)
+    mask = torch.zeros(len(examples), longest, dtype=torch.long)
+    for row, example in enumerate(examples):
+        length = len(example.encoded.ids)
+        ids[row, :length], labels[row, :length] = (
+            torch.tensor(example.encoded.ids),
+            torch.tensor(example.encoded.labels),
+        )
+        mask[row, :length] = 1
+    images = [example.image for example in examples if example.image is not None]
+    if blank:
+        images += [torch.full((3, SIZE, SIZE), 127, dtype=torch.uint8) for example in examples if example.image is None]
+    batch = {"input_ids": ids, "labels": labels, "attention_mask": mask}
+    return batch | ({"pixel_values": normalised(images)} if images else {})
+
+
+def padded_step(model: LlavaForConditionalGeneration, optimizer: Any, step: list[Example], by_length: bool) -> float:
+    total = sum(example.encoded.num_supervised for example in step)
+    order = sorted(step, key=lambda example: len(example.encoded.ids)) if by_length else step
+    loss = 0.0
+    for first in range(0, BATCH, MICRO):
+        batch = collate(order[first : first + MICRO], blank=True)
+        pixels = batch.pop("pixel_values")
+        features = model.model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output
+        used = int((batch["input_ids"] == IMAGE).sum()) // PATCHES
+        embedded = model.get_input_embeddings()(batch["input_ids"])
+        image = (
+            torch.cat(list(features))[: used * PATCHES]
+            if not isinstance(features, Tensor)
+            else features[:used].flatten(0, 1)
+        )
+        embedded = embedded.masked_scatter((batch["input_ids"] == IMAGE)[..., None], image)
+        out = model(
+            inputs_embeds=embedded,
+            attention_mask=batch["attention_mask"],
+            labels=batch["labels"],
+            num_items_in_batch=total,
+        )
+        out.loss.backward()
+        loss += float(out.loss.detach())
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss
+
+
+class Clock(TrainerCallback):
+    """Takes the time of each of the Trainer's steps."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.started = time.perf_counter()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.seconds.append(time.perf_counter() - self.started)
+
+
+def trainer_steps(model: LlavaForConditionalGeneration, steps: list[list[Example]], folder: str) -> list[float]:
+    """Let the Trainer take the same steps, in the same order -> seconds of each (collating counts in all three ways)."""
+    clock = Clock()
+    arguments = TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=MICRO,
+        gradient_accumulation_steps=BATCH // MICRO,
+        max_steps=len(steps),
+        learning_rate=1e-4,
+        lr_scheduler_type="constant",
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        train_sampling_strategy="sequential",
+    )
+    flat = [example for step in steps for example in step]
+    Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=flat,
+        data_collator=lambda rows: collate(rows, blank=False),
+        callbacks=[clock],
+    ).train()
+    return clock.seconds
+
+
+def timed(act: Callable[[], float]) -> tuple[float, float]:
+    started = time.perf_counter()
+    value = act()
+    return time.perf_counter() - started, value
+
+
+def rounds(count: int, num_steps: int) -> Iterator[dict[str, list[float]]]:
+    for number in range(count):
+        steps = [draw(BATCH, 1000 * number + step) for step in range(num_steps)]
+        theirs, ours = make_models()
+        engine = TorchEngine(ours, trainable.groups(ours, TRAINING), TRAINING)
+        padded, sorted_ = make_models()[0], make_models()[0]
+        optimizers = [
+            torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-4, weight_decay=0.0)
+            for m in (padded, sorted_)
+        ]
+        found: dict[str, list[float]] = {"useful": [float(sum(len(e.encoded.ids) for e in step)) for step in steps]}
+        losses: dict[str, list[float]] = {}
+        for step in steps:
+            for name, act in (
+                ("ours", partial(our_step, ours, engine, step)),
+                ("padded", partial(padded_step, padded, optimizers[0], step, by_length=False)),
+                ("padded, by length", partial(padded_step, sorted_, optimizers[1], step, by_length=True)),
+            ):
+                seconds, loss = timed(act)
+                found.setdefault(name, []).append(seconds)
+                losses.setdefault(name, []).append(loss)
+        with tempfile.TemporaryDirectory() as folder:
+            found["trainer"] = trainer_steps(theirs, steps, folder)
+        for name, values in losses.items():
+            np.testing.assert_allclose(values, losses["ours"], rtol=2e-4, err_msg=f"the losses of {name} are not ours")
+        yield found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    rates: dict[str, list[float]] = {}
+    for found in rounds(given.rounds, given.steps):
+        useful = found.pop("useful")
+        for name, seconds in found.items():  # a round's first step warms up
+            rates.setdefault(name, []).extend(tokens / s for tokens, s in zip(useful[1:], seconds[1:], strict=True))
+    base = statistics.median(rates["ours"])
+    print(f"{'way':<20} {'useful tokens/s':>16} {'samples/s':>10} {'ours is faster by':>18}")
+    tokens = statistics.fmean(len(e.encoded.ids) for e in draw(2000, 7))
+    for name, values in rates.items():
+        rate = statistics.median(values)
+        print(f"{name:<20} {rate:>16,.0f} {rate / tokens:>10.1f} {base / rate:>17.2f}x")
+
+
+if __name__ == "__main__":
+    main()
