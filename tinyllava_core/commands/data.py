@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from tinyllava_core.commands import data_lint, data_list
+from tinyllava_core.commands import data_lint, data_list, data_preview
 
 HELP = "list, check and look at the data that manifests name"
 WORDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(args)
     "list": data_list,
     "lint": data_lint,
+    "preview": data_preview,
 }
 
 

@@ -73,7 +73,7 @@ def look(images: ImagePlaces, path: str, limits: Inspect) -> Picture:
     if not path:
         return Picture(path=path, reason=Reason.MISSING_IMAGE, detail="the path is empty")
     if safe_path(path) is None:
-        return Picture(path=path, reason=Reason.IMAGE_OUTSIDE_ROOT, detail=f"{path!r:.200}")
+        return Picture(path=path, reason=Reason.IMAGE_OUTSIDE_ROOT, detail="absolute, or climbs out with '..'")
     try:
         file = images.find(path)
         if file is None:

@@ -1,0 +1,45 @@
+"""Write a contact sheet of a few records: one HTML file that needs nothing else. Which records is data/preview.py's to say."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from tinyllava_core.data.preview import Preview
+from tinyllava_core.data.record import IMAGE_TAG
+
+
+def write_preview(found: Preview, dropped: bool, seed: int, out: Path) -> None:
+    """Write `out`: the records as cards, with their pictures, words, repairs, notes and reasons."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"inline": _inline, "words": _words, "plain": lambda name: name.replace("_", " ")}
+    page = environment.get_template("preview.html").render(found=found, dropped=dropped, seed=seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _inline(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
+
+
+def _words(text: str) -> Markup:
+    """Show a turn's text as it is: image tags and control characters visible, line ends kept by the style."""
+    safe = str(escape(text.strip("\n")))
+    safe = safe.replace(str(escape(IMAGE_TAG)), '<span class="tag">image</span>')
+    return Markup(
+        re.sub(
+            "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]",
+            lambda found: f"<span class='tag'>U+{ord(found[0]):04X}</span>",
+            safe,
+        )
+    )
