@@ -46,5 +46,15 @@ def rows(manifests: list[Manifest]) -> Iterator[Row]:
             manifest.files,
             in_words(size) if size else f"~{in_words(manifest.about_gb * 1e9)}" if manifest.about_gb else None,
             manifest.licence,
-            ", ".join((*manifest.sets, *(["a person"] if manifest.manual else []))) or None,
+            ", ".join((*manifest.sets, *_other_needs(manifest))) or None,
         )
+
+
+def _other_needs(manifest: Manifest) -> Iterator[str]:
+    from tinyllava_core.evaluate.benchmarks import BENCHMARKS
+
+    if manifest.manual:
+        yield "a person"
+    row = BENCHMARKS.get(manifest.scorer or "")
+    if row is not None and row.variant(manifest.variant).judged:
+        yield "a judge"

@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -36,6 +35,7 @@ from tinyllava_core.data.manifest import Manifest
 from tinyllava_core.data.manifest_images import Archive, UrlTable
 from tinyllava_core.data.pace import Pace
 from tinyllava_core.data.patience import Patience
+from tinyllava_core.data.served import TOYWORLD, Served, served
 from tinyllava_core.data.url_attempt import Attempt, write_attempts
 from tinyllava_core.data.url_rows import read_rows
 from tinyllava_core.data.url_table import Failure, fetch_images, write_failures
@@ -44,7 +44,6 @@ from tinyllava_core.job import Progress
 from tinyllava_core.results import DownloadResult
 
 VERSION = 3
-TOYWORLD = "toyworld://"
 _FETCHED_SCHEMA = pa.schema([("url", pa.string()), ("sha256", pa.string()), ("size_bytes", pa.int64())])
 
 OnProgress = Callable[[Progress], None]
@@ -70,8 +69,8 @@ def download(
     images = out / "images"
     shutil.rmtree(images, ignore_errors=True)  # of a killed call: the archives are unpacked anew
     images.mkdir(parents=True)
-    with FileLock(cache / "downloads" / f".{manifest.name}.lock"), _served(manifest, cache) as served:
-        job = _Download(served, cache, work, images, patience or Patience(), _Teller(on_progress))
+    with FileLock(cache / "downloads" / f".{manifest.name}.lock"), served(manifest, cache) as world:
+        job = _Download(world, cache, work, images, patience or Patience(), _Teller(on_progress))
         annotations = job.annotations(manifest, out)
         for place in manifest.images:
             if place.archive:
@@ -106,30 +105,6 @@ def download(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Served:
-    """Turns URLs as written (toyworld://...) into ones that can be fetched now, and back: ports never get into data."""
-
-    base: str  # of the toy world's server; "" if it is not needed
-
-    def real(self, url: str) -> str:
-        return f"{self.base}/{url.removeprefix(TOYWORLD)}" if url.startswith(TOYWORLD) else url
-
-    def written(self, url: str) -> str:
-        return TOYWORLD + url.removeprefix(f"{self.base}/") if self.base and url.startswith(f"{self.base}/") else url
-
-
-@contextmanager
-def _served(manifest: Manifest, cache: Path) -> Iterator[_Served]:
-    if not any(url.startswith(TOYWORLD) for url in manifest.urls()):
-        yield _Served("")
-        return
-    from tinyllava_core.toyworld.server import serving  # draws pictures: only where it is asked for
-
-    with serving(cache) as base:
-        yield _Served(base.rstrip("/"))
-
-
 class _Teller:
     """Tells progress a few times a second at most, and the end of each part."""
 
@@ -151,7 +126,7 @@ class _Teller:
 class _Download:
     """One call of `download`: where things go, and what was seen on the way."""
 
-    served: _Served
+    served: Served
     cache: Path
     work: Path
     images: Path
