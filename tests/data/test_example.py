@@ -13,6 +13,7 @@ from transformers import BitImageProcessor, CLIPImageProcessor, LlavaImageProces
 from tinyllava_core.data.example import blank, decode, join, mean_colour, normalise, pad_square, pixels
 from tinyllava_core.data.prompt import IGNORE, Encoded
 from tinyllava_core.parts import VISIONS, Vision
+from tinyllava_core.settings.model import ImageMode
 
 DINO, SIGLIP2 = VISIONS["dinov2-large-patch14-224"], VISIONS["siglip2-so400m-patch14-384"]
 CLIP, SIGLIP = VISIONS["clip-vit-large-patch14-336"], VISIONS["siglip-so400m-patch14-384"]
@@ -46,6 +47,21 @@ def test_square_mode_is_the_processors_own_to_a_grey_level(width: int, height: i
         grey_levels = (mine - theirs).abs() * torch.tensor(row.std)[:, None, None] * 255
         assert grey_levels.mean() < 0.2, row.weights
         assert grey_levels.max() < 4, row.weights
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (300, 500), (60, 40)])
+@pytest.mark.parametrize("mode", ["square", "pad"])
+def test_pillows_way_gives_pillows_pixels_to_the_last_one(width: int, height: int, mode: ImageMode) -> None:
+    image = picture(width, height)
+    opened = Image.open(io.BytesIO(image)).convert("RGB")
+    if mode == "pad":
+        square = Image.new("RGB", (max(width, height),) * 2, mean_colour(SIGLIP))
+        square.paste(opened, ((square.width - width) // 2, (square.height - height) // 2))
+        opened = square
+    wanted = np.asarray(opened.resize((384, 384), Image.Resampling.BICUBIC))
+    assert np.array_equal(pixels(image, SIGLIP, mode, "pil").permute(1, 2, 0).numpy(), wanted)
+    fast = pixels(image, SIGLIP, mode, "fast").permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(fast - wanted).max() <= 3
 
 
 def test_pad_mode_pastes_on_the_mean_colour_in_the_middle() -> None:

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from tinyllava_core.data.prompt import Encoded
 from tinyllava_core.parts import Vision
-from tinyllava_core.settings.model import ImageMode
+from tinyllava_core.settings.model import ImageMode, Pixels
 from tinyllava_core.tokenizer import IGNORE
 
 
@@ -54,22 +54,24 @@ def join(records: Sequence[Encoded], images: Sequence[Tensor], image_size: int) 
     )
 
 
-def pixels(image: bytes, vision: Vision, image_mode: ImageMode) -> Tensor:
+def pixels(image: bytes, vision: Vision, image_mode: ImageMode, way: Pixels = "fast") -> Tensor:
     """Decode an image file and bring it to the encoder's size -> [3, H, W] uint8.
 
     `square`: as the encoder's own processor (squashed, or short edge and centre crop). `pad`: first pasted on a square of
-    the mean colour. Resampling is torch's, antialiased, on uint8: within one grey level of Pillow's nearly everywhere.
+    the mean colour. Resampling is torch's, antialiased, on uint8 (`fast`: within one grey level of Pillow's nearly
+    everywhere), or Pillow's own (`pil`).
     """
+    resize = _resize if way == "fast" else _resize_pil
     image_HW3 = decode(image)
     if image_mode == "pad":
         image_HW3 = pad_square(image_HW3, mean_colour(vision))
     image_3HW = torch.from_numpy(image_HW3).permute(2, 0, 1)
     size = vision.image_size
     if not vision.crop:
-        return _resize(image_3HW, size, size, vision.resample)
+        return resize(image_3HW, size, size, vision.resample)
     height, width = image_3HW.shape[1:]
     short, edge = min(height, width), vision.short_edge or size
-    image_3HW = _resize(image_3HW, max(edge, height * edge // short), max(edge, width * edge // short), vision.resample)
+    image_3HW = resize(image_3HW, max(edge, height * edge // short), max(edge, width * edge // short), vision.resample)
     top, left = (image_3HW.shape[1] - size) // 2, (image_3HW.shape[2] - size) // 2
     return image_3HW[:, top : top + size, left : left + size].contiguous()
 
@@ -122,3 +124,9 @@ def _resize(image_3HW: Tensor, height: int, width: int, resample: str) -> Tensor
         return image_3HW.contiguous()
     batch_13HW = image_3HW[None]  # channels-last in memory, which torch's uint8 kernel is fastest on
     return interpolate(batch_13HW, (height, width), mode=resample, antialias=True, align_corners=False)[0].contiguous()
+
+
+def _resize_pil(image_3HW: Tensor, height: int, width: int, resample: str) -> Tensor:
+    how = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[resample]
+    scaled = Image.fromarray(image_3HW.permute(1, 2, 0).numpy()).resize((width, height), how)
+    return torch.from_numpy(np.array(scaled)).permute(2, 0, 1).contiguous()

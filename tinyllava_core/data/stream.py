@@ -20,7 +20,7 @@ from tinyllava_core.data.pack import deal
 from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
 from tinyllava_core.parts import Vision
-from tinyllava_core.settings.model import ImageMode
+from tinyllava_core.settings.model import ImageMode, Pixels
 from tinyllava_core.settings.writing import Writing
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -35,6 +35,7 @@ class Reading:
     vision: Vision
     tokens_per_image: int
     image_mode: ImageMode
+    pixels: Pixels = "fast"
     writing: Writing = field(default_factory=Writing)
 
 
@@ -89,7 +90,7 @@ class PlannedPacks(Dataset[Pack]):
             planned = (int(self._planned["num_tokens"][place]), int(self._planned["num_supervised"][place]))
             assert (len(record.ids), record.num_supervised) == planned, f"plan and tokens disagree at position {place}"
         images = [
-            pixels(image, self.reading.vision, self.reading.image_mode)
+            pixels(image, self.reading.vision, self.reading.image_mode, self.reading.pixels)
             for row in rows
             for image in self.reader.images(row)
         ]

@@ -86,7 +86,7 @@ class Answerer:
     def decoded(self, image: bytes, name: str) -> Tensor:
         """Decode a picture as the encoder takes it -> [3, H, W] uint8. Raises BadInput, with its name, if it is none."""
         try:
-            return example.pixels(image, self.loaded.vision, self.loaded.image_mode)
+            return example.pixels(image, self.loaded.vision, self.loaded.image_mode, self.loaded.card.pixels)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             reason = " ".join(str(error).split())
             raise BadInput(f"{name}: cannot be read as a picture: {reason}; expected JPEG, PNG or the like") from None

@@ -23,7 +23,7 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.model.assemble import without_head
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS, Vision
-from tinyllava_core.settings.model import ImageMode, Model
+from tinyllava_core.settings.model import ImageMode, Model, Pixels
 from tinyllava_core.tokenizer import load_tokenizer
 
 SCHEMA = 2
@@ -47,6 +47,7 @@ class Card:
     tokens_per_image: int  # that the language model reads
     prompt: str  # the format it was trained to be asked in
     image_mode: ImageMode
+    pixels: Pixels = "fast"  # a card from before this was a choice does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,7 @@ def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, fold
         tokens_per_image=parts.tokens_per_image,
         prompt=prompt,
         image_mode=parts.image_mode,
+        pixels=parts.pixels,
     )
     write_aside(aside / "tinyllava.json", json.dumps(dataclasses.asdict(card), indent=2))
     shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ from tinyllava_core.frozen import Frozen
 from tinyllava_core.parts import CONNECTORS, VISIONS, Shape, connector_shape, language_row
 
 ImageMode = Literal["square", "pad"]
+Pixels = Literal["fast", "pil"]
 
 
 class Model(Frozen):
@@ -39,6 +40,12 @@ class Model(Frozen):
     image_mode: ImageMode = Field(
         "square",
         description="square: the encoder's own processor. pad: first pasted on a square of the mean colour (LLaVA-1.5 sft).",
+    )
+
+    pixels: Pixels = Field(
+        "fast",
+        description="How pictures are scaled. fast: torch's antialiased kernel on bytes, within one grey level of Pillow's "
+        "nearly everywhere (docs/performance.md). pil: Pillow's own pixels, as in the published code, at several times the cost.",
     )
 
     @property

@@ -151,6 +151,7 @@ def reading(job: TrainJob) -> Reading:
         vision=VISIONS[parts.vision],
         tokens_per_image=parts.tokens_per_image,
         image_mode=parts.image_mode,
+        pixels=parts.pixels,
         writing=training.writing,
     )
 
