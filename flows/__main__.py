@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +22,7 @@ import yaml
 from tasks.alive import home
 from tasks.server import api
 from tasks.source import check_manifests
+from tasks.variants import runs as planned_runs
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load
 
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the pipeline. Exit code 2 if the input is at fault (one line on stderr), 1 if anything else is."""
     parser = argparse.ArgumentParser(prog="python -m flows", description="Run the whole pipeline on a recipe.")
     parser.add_argument("recipe", metavar="RECIPE", help="a name in tinyllava_core/recipes, or a path to a YAML file")
+    parser.add_argument("--study", action="store_true", help="RECIPE is a study: run every variant of its grid")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="key=value", help="set a field, as in sft.lr=1e-5"
     )
@@ -53,7 +56,12 @@ def main(arguments: Sequence[str]) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        run(given.recipe, read_overrides(given.set), given.workspace, given.until_plan)
+        if given.study and given.until_plan:
+            raise BadInput("--until-plan is for one recipe, not for a study; give its recipe without --study")
+        if given.study:
+            run_study(given.recipe, read_overrides(given.set), given.workspace)
+        else:
+            run(given.recipe, read_overrides(given.set), given.workspace, given.until_plan)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -100,16 +108,11 @@ def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool 
     recipe = load(name, overrides)
     check_manifests(recipe)
     print(f"recipe    {recipe.name}: {recipe.description}", flush=True)
-    os.environ.setdefault("PREFECT_HOME", str(home(workspace)))
-    os.environ.update(SETTINGS)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    with api(workspace, say=lambda text: print(text, flush=True)):
+    with ready(workspace):
         from flows.full_pipeline import full_pipeline
         from flows.plans import plans
         from tasks.progress import CONSOLE
 
-        logging.getLogger().addHandler(Lines())
         if until_plan:
             plans(name, overrides, str(workspace))
             return
@@ -119,6 +122,30 @@ def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool 
     print(f"model     {outcome.checkpoint}")
     print(f"report    {outcome.report}")
     print(f"lineage   {outcome.lineage}, ask it: tinyllava query --workspace {workspace}")
+
+
+def run_study(name: str, overrides: dict[str, Any], workspace: Path) -> None:
+    """Check every recipe of the study, run them all. Raises BadInput before anything heavy starts."""
+    planned = planned_runs(name, overrides)
+    print(
+        f"study     {name}: {len(planned)} runs, {', '.join(dict.fromkeys(run.variant for run in planned))}", flush=True
+    )
+    with ready(workspace):
+        from flows.study import study
+
+        study(name, overrides, str(workspace))
+
+
+@contextmanager
+def ready(workspace: Path) -> Iterator[None]:
+    """Have a server, the console and the signals ready while inside."""
+    os.environ.setdefault("PREFECT_HOME", str(home(workspace)))
+    os.environ.update(SETTINGS)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with api(workspace, say=lambda text: print(text, flush=True)):
+        logging.getLogger().addHandler(Lines())
+        yield
 
 
 def score_table(outcome: Outcome) -> Table:

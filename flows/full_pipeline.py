@@ -45,5 +45,5 @@ def full_pipeline(
             trained = train(run, stage, *data[stage], start=trained)
 
         scores = score(run, trained, benchmarks, sets)
-        exported = export(run, trained)
+        exported = export(run, trained) if run.recipe.export else None
         return report(run, trained, scores, exported)

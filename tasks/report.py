@@ -47,9 +47,9 @@ class Outcome:
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
-def report(run: Run, trained: Artifact, scores: Sequence[Artifact], exported: Artifact) -> Outcome:
+def report(run: Run, trained: Artifact, scores: Sequence[Artifact], exported: Artifact | None) -> Outcome:
     """Write the page of a run. Another run with the same recipe and artifacts has the same page: the first one's."""
-    inputs = {"checkpoint": trained, "export": exported}
+    inputs = {"checkpoint": trained} | ({"export": exported} if exported else {})
     for scored in scores:
         result = scored.result(EvaluateResult)
         inputs[f"evaluate {result.benchmark}{' blind' if result.blind else ''}"] = scored

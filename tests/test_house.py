@@ -25,6 +25,7 @@ GPU_HALF = (
     "tinyllava_core/evaluate/chat.py",
     "tinyllava_core/evaluate/__main__.py",
     "tinyllava_core/toyworld/make_backbones.py",
+    "tinyllava_core/toyworld/low_resolution.py",
 )
 HEAVY = {"torch", "transformers", "deepspeed"}
 DUCKDB = (

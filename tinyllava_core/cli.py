@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from tinyllava_core.commands import ask, chat, check, compare, data, query, recipes, run, score, slurm
+from tinyllava_core.commands import ask, chat, check, compare, data, query, recipes, run, score, slurm, study
 from tinyllava_core.errors import BadInput
 
 # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
@@ -20,6 +20,7 @@ COMMANDS: dict[str, ModuleType] = {
     "recipes": recipes,
     "check": check,
     "run": run,
+    "study": study,
     "data": data,
     "slurm": slurm,
     "ask": ask,

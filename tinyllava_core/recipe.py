@@ -43,6 +43,11 @@ class Recipe(Frozen):
     )
     sft: Training
     evaluate: Evaluate = Evaluate()
+    export: Literal["hf-llava"] | None = Field(
+        "hf-llava",
+        description="Format of the exported checkpoint. hf-llava: transformers' own Llava, which cannot hold every model (a "
+        "connector other than the two-layer MLP, a head with a bias as Phi-2's). null: no export.",
+    )
     shard: Shard = Shard()
     data: Data = Data()
     launch: Launch = Launch()

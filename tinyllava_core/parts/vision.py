@@ -92,6 +92,17 @@ VISIONS: dict[str, Vision] = {
         mean=_HALF,
         std=_HALF,
     ),
+    # The same encoder for pictures of half the side, made by toyworld/low_resolution.py.
+    "toy-vit-36": Vision(
+        weights=str(TOY_BACKBONES / "vision-36"),
+        image_size=36,
+        patch_size=6,
+        width=128,
+        num_layers=4,
+        num_class_tokens=0,
+        mean=_HALF,
+        std=_HALF,
+    ),
     "clip-vit-large-patch14-336": _clip("openai/clip-vit-large-patch14-336", 336),  # 576 tokens
     "clip-vit-large-patch14-224": _clip("openai/clip-vit-large-patch14", 224),  # 256
     "siglip-so400m-patch14-384": _siglip("google/siglip-so400m-patch14-384", "bicubic"),  # 729

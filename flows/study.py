@@ -1,0 +1,26 @@
+"""A study: the whole pipeline once for each variant of a recipe, then one table and its figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.full_pipeline import full_pipeline
+from tasks.study import outcome_of, summarise
+from tasks.variants import runs
+
+
+@flow(name="study", flow_run_name="{study}", persist_result=False)
+def study(study: str, overrides: dict[str, Any] | None = None, workspace: str = "workspace") -> Path:
+    """Run every variant, one after the other; what variants share is made once. A run that fails stops no other.
+
+    Args:
+        study: A name in tinyllava_core/study, or a path to a YAML file.
+        overrides: Fields to set on every variant, by dotted key: {"sft.epochs": 1}.
+        workspace: The folder of all artifacts; the table is in its studies/.
+    """
+    planned = runs(study, overrides)
+    ended = [outcome_of(full_pipeline(run.recipe, run.overrides, workspace, return_state=True)) for run in planned]
+    return summarise(study, planned, ended, workspace)

@@ -1,0 +1,72 @@
+"""The table and the figures of a study's runs. They are made in study/; the runs are flows/study.py's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import TaskRunContext
+from prefect.states import State
+
+from tasks.progress import LOG, slug
+from tasks.report import Outcome
+from tinyllava_core.artifact import Artifact, write_aside
+from tinyllava_core.results import TRAININGS, TrainResult
+from tinyllava_core.study import grid, page, table
+from tinyllava_core.study.grid import Planned
+from tinyllava_core.study.table import Finished
+
+
+def outcome_of(state: State[Outcome]) -> Outcome | str:
+    """Give what a run left, or why it did not come to its end."""
+    return state.result() if state.is_completed() else (state.message or state.name or "failed")
+
+
+@task(name="study", task_run_name="study: {study}", cache_policy=NO_CACHE, persist_result=False)
+def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | str], workspace: str) -> Path:
+    """Write the table and the figures of a study; give the page. Raises RuntimeError, after that, if a run failed."""
+    told, pairs = grid.load(study), list(zip(planned, ended, strict=True))
+    done = [finished(run, outcome) for run, outcome in pairs if isinstance(outcome, Outcome)]
+    failed = [f"{run.variant}, seed {run.seed}: {why}" for run, why in pairs if isinstance(why, str)]
+    folder = Path(workspace).expanduser().resolve() / "studies" / slug(told.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = table.tabulate(done)
+    write_aside(folder / "study.md", table.markdown(rows))
+    write_aside(folder / "study.csv", table.as_csv(done))
+    page.write_page(told, rows, failed, folder / "study.html")
+    for line in table.markdown(rows).splitlines():
+        LOG.info("%s", line)
+    LOG.info("study     %s", folder / "study.html")
+    if TaskRunContext.get() is not None:
+        create_markdown_artifact(table.markdown(rows), key=slug(f"study-{told.name}"), description=told.description)
+    if failed:
+        raise RuntimeError(
+            f"{len(failed)} of {len(planned)} runs failed; the first: {failed[0]}. The same command goes on from here"
+        )
+    return folder / "study.html"
+
+
+def finished(run: Planned, outcome: Outcome) -> Finished:
+    """Read what a finished run cost, from its trainings' own results."""
+    last = _artifact(outcome.checkpoint.parent)
+    chain = [last]
+    while (start := chain[0].manifest()["inputs"].get("start")) is not None:
+        folders = [last.folder.parents[1] / stage / start for stage in TRAININGS]
+        chain.insert(0, _artifact(next(folder for folder in folders if folder.is_dir())))
+    results = [artifact.result(TrainResult) for artifact in chain]
+    return Finished(
+        variant=run.variant,
+        seed=run.seed,
+        scores=outcome.scores,
+        num_trained=results[-1].num_trained,
+        train_seconds=sum(result.seconds for result in results),
+        last_loss=results[-1].last_loss,
+        checkpoint=outcome.checkpoint,
+    )
+
+
+def _artifact(folder: Path) -> Artifact:
+    return Artifact(stage=folder.parent.name, fingerprint=folder.name, folder=folder)

@@ -1,0 +1,90 @@
+"""A study's runs: every variant with every seed, all looked at before the first; and the studies that are shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.recipe import load as load_recipe
+from tinyllava_core.study.grid import Study, known_studies, load, runs
+
+
+def study(**fields: object) -> Study:
+    return Study.parse({"name": "mine", "recipe": "toy", **fields}, "test")
+
+
+def test_every_variant_runs_once_with_every_seed_under_a_name_of_its_own() -> None:
+    planned = runs(
+        study(
+            set={"sft.epochs": 2, "sft.lr": 0.1},
+            variants=[{"name": "A %"}, {"name": "B", "recipe": "toy_share", "set": {"sft.lr": 0.2}}],
+            seeds=[1, 2],
+        ),
+        {"evaluate.blind": False},
+    )
+    common = {"sft.epochs": 2, "evaluate.blind": False}
+    assert [(run.variant, run.seed, run.recipe, run.overrides) for run in planned] == [
+        ("A %", 1, "toy", {**common, "sft.lr": 0.1, "seed": 1, "name": "mine-a"}),
+        ("A %", 2, "toy", {**common, "sft.lr": 0.1, "seed": 2, "name": "mine-a"}),
+        ("B", 1, "toy_share", {**common, "sft.lr": 0.2, "seed": 1, "name": "mine-b"}),
+        ("B", 2, "toy_share", {**common, "sft.lr": 0.2, "seed": 2, "name": "mine-b"}),
+    ]
+
+
+def test_a_grid_is_every_combination_the_last_key_fastest() -> None:
+    planned = runs(study(grid={"model.connector": ["mlp", "linear"], "sft.epochs": [1, 2]}), {})
+    assert [run.variant for run in planned] == [
+        "connector mlp, epochs 1",
+        "connector mlp, epochs 2",
+        "connector linear, epochs 1",
+        "connector linear, epochs 2",
+    ]
+    assert planned[3].overrides["model.connector"] == "linear"
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({}, "give either variants or a grid"),
+        ({"variants": [{"name": "a"}], "grid": {"sft.lr": [1]}}, "give either variants or a grid"),
+        ({"variants": [{"name": "a"}, {"name": "a"}]}, "two variants are called 'a'"),
+        ({"variants": [{"name": "a"}], "seed": 3}, "unknown key 'seed'; nearest: 'seeds'"),
+    ],
+)
+def test_a_study_that_says_too_little_or_too_much_is_refused(fields: dict, fault: str) -> None:
+    with pytest.raises(BadInput, match=fault):
+        study(**fields)
+
+
+def test_a_variant_that_is_no_recipe_is_named_before_anything_runs() -> None:
+    with pytest.raises(BadInput, match=r"study 'mine', variant 'b': override 'sft.lrr'.*nearest: 'sft.lr'"):
+        runs(study(variants=[{"name": "a"}, {"name": "b", "set": {"sft.lrr": 1}}]), {})
+
+
+def test_studies_are_found_by_name_and_by_path(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump({"name": "x", "recipe": "toy", "variants": [{"name": "a"}]}))
+    assert load(str(tmp_path / "x.yaml")).name == "x"
+    with pytest.raises(BadInput, match="unknown study 'toy-recipe'; nearest: 'toy-recipes'"):
+        load("toy-recipe")
+
+
+@pytest.mark.parametrize("name", known_studies())
+def test_every_shipped_study_has_runs_that_differ_in_what_it_studies_alone(name: str) -> None:
+    found = load(name)
+    assert found.name == name
+    assert found.description
+    recipes = [load_recipe(run.recipe, run.overrides) for run in runs(found, {})]
+    plain = [recipe.model_copy(update={"name": "", "description": ""}) for recipe in recipes]
+    assert all(one != other for place, one in enumerate(plain) for other in plain[:place])
+    assert all((recipe.evaluate, recipe.sft.mix) == (recipes[0].evaluate, recipes[0].sft.mix) for recipe in recipes)
+
+
+def test_the_shares_of_the_encoder_are_none_to_all_of_its_four_blocks() -> None:
+    trained = [
+        load_recipe(run.recipe, run.overrides).sft.vision.trainable_from_layer
+        for run in runs(load("toy-vision-trained"), {})
+    ]
+    assert trained == [None, 3, 2, 1, 0]

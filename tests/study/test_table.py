@@ -1,0 +1,94 @@
+"""A study's table and figures, worked out by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tinyllava_core.report.facts import Measured, ScoreRow
+from tinyllava_core.study.grid import Study
+from tinyllava_core.study.page import draw, write_page
+from tinyllava_core.study.table import Finished, as_csv, cells, markdown, tabulate
+
+
+def finished(variant: str, seed: int, seen: float, blind: float | None = None) -> Finished:
+    score = ScoreRow(
+        benchmark="pope",
+        metric="accuracy",
+        seen=Measured(score=seen, stderr=1.5),
+        blind=None if blind is None else Measured(score=blind, stderr=1.0),
+        num_questions=8,
+        num_unparsed=0,
+    )
+    return Finished(
+        variant=variant,
+        seed=seed,
+        scores=(score,),
+        num_trained=1234,
+        train_seconds=10.0 * seed,
+        last_loss=0.5,
+        checkpoint=Path("c"),
+    )
+
+
+def test_several_seeds_give_their_mean_and_its_standard_error() -> None:
+    """80 and 90: mean 85, deviation 7.07, over the root of two: 5. One seed: the score's own error."""
+    two, one = tabulate([finished("<a>", 1, 80, 50), finished("<a>", 2, 90, 52), finished("b", 1, 70)])
+    cell = two.cells["pope"]
+    assert (cell.score, cell.error, cell.blind) == (85, pytest.approx(5), 51)
+    assert (two.num_seeds, two.train_seconds) == (2, 15)
+    assert (one.cells["pope"].score, one.cells["pope"].error, one.cells["pope"].blind) == (70, 1.5, None)
+
+
+def test_the_table_reads_the_same_as_cells_as_markdown_and_as_csv() -> None:
+    runs = [finished("a", 1, 80, 50), finished("b", 1, 70)]
+    assert cells(tabulate(runs)) == [
+        ["variant", "pope", "trained", "last loss", "training"],
+        ["a", "80.0 ± 1.5 (blind 50.0)", "1,234", "0.500", "10 s"],
+        ["b", "70.0 ± 1.5", "1,234", "0.500", "10 s"],
+    ]
+    assert markdown(tabulate(runs)).splitlines()[1:3] == [
+        "| --- | --- | --- | --- | --- |",
+        "| a | 80.0 ± 1.5 (blind 50.0) | 1,234 | 0.500 | 10 s |",
+    ]
+    (first, second) = csv.DictReader(io.StringIO(as_csv(runs)))
+    assert (first["variant"], first["score"], first["blind"], second["blind"]) == ("a", "80", "50", "")
+
+
+def test_a_figure_has_a_point_for_each_variant_to_scale_and_a_ring_for_blind() -> None:
+    """From 50 to 90: 80 stands three quarters of the way, 60 one quarter."""
+    svg = draw(tabulate([finished("<a>", 1, 80, 50), finished("b", 1, 60), finished("c", 1, 88.5)]), "pope")
+    ticks = [float(x) for x in re.findall(r'class="grid" x1="([\d.]+)"', svg)]
+    seen = [float(x) for x in re.findall(r'class="seen" cx="([\d.]+)"', svg)]
+    (blind,) = re.findall(r'class="blind" cx="([\d.]+)"', svg)
+    wide = ticks[-1] - ticks[0]
+    assert float(blind) == ticks[0]
+    assert [(x - ticks[0]) / wide for x in seen] == pytest.approx([0.75, 0.25, 0.9625], abs=0.002)
+    assert "<a>" not in svg
+
+
+def test_the_page_is_whole_and_names_what_failed(tmp_path: Path) -> None:
+    study = Study.parse({"name": "mine", "description": "<b>", "recipe": "toy", "variants": [{"name": "a"}]}, "test")
+    write_page(study, tabulate([finished("a", 1, 80)]), ["b, seed 1: it broke"], tmp_path / "study.html")
+    html = (tmp_path / "study.html").read_text()
+    open_tags: list[str] = []
+
+    class Balanced(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag != "meta":
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+    Balanced().feed(html)
+    assert open_tags == []
+    assert "it broke" in html
+    assert "&lt;b&gt;" in html
+    assert "80.0 ± 1.5" in html
+    write_page(study, [], ["a, seed 1: it broke"], tmp_path / "study.html")

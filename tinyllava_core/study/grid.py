@@ -1,0 +1,104 @@
+"""A study: one recipe, varied; the same data and seeds for every variant. Its YAML lies beside this file, or anywhere.
+
+`load("connectors")` gives it checked. It runs nothing: flows/study.py does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from tinyllava_core.errors import BadInput, unknown
+from tinyllava_core.frozen import Frozen
+from tinyllava_core.recipe import load as load_recipe
+
+STUDIES = Path(__file__).parent
+
+
+class Variant(Frozen):
+    """One of the things that are compared."""
+
+    name: str = Field(description="What it is called in table and figure.")
+    recipe: str | None = Field(None, description="A recipe of its own, by name or path. null: the study's.")
+    set: dict[str, Any] = Field({}, description="Dotted keys that are set on the recipe, over the study's own.")
+
+
+class Study(Frozen):
+    """A grid of variants of one recipe."""
+
+    name: str
+    description: str = ""
+    recipe: str = Field(description="The recipe that is varied: a name, or a path.")
+    set: dict[str, Any] = Field({}, description="Dotted keys that are set for every variant.")
+    variants: tuple[Variant, ...] = Field((), description="Variants, one by one. Or `grid`.")
+    grid: dict[str, list[Any]] = Field(
+        {}, description="Dotted keys, each with its values: every combination. Or `variants`."
+    )
+    seeds: tuple[int, ...] = Field((42,), min_length=1, description="Every variant is run once with each.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Study:
+        if bool(self.variants) == bool(self.grid):
+            raise ValueError("give either variants or a grid")
+        names = [variant.name for variant in self.all_variants()]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two variants are called {twice!r}; rename one")
+        return self
+
+    def all_variants(self) -> tuple[Variant, ...]:
+        """Give the variants, those of the grid in its order: the last key runs fastest."""
+        if self.variants:
+            return self.variants
+        found = []
+        for values in itertools.product(*self.grid.values()):
+            chosen = dict(zip(self.grid, values, strict=True))
+            name = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in chosen.items())
+            found.append(Variant(name=name, set=chosen))
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """One run of a study."""
+
+    variant: str
+    seed: int
+    recipe: str
+    overrides: dict[str, Any]
+
+
+def load(name: str) -> Study:
+    """Load a study by its name or by a path to a YAML file. Raises BadInput."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else STUDIES / f"{name}.yaml"
+    if not path.is_file() and path.parent == STUDIES:
+        raise unknown("study", name, known_studies())
+    return Study.read(path)
+
+
+def known_studies() -> list[str]:
+    """List the names of the studies that come with the package."""
+    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
+
+
+def runs(study: Study, overrides: dict[str, Any]) -> list[Planned]:
+    """List the runs of a study, variant by variant; `overrides` come last and hold for all.
+
+    Raises BadInput if any of the recipes does not come out right: before the first is run.
+    """
+    found = []
+    for variant, seed in itertools.product(study.all_variants(), study.seeds):
+        name = re.sub(r"[^a-z0-9]+", "-", f"{study.name} {variant.name}".lower()).strip("-")
+        keys = {**study.set, **variant.set, "seed": seed, "name": name, **overrides}
+        recipe = variant.recipe or study.recipe
+        try:
+            load_recipe(recipe, keys)
+        except BadInput as error:
+            raise BadInput(f"study {study.name!r}, variant {variant.name!r}: {error}") from None
+        found.append(Planned(variant=variant.name, seed=seed, recipe=recipe, overrides=keys))
+    return found

@@ -1,0 +1,60 @@
+"""The page of a study: its table, and a figure for each benchmark, in one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tinyllava_core.report.figures import short, ticks
+from tinyllava_core.study.grid import Study
+from tinyllava_core.study.table import Row, benchmarks, cells
+
+WIDTH, LEFT, RIGHT, TOP, LINE, BOTTOM = 560, 190, 64, 10, 30, 38  # pixels
+
+
+def write_page(study: Study, rows: Sequence[Row], failed: Sequence[str], out: Path) -> None:
+    """Write `out`. `failed`: the runs that did not come to their end, each with why."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
+    )
+    head, *body = cells(rows)
+    figures = [(name, Markup(draw(rows, name))) for name in benchmarks(rows)]
+    html = environment.get_template("page.html").render(
+        study=study, head=head, body=body, figures=figures, failed=failed
+    )
+    out.write_text(html, encoding="utf-8")
+
+
+def draw(rows: Sequence[Row], benchmark: str) -> str:
+    """Draw each variant's score on one benchmark as a point with its standard error, the blind one as a ring -> SVG."""
+    shown = [(row.variant, row.cells[benchmark]) for row in rows if benchmark in row.cells]
+    lows = [min(cell.score - cell.error, cell.score if cell.blind is None else cell.blind) for _, cell in shown]
+    marks = ticks(max(0.0, min(lows)), min(100.0, max(cell.score + cell.error for _, cell in shown)), 5)
+    height = TOP + LINE * len(shown) + BOTTOM
+
+    def x(score: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * (score - marks[0]) / (marks[-1] - marks[0])
+
+    said = "; ".join(f"{variant} {cell.score:.1f}" for variant, cell in shown)
+    parts = [f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(f"{benchmark}: {said}")}">']
+    floor = height - BOTTOM
+    for mark in marks:
+        parts.append(f'<line class="grid" x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{TOP}" y2="{floor}"/>')
+        parts.append(f'<text class="tick" x="{x(mark):.1f}" y="{floor + 15}" text-anchor="middle">{short(mark)}</text>')
+    parts.append(
+        f'<text class="tick" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{height - 4}" text-anchor="middle">percent</text>'
+    )
+    for place, (variant, cell) in enumerate(shown):
+        y = TOP + LINE * (place + 0.5)
+        parts.append(f'<text class="name" x="{LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(variant)}</text>')
+        if cell.blind is not None:
+            parts.append(f'<circle class="blind" cx="{x(cell.blind):.1f}" cy="{y:.1f}" r="4"/>')
+        low, high = x(max(marks[0], cell.score - cell.error)), x(min(marks[-1], cell.score + cell.error))
+        parts.append(f'<line class="error" x1="{low:.1f}" x2="{high:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<circle class="seen" cx="{x(cell.score):.1f}" cy="{y:.1f}" r="5"/>')
+        parts.append(f'<text class="value" x="{WIDTH - RIGHT + 14}" y="{y + 4:.1f}">{cell.score:.1f}</text>')
+    return "".join(parts) + "</svg>"

@@ -1,0 +1,126 @@
+"""What a study found, as rows: each variant's scores over its seeds, and what it cost. Nothing is run or drawn here."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyllava_core.report.facts import ScoreRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """One run of a study that came to its end."""
+
+    variant: str
+    seed: int
+    scores: tuple[ScoreRow, ...]
+    num_trained: int  # parameters, in the last stage
+    train_seconds: float  # of all stages
+    last_loss: float  # of the last stage
+    checkpoint: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """A variant's score on one benchmark, in percent."""
+
+    score: float  # mean over the seeds
+    error: float  # standard error: over the seeds where there are several, else over the benchmark's questions
+    blind: float | None  # mean over the seeds, every picture blanked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One variant."""
+
+    variant: str
+    num_seeds: int
+    cells: dict[str, Cell]  # by benchmark
+    num_trained: int
+    train_seconds: float  # mean over the seeds
+    last_loss: float  # mean over the seeds
+
+
+def tabulate(runs: Sequence[Finished]) -> list[Row]:
+    """Put the runs of each variant together, in the order of their first."""
+    rows = []
+    for variant in dict.fromkeys(run.variant for run in runs):
+        mine = [run for run in runs if run.variant == variant]
+        names = dict.fromkeys(score.benchmark for run in mine for score in run.scores)
+        cells = {name: cell for name in names if (cell := _cell(mine, name)) is not None}
+        rows.append(
+            Row(
+                variant=variant,
+                num_seeds=len(mine),
+                cells=cells,
+                num_trained=mine[0].num_trained,
+                train_seconds=statistics.fmean(run.train_seconds for run in mine),
+                last_loss=statistics.fmean(run.last_loss for run in mine),
+            )
+        )
+    return rows
+
+
+def _cell(runs: Sequence[Finished], benchmark: str) -> Cell | None:
+    scores = [score for run in runs for score in run.scores if score.benchmark == benchmark]
+    seen = [score.seen for score in scores if score.seen]
+    blind = [score.blind.score for score in scores if score.blind]
+    if not seen:
+        return None
+    values = [one.score for one in seen]
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else seen[0].stderr
+    return Cell(score=statistics.fmean(values), error=error, blind=statistics.fmean(blind) if blind else None)
+
+
+def benchmarks(rows: Sequence[Row]) -> list[str]:
+    """Name the benchmarks of a table, in their order."""
+    return list(dict.fromkeys(name for row in rows for name in row.cells))
+
+
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """Write the table as texts: a head, then a line for each variant."""
+    names = benchmarks(rows)
+    head = ["variant", *names, "trained", "last loss", "training"]
+    body = [
+        [
+            row.variant,
+            *(_score(row.cells.get(name)) for name in names),
+            f"{row.num_trained:,}",
+            f"{row.last_loss:.3f}",
+            f"{row.train_seconds:.0f} s",
+        ]
+        for row in rows
+    ]
+    return [head, *body]
+
+
+def _score(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    return f"{cell.score:.1f} ± {cell.error:.1f}" + ("" if cell.blind is None else f" (blind {cell.blind:.1f})")
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Write the table for a page of documentation."""
+    head, *body = cells(rows)
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def as_csv(runs: Sequence[Finished]) -> str:
+    """Write one line for each run and benchmark, every number as it is."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["variant", "seed", "benchmark", "metric", "score", "stderr", "blind", "num_trained", "train_seconds", "last_loss", "checkpoint"])  # fmt: skip
+    for run in runs:
+        for score in run.scores:
+            seen, blind = score.seen, score.blind
+            numbers = [seen.score if seen else None, seen.stderr if seen else None, blind.score if blind else None]
+            cost = [run.num_trained, run.train_seconds, run.last_loss, run.checkpoint]
+            writer.writerow([run.variant, run.seed, score.benchmark, score.metric, *numbers, *cost])
+    return out.getvalue()
