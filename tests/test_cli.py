@@ -36,14 +36,16 @@ def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str
     assert [line.split()[0] for line in lines[2:]] == [
         "compare_runs",
         "mix_shares",
+        "nothing_lost",
         "records_at_step",
         "what_trained_this",
+        "what_was_mended",
         "who_saw_this_image",
         "why_dropped",
         "why_left_out",
     ]
-    assert "sha256" in lines[6]
-    assert "[run] [source]" in lines[7]
+    assert "sha256" in lines[8]
+    assert "[run] [source]" in lines[9]
 
 
 def test_a_pipe_gets_plain_aligned_columns(workspace: Path, capsys: pytest.CaptureFixture[str]):

@@ -31,16 +31,18 @@ class Tokenizer:
         self._rust = RustTokenizer.from_file(str(folder / "tokenizer.json"))
         if self._rust.token_to_id(IMAGE_TOKEN) is None:
             self._rust.add_special_tokens([IMAGE_TOKEN])
+        config = _read_json(folder / "tokenizer_config.json")
+        eos = _token(config, "eos_token")
+        if eos is None:
+            raise BadInput(f"{folder / 'tokenizer_config.json'}: no eos_token; an answer needs a token that ends it")
+        if self._rust.token_to_id(eos) is not None:  # some files list it as an ordinary token, which a text could hold
+            self._rust.add_special_tokens([eos])
         self._bare, self._prefix = _without_prefix(self._rust)
         for rust in (self._rust, self._bare):
             rust.no_padding()
             rust.no_truncation()
             rust.encode_special_tokens = True  # "</s>" inside a text is text
-        config = _read_json(folder / "tokenizer_config.json")
         self.image_id = self._id(IMAGE_TOKEN)
-        eos = _token(config, "eos_token")
-        if eos is None:
-            raise BadInput(f"{folder / 'tokenizer_config.json'}: no eos_token; an answer needs a token that ends it")
         self.eos_id = self._id(eos)
         generation = _read_json(folder / "generation_config.json").get("eos_token_id", [])
         listed = generation if isinstance(generation, list) else [generation]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from data.planted import LIMITS, PlantedSource, plant
@@ -12,7 +15,9 @@ from data.planted import LIMITS, PlantedSource, plant
 from tinyllava_core.data.inspect import inspect_source
 from tinyllava_core.data.manifest import load
 from tinyllava_core.data.reason import Note, Reason, Repair
-from tinyllava_core.lineage.store import open_read_only, publish
+from tinyllava_core.lineage.query import ask
+from tinyllava_core.lineage.store import leave, open_read_only, publish
+from tinyllava_core.results import InspectResult
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +39,12 @@ def inspected(source: PlantedSource, out: Path, **options):
     out.mkdir(parents=True, exist_ok=True)
     folder, result = source.downloaded()
     return inspect_source(folder, result, "llava", 1.0, out, images=source.images, limits=LIMITS, **options)
+
+
+def leave_inspection(workspace: Path, fingerprint: str, **told) -> None:
+    """Leave the row of an inspection; counts that are not told are 0."""
+    counts = {kept.name: 0 for kept in fields(InspectResult)}
+    leave(workspace, "inspect", fingerprint, [{"fingerprint": fingerprint, **counts, **told}])
 
 
 def rows(workspace: Path, sql: str) -> list[tuple]:
@@ -73,6 +84,45 @@ def test_good_and_quarantined_are_all(workspace, sources):
     """
     sizes = {name: len(source.cases) for name, source in sources.items()}
     assert rows(workspace, sql) == [(name, *[sizes[name]] * 4) for name in sorted(sizes)]
+
+
+def test_the_shipped_query_finds_nothing_missing_and_nothing_twice(workspace, sources):
+    for place, name in enumerate(sources):
+        cases = sources[name].cases
+        good = len(sources[name].good)
+        told = {"num_records": len(cases), "num_good": good, "num_dropped": len(cases) - good, "num_left_out": 0}
+        leave_inspection(workspace, f"{place:016x}", source=name, **told)
+    publish(workspace)
+    with open_read_only(workspace) as connection:
+        found = ask(connection, "nothing_lost", {}).rows
+    assert found == [
+        (name, len(source.cases), len(source.good), len(source.cases) - len(source.good), 0, 0, 0)
+        for name, source in sorted(sources.items())
+    ]
+
+
+def test_a_lost_record_and_one_that_is_there_twice_would_be_seen(tmp_path):
+    """Five records: 0 good, 1 dropped, 1 good as well, 3 left out by the manifest; 2 and 4 are nowhere: one missing, net."""
+    folder = tmp_path / "artifacts" / "inspect" / ("a" * 16)
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"source": ["s", "s"], "index": pa.array([0, 1], pa.int32())}), folder / "records.parquet")
+    pq.write_table(pa.table({"source": ["s"], "index": pa.array([1], pa.int32())}), folder / "dropped.parquet")
+    leave_inspection(tmp_path, "a" * 16, source="s", num_records=5, num_left_out=1)
+    publish(tmp_path)
+    with open_read_only(tmp_path) as connection:
+        assert ask(connection, "nothing_lost", {}).rows == [("s", 5, 2, 1, 1, 1, 1)]
+
+
+def test_the_shipped_query_counts_what_was_mended(workspace, sources):
+    with open_read_only(workspace) as connection:
+        rows = ask(connection, "what_was_mended", {"source": "planted-chat"}).rows
+    good = [case for case in sources["planted-chat"].cases if case.reason is None]
+    repairs = Counter(str(repair) for case in good for repair in case.repairs)
+    notes = Counter(str(note) for case in good for note in case.notes)
+    assert {(what, word): count for _, what, word, count, _ in rows} == {
+        **{("repair", word): count for word, count in repairs.items()},
+        **{("note", word): count for word, count in notes.items()},
+    }
 
 
 def test_every_image_is_listed_once_with_what_it_is(workspace):

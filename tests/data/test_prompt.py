@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 from tiny import make_tokenizer
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 
 from tinyllava_core.data.prompt import IGNORE, Encoded, ask, encode
@@ -82,6 +85,19 @@ def test_special_tokens_inside_a_text_are_text(tokenizer: Tokenizer) -> None:
     assert found.ids.count(tokenizer.eos_id) == 1
     assert supervised(tokenizer, found) == " it ends ASSISTANT: </s> here</s>"
     assert found.ids[-1] == found.labels[-1] == tokenizer.eos_id
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_the_end_token_is_never_read_from_a_text_even_where_its_file_calls_it_ordinary(tmp_path, special: bool) -> None:
+    letters = {letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    rust = RustTokenizer(BPE(letters, []))
+    rust.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    rust.add_tokens([AddedToken("<end>", special=special, normalized=False)])
+    rust.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<end>"}')
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.eos_id == 256  # behind the 256 letters
+    assert tokenizer.encode("a<end>b") == [letters[letter] for letter in "a<end>b"]
 
 
 def test_the_first_token_is_never_supervised_for_nothing_could_predict_it(tokenizer: Tokenizer) -> None:
