@@ -80,16 +80,21 @@ def assemble(parts: Model, seed: int) -> TinyLlava:
 
 def skeleton(parts: Model) -> TinyLlava:
     """Make the model of the tables' published sizes on the meta device: shapes, names and counts, without a byte of weights."""
+    with torch.device("meta"), no_init_weights():
+        return TinyLlava(published(parts))
+
+
+def published(parts: Model) -> LlavaConfig:
+    """Write the configuration that a model of these rows would have, from the tables alone."""
     row, language = VISIONS[parts.vision], language_row(parts.language)
     text_config = config_of(LANGUAGE_CONFIGS, parts.language, language.weights)
     if language.num_tokens is not None:
         text_config.vocab_size = max(text_config.vocab_size, language.num_tokens + 1)  # <image> is one more
-    with torch.device("meta"), no_init_weights():
-        if row.mixture:
-            vision_config = _mixture_config(*(config_of(VISION_CONFIGS, member, "") for member in row.mixture))
-        else:
-            vision_config = config_of(VISION_CONFIGS, parts.vision, row.weights)
-        return TinyLlava(configure(parts, vision_config, text_config, 0))
+    if row.mixture:
+        vision_config = _mixture_config(*(config_of(VISION_CONFIGS, member, "") for member in row.mixture))
+    else:
+        vision_config = config_of(VISION_CONFIGS, parts.vision, row.weights)
+    return configure(parts, vision_config, text_config, 0)
 
 
 def configure(parts: Model, vision_config: Any, text_config: Any, image_id: int) -> LlavaConfig:

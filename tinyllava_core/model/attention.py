@@ -47,6 +47,7 @@ def records_attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     records: Records | None = None,
+    position_ids: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attend within each record -> [1, T, H, E], as transformers' attention functions do.
@@ -54,7 +55,9 @@ def records_attention(
     On a GPU in half precision one kernel takes all records (torch.nn.attention.varlen). Elsewhere, and for a language model
     that caps its attention scores (Gemma-2), which that kernel cannot, the records are taken one by one.
     """
-    assert records is not None, "packed attention needs to know the records"
+    if records is None:  # StableLM's layers hand on positions alone; read once a layer, a wait for the GPU each
+        assert position_ids is not None, "packed attention needs to know the records"
+        records = Records.of((position_ids[0] == 0).cumsum(0))
     window = sliding_window if sliding_window is not None and sliding_window < records.longest else None
     if query_1HTE.is_cuda and query_1HTE.dtype in (torch.bfloat16, torch.float16) and softcap is None and not dropout:
         return _varlen(query_1HTE, key_1GTE, value_1GTE, records, scaling, window), None

@@ -28,11 +28,12 @@ from tinyllava_core.tokenizer import load_tokenizer
 
 SCHEMA = 2
 _HUB_NAMES = (
-    ("model.vision_tower.", "vision_tower.vision_model."),
+    ("model.vision_tower.", "vision_tower."),  # the encoders of _IN_A_LEVEL_MORE: vision_tower.vision_model.
     ("model.multi_modal_projector.", "multi_modal_projector."),
     ("model.language_model.", "language_model.model."),
     ("lm_head.", "language_model.lm_head."),
 )
+_IN_A_LEVEL_MORE = ("clip_vision_model", "siglip_vision_model")
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json")
 
 
@@ -155,17 +156,19 @@ def why_not_plain_llava(model: TinyLlava) -> str | None:
 def hub_tensors(model: TinyLlava) -> dict[str, Tensor]:
     """Give the weights under the names that Llava checkpoints bear on the hub, which every version and server reads."""
     tied = model.config.tie_word_embeddings
+    level = "vision_model." if model.config.vision_config.model_type in _IN_A_LEVEL_MORE else ""
     return {
-        _hub_name(name): tensor.detach().to("cpu", copy=False).contiguous()
+        hub_name(name, level): tensor.detach().to("cpu", copy=False).contiguous()
         for name, tensor in model.state_dict().items()
         if not (tied and name == "lm_head.weight")
     }
 
 
-def _hub_name(name: str) -> str:
+def hub_name(name: str, vision_level: str) -> str:
+    """Turn a parameter's name in memory into its name in a file."""
     for ours, theirs in _HUB_NAMES:
         if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
+            return theirs + (vision_level if theirs == "vision_tower." else "") + name.removeprefix(ours)
     raise AssertionError(f"no hub name for the parameter {name!r}")
 
 
@@ -174,7 +177,7 @@ def _load_model(folder: Path) -> TinyLlava:
     data["model_type"] = "llava"
     with no_init_weights():
         model = TinyLlava(LlavaConfig.from_dict(data))
-    found = {_our_name(name): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    found = {our_name(name): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
     wanted = model.state_dict()
     missing = sorted(set(wanted) - set(found) - ({"lm_head.weight"} if model.config.tie_word_embeddings else set()))
     wrong = sorted(name for name in found if name not in wanted or found[name].shape != wanted[name].shape)
@@ -190,10 +193,11 @@ def _load_model(folder: Path) -> TinyLlava:
     return model.float()
 
 
-def _our_name(name: str) -> str:
+def our_name(name: str) -> str:
+    """Turn a parameter's name in a file into its name in memory. Knows the encoder's with and without `vision_model`."""
     for ours, theirs in reversed(_HUB_NAMES):
         if name.startswith(theirs):
-            return ours + name.removeprefix(theirs)
+            return ours + name.removeprefix(theirs).removeprefix("vision_model." if theirs == "vision_tower." else "")
     return name
 
 

@@ -142,9 +142,9 @@ def places(grid: int, device: torch.device) -> Tensor:
 
 
 def _as_picture(features_NPV: Tensor) -> Tensor:
-    """[N, P, V] -> [N, V, G, G]."""
+    """[N, P, V] -> [N, V, G, G]. Contiguous: torch 2.13 on a CPU crashes in the backward of convolutions over the bare view."""
     side = isqrt(features_NPV.shape[1])
-    return features_NPV.transpose(1, 2).unflatten(2, (side, side))
+    return features_NPV.transpose(1, 2).unflatten(2, (side, side)).contiguous()
 
 
 def _mlp(shape: Shape) -> Mlp:

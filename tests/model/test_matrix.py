@@ -1,0 +1,171 @@
+"""Every encoder with every connector and every family of language models: what each pair of parts could spoil for the other.
+
+A cell is built, trained a step in each way that a recipe may ask for, saved, loaded, asked with and without cache. What cannot be
+put together is refused, with the reason; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from model import matrix
+from tiny import make_tokenizer
+from torch import Tensor
+from transformers import GenerationConfig, LlavaForConditionalGeneration
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.model import checkpoint
+from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.parts import CONNECTORS
+from tinyllava_core.settings.model import Model
+from tinyllava_core.settings.training import Training
+from tinyllava_core.tokenizer import IGNORE
+from tinyllava_core.train import trainable
+
+WITHOUT_GRID = {"pixel-shuffle", "average-pool", "conv-abstractor", "grid-queries", "fourier-mlp"}
+RECIPES: dict[str, dict[str, int]] = {
+    "pretrain": {"connector": 0},
+    "sft": {"connector": 0, "language": 0},
+    "share": {"connector": 0, "language": 0, "vision": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    make_tokenizer(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        matrix.add_rows(patch, folder)
+        yield folder
+
+
+def fits(vision: str, connector: str) -> bool:
+    mixture = vision == "tiny-mixture"
+    return not (mixture and connector in WITHOUT_GRID) and (mixture or connector != "mixture-mlp")
+
+
+CELLS = [
+    (vision, connector, family)
+    for vision in matrix.ENCODERS
+    for connector in CONNECTORS
+    for family in matrix.FAMILIES
+    if fits(vision, connector)
+]
+
+
+def pack(model: TinyLlava, images_of_records: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Make a pack of records of so many images each, with 9 words and the last 3 of them supervised."""
+    ids, position, record = [], [], []
+    draw = torch.Generator().manual_seed(len(images_of_records))
+    for number, num_images in enumerate(images_of_records):
+        words = torch.randint(3, matrix.VOCABULARY, (9 + number,), generator=draw).tolist()
+        one = [matrix.IMAGE_ID] * (num_images * model.shape.num_tokens) + words
+        ids += one
+        position += range(len(one))
+        record += [number] * len(one)
+    record_T, ids_T = torch.tensor(record), torch.tensor(ids)
+    last = torch.cat([record_T[3:] != record_T[:-3], torch.ones(3, dtype=torch.bool)])
+    pixels = torch.randn(sum(images_of_records), 3, 32, 32, generator=draw)
+    return ids_T, torch.tensor(position), record_T, pixels, torch.where(last, ids_T, IGNORE)
+
+
+@pytest.mark.parametrize(("vision", "connector", "family"), CELLS, ids=["-".join(cell) for cell in CELLS])
+def test_a_cell_trains_in_every_way_and_comes_back_whole(
+    vision: str, connector: str, family: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    parts = matrix.choice(vision, connector, family)
+    model = matrix.make(parts)
+    together, lone = pack(model, [1, 2]), pack(model, [0])
+    for recipe, opened in RECIPES.items():
+        train_one_step(model, recipe, opened, connector, [lone, together] if recipe == "share" else [together])
+    records_do_not_see_each_other(model, together)
+    checkpoint.save(model, parts, "short", tokenizer, tmp_path / "checkpoint")
+    loaded = checkpoint.load(tmp_path / "checkpoint").model
+    before, after = model.state_dict(), loaded.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    asked = {
+        "input_ids": together[0][together[2] == 1][None],
+        "pixel_values": together[3][1:],
+    }  # two images in one record
+    with torch.no_grad():
+        mine, theirs = model(**asked).logits, loaded(**asked).logits
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+        plain_class_agrees(model, tmp_path / "checkpoint", asked, mine)
+        answers_are_the_same_with_and_without_cache(loaded, asked)
+
+
+def train_one_step(
+    model: TinyLlava,
+    recipe: str,
+    opened: dict[str, int],
+    connector: str,
+    packs: list[tuple[Tensor, ...]],
+) -> None:
+    """One optimizer step: just the opened parts move, and all of each."""
+    if connector == "identity":
+        opened = {part: first for part, first in opened.items() if part != "connector"}
+    sections = {"connector": {"trainable_from_layer": None}}
+    sections |= {part: {"trainable_from_layer": first} for part, first in opened.items()}
+    if not opened:
+        return identity_has_nothing_to_train(model)
+    training = Training.parse({"mix": [{"source": "x"}], "global_batch": 1, "lr": 1e-2} | sections, "test")
+    model.zero_grad(set_to_none=True)
+    trainable.choose(model, training)
+    before = trainable.tensor_digests(model)
+    optimizer = torch.optim.AdamW(trainable.groups(model, training))
+    for one in packs:
+        losses = model.supervised_losses(*one)
+        assert losses.isfinite().all()
+        losses.sum().backward()
+        if not len(
+            one[3]
+        ):  # a rank without images has the same graph: what is trained in front gets a gradient, of zeros
+            front = [p for name, p in model.named_parameters() if "language" not in name and "lm_head" not in name]
+            assert all(p.grad is not None and not p.grad.any() for p in front if p.requires_grad)
+    optimizer.step()
+    trainable.check_moved(trainable.part_rows(model, training, before), recipe)
+    return None
+
+
+def identity_has_nothing_to_train(model: TinyLlava) -> None:
+    with pytest.raises(BadInput, match=r"connector\.trainable_from_layer = 0: the connector part has nothing to train"):
+        trainable.choose(model, Training.parse({"mix": [{"source": "x"}], "global_batch": 1, "lr": 1e-2}, "test"))
+
+
+@torch.no_grad()
+def records_do_not_see_each_other(model: TinyLlava, together: tuple[Tensor, ...]) -> None:
+    """The second record's losses are those that it has alone."""
+    ids_T, position_T, record_T, pixels, labels_T = together
+    second = record_T == 1
+    alone = model.supervised_losses(
+        ids_T[second], position_T[second], record_T[second] - 1, pixels[1:], labels_T[second]
+    )
+    torch.testing.assert_close(model.supervised_losses(*together)[-len(alone) :], alone, atol=1e-5, rtol=1e-5)
+
+
+def plain_class_agrees(model: TinyLlava, folder: Path, asked: dict[str, Tensor], mine: Tensor) -> None:
+    """Where transformers' own class holds the model, its logits are ours."""
+    if checkpoint.why_not_plain_llava(model) is not None:
+        return
+    plain, report = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    torch.testing.assert_close(plain.eval()(**asked).logits, mine, atol=1e-5, rtol=1e-5)
+
+
+def answers_are_the_same_with_and_without_cache(model: TinyLlava, asked: dict[str, Tensor]) -> None:
+    model.generation_config = GenerationConfig(
+        max_new_tokens=3, do_sample=False, suppress_tokens=[matrix.IMAGE_ID], pad_token_id=0
+    )
+    answers = [model.generate(**asked, use_cache=cached) for cached in (True, False)]
+    assert torch.equal(answers[0], answers[1])
+
+
+@pytest.mark.parametrize("connector", sorted(WITHOUT_GRID | {"mixture-mlp"}))
+def test_what_cannot_be_put_together_is_refused_with_the_reason(connector: str, tokenizer: Path) -> None:
+    vision = "tiny-siglip" if connector == "mixture-mlp" else "tiny-mixture"
+    with pytest.raises(BadInput, match=r"needs (a mixture of two encoders|patches on a square)"):
+        Model.parse({"vision": vision, "connector": connector, "language": "tiny-llama"}, "test")
