@@ -118,3 +118,14 @@ def test_what_a_person_must_fetch_is_said_in_words_and_has_no_url():
     for manifest in manual:
         assert re.search(r"\b(folder|unpack|put)\b", manifest.manual), manifest.name
         assert manifest.urls() == []
+
+
+def test_the_page_about_the_data_has_every_manifest_and_its_numbers():
+    page = (MANIFESTS.parent / "docs" / "data.md").read_text()
+    for manifest in map(load, PUBLISHED):
+        named = re.search(rf"`{manifest.name}`", page) or manifest.standalone or manifest.name == "sharegpt4v-cap100k"
+        assert named, manifest.name
+        if manifest.kind == "benchmark" and manifest.annotations.count is not None:
+            assert f"{manifest.annotations.count:,}" in page, manifest.name
+    for part in load("llava-sft-665k").components:
+        assert f"| `{part.name}` | {part.count:,} |" in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -12,8 +13,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_up_run import MadeUp
+import yaml
+from made_up_run import MadeUp, made_up_run
 
+from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.lineage.store import leave
 from tinyllava_core.recipe import load
 from tinyllava_core.report.examples import examples
@@ -156,6 +159,20 @@ def test_a_run_without_benchmarks_and_with_nothing_trained_has_a_page_too(run: M
     html = (tmp_path / "report.html").read_text()
     assert "The recipe names no benchmark." in html
     assert "Training</h2>" not in html
+
+
+def test_the_pictures_of_examples_are_those_that_the_questions_were_asked_about(tmp_path: Path):
+    """The job's own places, where it says them: a benchmark's pictures may lie in an image set, not in its download."""
+    run = made_up_run(tmp_path / "workspace").facts()
+    shown = [example.picture for example in examples(run)]
+    assert all(shown)
+    places = ImagePlaces.one(tmp_path / "set")
+    for _, artifact in run.of("evaluate"):
+        (artifact.folder / "JOB.yaml").write_text(yaml.safe_dump({"images": places.model_dump(mode="json")}))
+    assert not any(example.picture for example in examples(run))
+    (_, downloaded), *_ = run.of("download")
+    shutil.copytree(downloaded.folder / "images", tmp_path / "set")
+    assert [example.picture for example in examples(run)] == shown
 
 
 def test_without_the_blind_score_and_the_pictures_the_page_says_what_is_left(run: MadeUp, tmp_path: Path):
