@@ -6,6 +6,7 @@ Plain functions, not subflows: a subflow costs a second at its end, and stays Ru
 from __future__ import annotations
 
 from tasks.download import download
+from tasks.features import features
 from tasks.inspect import inspect
 from tasks.mix import mix
 from tasks.plan import plan
@@ -37,3 +38,9 @@ def lay_out(run: Run, stage: StageName, sources: dict[str, Source]) -> tuple[Art
     mixed = mix(run, stage, used)
     shards = shard(run, stage, mixed, used)
     return shards, plan(run, stage, shards)
+
+
+def keep_features(run: Run, stage: StageName, data: tuple[Artifact, Artifact]) -> Artifact | None:
+    """Encode a stage's images once, where the recipe wants their features kept."""
+    shards, _ = data
+    return features(run, stage, shards) if run.recipe.training(stage).keep_features else None

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.data import fetch_images, gather, lay_out
+from flows.data import fetch_images, gather, keep_features, lay_out
 from flows.evaluation import fetch_benchmarks, score
 from tasks.export import export
 from tasks.report import Outcome, report
@@ -40,7 +40,8 @@ def full_pipeline(
         benchmarks = fetch_benchmarks(run)
         data = {stage: lay_out(run, stage, sources) for stage in run.recipe.stages()}
 
-        trained = train(run, "pretrain", *data["pretrain"], start=None)
+        features = keep_features(run, "pretrain", data["pretrain"])
+        trained = train(run, "pretrain", *data["pretrain"], start=None, features=features)
         for stage in run.recipe.stages()[1:]:  # second_pretrain where the recipe has one, then sft
             trained = train(run, stage, *data[stage], start=trained)
 

@@ -28,7 +28,7 @@ from tasks.progress import showing
 from tasks.server import free_port
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
-from tinyllava_core.job import PROGRESS_MARK, EvaluateJob, ExportJob, Progress, TrainJob
+from tinyllava_core.job import PROGRESS_MARK, EvaluateJob, ExportJob, FeaturesJob, Progress, TrainJob
 from tinyllava_core.process_tree import GRACE_S, plant
 from tinyllava_core.settings.launch import Launch
 
@@ -44,7 +44,7 @@ class JobFailed(RuntimeError):
     """A job's process ended badly, or was ended; the text says how and shows the end of its log."""
 
 
-def launch(job: TrainJob | EvaluateJob | ExportJob, how: Launch, title: str) -> None:
+def launch(job: TrainJob | FeaturesJob | EvaluateJob | ExportJob, how: Launch, title: str) -> None:
     """Run a job to its end. Raises BadInput if it blames the user's input, JobFailed if it fails or takes too long."""
     file = job.out / "JOB.yaml"
     job.write(file)

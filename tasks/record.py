@@ -25,6 +25,7 @@ SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all 
     "mix": ("num_records", "num_images", "num_text_only", "num_left_out"),
     "shard": ("num_shards", "num_records", "size_bytes"),
     "plan": ("num_steps", "num_records", "num_tokens", "num_supervised", "num_voided"),
+    "features": ("num_images", "size_bytes"),
     "train": ("num_steps", "first_loss", "last_loss", "num_trained", "num_lives"),
     "evaluate": ("score", "stderr", "num_questions", "num_unparsed"),
     "export": ("size_bytes", "max_logit_difference"),

@@ -15,7 +15,7 @@ from tasks.record import record
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
-from tinyllava_core.parts import VISIONS, Language, Vision, language_row
+from tinyllava_core.parts import VISIONS, Vision, language_row
 from tinyllava_core.recipe import Recipe, StageName
 from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
@@ -23,11 +23,26 @@ from tinyllava_core.settings.launch import Launch
 # Fields of a stage that leave its weights as they are. They are in the plan, an input with a fingerprint of its own:
 IN_PLAN = {"mix", "prompt", "writing", "max_length", "pack_length", "global_batch", "epochs", "group_by", "held_out"}
 # or say how the work is done. Weights made another way are equal up to rounding; a killed run may go on another way.
-HOW = {"data_workers", "save_every", "held_out_every", "save_minutes", "max_lost_fraction", "gradient_checkpointing"}
+HOW = {
+    "data_workers",
+    "save_every",
+    "held_out_every",
+    "save_minutes",
+    "max_lost_fraction",
+    "gradient_checkpointing",
+    "keep_features",
+}
 
 
 @task(name="train", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
-def train(run: Run, stage: StageName, shards: Artifact, plan: Artifact, start: Artifact | None) -> Artifact:
+def train(
+    run: Run,
+    stage: StageName,
+    shards: Artifact,
+    plan: Artifact,
+    start: Artifact | None,
+    features: Artifact | None = None,
+) -> Artifact:
     """Train one stage by its plan, from the checkpoint of the stage before or from the pretrained parts."""
     recipe = run.recipe
     inputs = {"shard": shards, "plan": plan} | ({"start": start} if start else {})
@@ -39,6 +54,7 @@ def train(run: Run, stage: StageName, shards: Artifact, plan: Artifact, start: A
             shards=shards.folder,
             plan=plan.folder,
             start=start.folder / "checkpoint" if start else None,
+            features=features.folder if features else None,
             out=folder,
         )
         launch_again_halved(job, recipe.launch)
@@ -89,11 +105,16 @@ def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:
     )  # it is in the model
     spec = {"model": recipe.model_in(stage).model_dump(mode="json"), "training": training, "seed": recipe.seed}
     if stage == recipe.stages()[0]:
-        vision = VISIONS[recipe.model.vision]
-        members: list[Vision | Language] = [VISIONS[member] for member in vision.mixture] or [vision]
-        rows = [*members, language_row(recipe.model.language)]
-        spec["weights"] = [weights_id(row.weights, row.revision) for row in rows]
+        language = language_row(recipe.model.language)
+        spec["weights"] = [*vision_ids(recipe), weights_id(language.weights, language.revision)]
     return spec
+
+
+def vision_ids(recipe: Recipe) -> list[str | dict[str, str]]:
+    """Name the weights of the vision encoder, of each member where it is a mixture."""
+    vision = VISIONS[recipe.model.vision]
+    rows: list[Vision] = [VISIONS[member] for member in vision.mixture] or [vision]
+    return [weights_id(row.weights, row.revision) for row in rows]
 
 
 def weights_id(weights: str, revision: str | None) -> str | dict[str, str]:

@@ -19,6 +19,7 @@ GPU_HALF = (
     "tinyllava_core/train/",
     "tinyllava_core/data/stream.py",
     "tinyllava_core/data/example.py",
+    "tinyllava_core/data/features.py",
     "tinyllava_core/evaluate/answer.py",
     "tinyllava_core/evaluate/ask.py",
     "tinyllava_core/evaluate/ask_many.py",

@@ -35,12 +35,25 @@ class TrainJob(Frozen):
     shards: Path  # artifact folder of stage shard
     plan: Path  # artifact folder of stage plan
     start: Path | None  # checkpoint folder of the stage before; None: assemble the pretrained parts
+    features: Path | None = None  # artifact folder of stage features; None: encode the images anew
     out: Path  # artifact folder being made
 
     @property
     def has_halved_packs(self) -> bool:
         """Whether a life of this training ran out of memory: the ones after it run packs of half the size."""
         return (self.out / HALVED_PACKS).exists()
+
+
+class FeaturesJob(Frozen):
+    """Keep the encoder's features of every image: `python -m tinyllava_core.train.features JOB.yaml`. Goes on in `out`."""
+
+    MODULE: ClassVar[str] = "tinyllava_core.train.features"
+    VERSION: ClassVar[int] = 1  # raise when the same job gives another result than before
+    kind: Literal["features"] = "features"
+    stage: StageName
+    recipe: Recipe
+    shards: Path  # artifact folder of stage shard
+    out: Path
 
 
 class EvaluateJob(Frozen):

@@ -56,6 +56,10 @@ class Recipe(Frozen):
     @model_validator(mode="after")
     def _every_trained_part_has_something_to_train(self) -> Recipe:
         for stage in self.stages():
+            if self.training(stage).keep_features and stage != "pretrain":
+                raise ValueError(
+                    f"{stage}.keep_features: only pretrain starts from the encoder's published weights; set it there"
+                )
             check_something_to_train(self.model, self.training(stage), stage)
         return self
 

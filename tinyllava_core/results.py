@@ -86,6 +86,19 @@ class PlanResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeaturesResult:
+    """Stage `features`: a frozen encoder's features of every image of a mix."""
+
+    stage: str  # pretrain
+    num_images: int  # different ones
+    num_patches: int
+    width: int
+    dtype: str  # float32 | bfloat16
+    size_bytes: int
+    seconds: float  # of the last life
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
     """Stages `pretrain`, `second_pretrain` and `sft`: a trained checkpoint."""
 
@@ -154,6 +167,7 @@ RESULTS: dict[str, type] = {
     "mix": MixResult,
     "shard": ShardResult,
     "plan": PlanResult,
+    "features": FeaturesResult,
     "train": TrainResult,
     "evaluate": EvaluateResult,
     "export": ExportResult,

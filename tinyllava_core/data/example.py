@@ -31,6 +31,7 @@ class Pack:
     position_T: Tensor  # int64, from 0 in each record
     record_T: Tensor  # int64, which record of the pack a token belongs to
     pixels_N3HW: Tensor  # uint8; N may be 0
+    features_NPV: Tensor | None = None  # the encoder's output in their place (then there are no pixels)
 
     @property
     def num_supervised(self) -> int:
@@ -38,8 +39,10 @@ class Pack:
         return int((self.labels_T != IGNORE).sum())
 
 
-def join(records: Sequence[Encoded], images: Sequence[Tensor], image_size: int) -> Pack:
-    """Lay records one behind the other. `images` [3, H, W] uint8 each, in the order of their tags."""
+def join(
+    records: Sequence[Encoded], images: Sequence[Tensor], image_size: int, features_NPV: Tensor | None = None
+) -> Pack:
+    """Lay records one behind the other. `images` [3, H, W] uint8 each, or `features_NPV`, in the order of their tags."""
     lengths = torch.tensor([len(record.ids) for record in records])
     total = int(lengths.sum())
     starts = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
@@ -51,6 +54,7 @@ def join(records: Sequence[Encoded], images: Sequence[Tensor], image_size: int) 
         pixels_N3HW=torch.stack(list(images))
         if images
         else torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8),
+        features_NPV=features_NPV,
     )
 
 

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tinyllava_core.data.example import Pack, join, pixels
+from tinyllava_core.data.features import Features
 from tinyllava_core.data.pack import deal
 from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
@@ -42,8 +43,9 @@ class Reading:
 class PlannedPacks(Dataset[Pack]):
     """Every pack of a plan, by (step, number)."""
 
-    def __init__(self, shards: Path, plan: Path, reading: Reading) -> None:
+    def __init__(self, shards: Path, plan: Path, reading: Reading, features: Path | None = None) -> None:
         self.reader = ShardReader(shards)
+        self.features = Features(shards, features) if features else None
         self.reading = reading
         self.tokenizer: Tokenizer | None = None
         steps = pq.read_table(plan / "steps.parquet")
@@ -89,6 +91,8 @@ class PlannedPacks(Dataset[Pack]):
         for place, record in zip(places, records, strict=True):
             planned = (int(self._planned["num_tokens"][place]), int(self._planned["num_supervised"][place]))
             assert (len(record.ids), record.num_supervised) == planned, f"plan and tokens disagree at position {place}"
+        if self.features is not None:
+            return join(records, [], self.reading.vision.image_size, self.features.of(rows))
         images = [
             pixels(image, self.reading.vision, self.reading.image_mode, self.reading.pixels)
             for row in rows

@@ -123,6 +123,18 @@ CREATE TABLE plan (
 );
 COMMENT ON TABLE plan IS 'Stage plan: every optimizer step laid out beforehand; the rows are in view plans.';
 
+CREATE TABLE features (
+    fingerprint VARCHAR,
+    stage VARCHAR,             -- pretrain
+    num_images BIGINT,         -- different ones
+    num_patches BIGINT,
+    width BIGINT,
+    dtype VARCHAR,             -- float32 | bfloat16
+    size_bytes BIGINT,
+    seconds DOUBLE             -- of the last life
+);
+COMMENT ON TABLE features IS 'A frozen encoder''s features of every image of a mix.';
+
 CREATE TABLE train (
     fingerprint VARCHAR,
     stage VARCHAR,             -- pretrain | second_pretrain | sft

@@ -63,12 +63,13 @@ class TinyLlava(LlavaForConditionalGeneration):
     def image_tokens(self, pixels_N3HW: Tensor) -> Tensor:
         """Encode images into the language model's space -> [N, K, D]. A frozen encoder runs without autograd.
 
-        Raises ValueError if the encoder or the connector gives another number of tokens than its row declares.
+        What comes as [N, P, V] is an encoder's output already (data/features.py). Raises ValueError if the encoder or the connector gives another number of tokens than its row declares.
         """
         vision, trained = self.model.vision_tower, any(p.requires_grad for p in self.model.vision_tower.parameters())
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            hidden = vision(pixels_N3HW, output_hidden_states=True).hidden_states[self.config.vision_feature_layer]
-        patches_NPV = hidden[:, self.config.num_skipped :]
+        patches_NPV = pixels_N3HW
+        if pixels_N3HW.ndim == 4:
+            with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+                patches_NPV = patches(vision, pixels_N3HW, self.config.vision_feature_layer, self.config.num_skipped)
         _check_count("vision encoder", patches_NPV.shape[1], self.shape.num_patches)
         tokens_NKD: Tensor = self.model.multi_modal_projector(patches_NPV)
         _check_count(f"connector {self.shape.kind!r}", tokens_NKD.shape[1], self.shape.num_tokens)
@@ -124,6 +125,12 @@ class TinyLlava(LlavaForConditionalGeneration):
         """Set the language model's attention; it stays set, because a backward pass may run the forward once more."""
         if self.model.language_model.config._attn_implementation != how:
             self.model.language_model.set_attn_implementation(how)
+
+
+def patches(encoder: nn.Module, pixels_N3HW: Tensor, layer: int, num_skipped: int) -> Tensor:
+    """Run an encoder -> the hidden states of `layer`, patches alone [N, P, V]."""
+    hidden: Tensor = encoder(pixels_N3HW, output_hidden_states=True).hidden_states[layer]
+    return hidden[:, num_skipped:]
 
 
 def _attend_as_transformers(model: TinyLlava, _: Any) -> None:

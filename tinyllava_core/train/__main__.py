@@ -74,7 +74,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     model.to(device).train()
     spare_and_speed(model, training, job.recipe.launch)
     engine = make_engine(model, job)
-    packs = PlannedPacks(job.shards, job.plan, reading(job))
+    packs = PlannedPacks(job.shards, job.plan, reading(job), job.features)
     ledger = Ledger(job.out)
     newest = ledger.newest()
     first_step = ledger.load(engine, newest) if newest else 0
@@ -84,7 +84,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         ledger.open_life(first_step, world_size(), device.type, started_at)
         curves = Curves.open(job.out, f"{job.recipe.name} {job.stage}", job.recipe.watch.loggers, first_step)
     observer = Observer(packs, planned, ledger, curves, job.recipe.watch, flops.cost(model), device) if curves else None
-    held_out = HeldOut.of(job.shards, job.plan, reading(job), job.out, partial(keep_best, engine, model, job))
+    held_out = HeldOut.of(job, reading(job), partial(keep_best, engine, model, job))
     if held_out and rank() == 0:
         held_out.cut(first_step)
     barrier()

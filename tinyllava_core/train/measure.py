@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.stream import PlannedPacks, Reading, rank_packs, stream
+from tinyllava_core.job import TrainJob
 from tinyllava_core.train.engine import Engine, rank, world_size
 from tinyllava_core.train.ledger import append_rows, read_rows
 from tinyllava_core.train.passes import by_source, pack_losses
@@ -29,13 +30,13 @@ class HeldOut:
     keep: Callable[[], None]  # every rank calls it when the weights are the best so far
 
     @classmethod
-    def of(cls, shards: Path, plan: Path, reading: Reading, out: Path, keep: Callable[[], None]) -> HeldOut | None:
-        """Find a plan's held-out records; None if it has none."""
-        home = plan / "held_out"
+    def of(cls, job: TrainJob, reading: Reading, keep: Callable[[], None]) -> HeldOut | None:
+        """Find the held-out records of a job's plan; None if it has none."""
+        home = job.plan / "held_out"
         if not home.is_dir():
             return None
-        packs = PlannedPacks(shards, home, reading)
-        return cls(packs=packs, planned=PlannedSteps(home), rows=out / "held_out.jsonl", keep=keep)
+        packs = PlannedPacks(job.shards, home, reading, job.features)
+        return cls(packs=packs, planned=PlannedSteps(home), rows=job.out / "held_out.jsonl", keep=keep)
 
     def cut(self, first_step: int) -> None:
         """Forget what was measured at `first_step` and later: a killed life's."""

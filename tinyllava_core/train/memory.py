@@ -53,4 +53,5 @@ def _part(pack: Pack, tokens: slice, images: slice) -> Pack:
         position_T=pack.position_T[tokens],
         record_T=pack.record_T[tokens],
         pixels_N3HW=pack.pixels_N3HW[images],
+        features_NPV=None if pack.features_NPV is None else pack.features_NPV[images],
     )

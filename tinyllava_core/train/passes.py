@@ -20,13 +20,16 @@ def pack_losses(
     losses: Callable[..., Tensor], pack: Pack, vision: Vision, precision: str, device: torch.device
 ) -> Tensor:
     """Run one pack -> the loss of each of its supervised tokens [S]. `losses`: an engine's, or another's like it."""
-    pixels = normalise(pack.pixels_N3HW.to(device), vision)
+    if pack.features_NPV is not None:
+        images = pack.features_NPV.to(device)
+    else:
+        images = normalise(pack.pixels_N3HW.to(device), vision)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         return losses(
             pack.ids_T.to(device),
             pack.position_T.to(device),
             pack.record_T.to(device),
-            pixels,
+            images,
             pack.labels_T.to(device),
         )
 

@@ -1,0 +1,37 @@
+"""Stage `features`: a frozen encoder's view of every image of a mix, made once. The encoding is a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.evaluate import one_process
+from tasks.launch import launch
+from tasks.record import record
+from tasks.run import Run
+from tasks.train import vision_ids
+from tinyllava_core.artifact import Artifact
+from tinyllava_core.job import FeaturesJob, read_result
+from tinyllava_core.recipe import StageName
+from tinyllava_core.results import FeaturesResult
+
+
+@task(name="features", task_run_name="features: {stage}", cache_policy=NO_CACHE, persist_result=False)
+def features(run: Run, stage: StageName, shards: Artifact) -> Artifact:
+    """Encode every image of a stage's shards. The connector and the language model are no part of the fingerprint."""
+    recipe, parts = run.recipe, run.recipe.model_in(stage)
+
+    def make(folder: Path) -> FeaturesResult:
+        job = FeaturesJob(stage=stage, recipe=recipe, shards=shards.folder, out=folder)
+        launch(job, one_process(recipe.launch), f"features {stage}")
+        return read_result(folder, job.kind, FeaturesResult)
+
+    spec = {
+        "weights": vision_ids(recipe),
+        "vision_layer": parts.vision_layer,
+        "image_mode": parts.image_mode,
+        "precision": recipe.training(stage).precision,
+    }
+    return record(run, "features", stage, FeaturesJob.VERSION, spec, {"shard": shards}, make, resumable=True)
