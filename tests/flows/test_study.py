@@ -25,6 +25,8 @@ def trained(workspace: Path, stage: str, overrides: dict[str, Any], inputs: dict
         num_tokens=1,
         first_loss=2.0,
         last_loss=0.25,
+        held_out_loss=None,
+        best_step=None,
         seconds=30.0,
         num_lives=1,
         num_parameters=9,
