@@ -8,13 +8,14 @@ Three ways to the same gradients, on the same records, weights and cores, in tur
             everywhere; with and without sorting each step's records by length first (group_by_length)
   trainer   transformers' Trainer with LlavaForConditionalGeneration and a padding collator
 
-Sizes are tiny, lengths are LLaVA's scaled by 1/8: the mixture below, 81 image tokens for 729. Useful tokens are those of records,
+Sizes are tiny; lengths are those of LLaVA-1.5's sft mix as estimate/lengths.yaml has them, scaled by 1/9: 81 image tokens for 729. Useful tokens are those of records,
 image tokens included, padding not. The losses of a step must agree, or the program ends with an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import statistics
 import tempfile
@@ -40,27 +41,19 @@ from transformers import (
 )
 
 from tinyllava_core.data.example import join
-from tinyllava_core.data.plan import pack as pack_places
+from tinyllava_core.data.pack import pack as pack_places
 from tinyllava_core.data.prompt import Encoded
+from tinyllava_core.estimate import lengths
 from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.parts.connector import Shape
+from tinyllava_core.recipe import load
 from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import IGNORE
 from tinyllava_core.train import trainable
 from tinyllava_core.train.engine import TorchEngine
 
 PATCHES, SIZE = 81, 72  # 9 x 9 patches of 8 px
-IMAGE, VOCABULARY, LONGEST, BATCH, MICRO = 1, 8192, 256, 32, 8
-# mix665k by component: share of records, median text tokens and their spread (log-normal), share that is supervised.
-# Shares: the composition in docs/data.md. Lengths: rough medians of each kind of conversation, scaled by 1/8 below.
-MIXTURE = {
-    "llava-instruct": (0.237, 330, 0.5, 0.65),
-    "vqa, okvqa, a-okvqa": (0.237, 160, 0.5, 0.15),
-    "refcoco, vg": (0.203, 380, 0.5, 0.40),
-    "gqa": (0.108, 220, 0.6, 0.12),
-    "ocr-vqa": (0.120, 130, 0.3, 0.25),
-    "textcaps": (0.033, 60, 0.3, 0.30),
-    "text only": (0.061, 1200, 0.8, 0.70),
-}
+IMAGE, VOCABULARY, LONGEST, BATCH, MICRO = 1, 8192, 227, 32, 8  # 2048 / 9 tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +65,21 @@ class Example:
 
 
 def draw(count: int, seed: int) -> list[Example]:
-    """Draw records from the mixture."""
+    """Draw records as long as those of recipe `base`'s sft (estimate/lengths.yaml), everything scaled by 1/9."""
+    real = lengths.draw(load("base").sft.mix, 9 * PATCHES, captions=False, count=count, seed=seed)
     rng = np.random.default_rng(seed)
-    kinds = list(MIXTURE.values())
     found = []
-    for kind in rng.choice(len(kinds), size=count, p=np.array([k[0] for k in kinds]) / sum(k[0] for k in kinds)):
-        _, median, spread, supervised = kinds[kind]
-        text = int(np.clip(np.exp(rng.normal(np.log(median / 8), spread)), 4, LONGEST - PATCHES))
+    for tokens, supervised, images in zip(real.num_tokens, real.num_supervised, real.num_images, strict=True):
+        before = PATCHES * int(images)
+        text = int(np.clip(round(tokens / 9) - before, 4, LONGEST - before))
+        learned = int(np.clip(round(supervised / 9), 1, text - 1))
         ids = rng.integers(4, VOCABULARY, text).tolist()
-        learned = max(1, round(text * supervised))
-        labels = [IGNORE] * (text - learned) + ids[text - learned :]
-        has_image = kind != len(kinds) - 1
-        before = PATCHES if has_image else 0
         encoded = Encoded(
-            ids=[IMAGE] * before + ids, labels=[IGNORE] * before + labels, image_ends=(before,) if before else ()
+            ids=[IMAGE] * before + ids,
+            labels=[IGNORE] * (before + text - learned) + ids[text - learned :],
+            image_ends=(before,) if before else (),
         )
-        image = torch.from_numpy(rng.integers(0, 256, (3, SIZE, SIZE), np.uint8)) if has_image else None
+        image = torch.from_numpy(rng.integers(0, 256, (3, SIZE, SIZE), np.uint8)) if images else None
         found.append(Example(encoded, image))
     return found
 
@@ -122,7 +114,8 @@ def make_models() -> tuple[LlavaForConditionalGeneration, TinyLlava]:
         vision_feature_select_strategy="full",
     )
     theirs = LlavaForConditionalGeneration(config)
-    config.connector, config.connector_layers = "mlp", 2
+    shape = Shape(kind="mlp", vision_width=192, language_width=320, num_patches=PATCHES, grid=9, layers=2)
+    config.connector, config.num_skipped, config.head_bias = dataclasses.asdict(shape), 0, False
     ours = TinyLlava(config)
     ours.load_state_dict(theirs.state_dict())
     for model in (theirs, ours):
