@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.context import TaskRunContext
 from prefect.exceptions import TerminationSignal
 
-from tasks.progress import showing
+from tasks.progress import LOG, showing
 from tasks.server import free_port
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
@@ -48,7 +49,10 @@ def launch(job: TrainJob | FeaturesJob | EvaluateJob | ExportJob, how: Launch, t
     """Run a job to its end. Raises BadInput if it blames the user's input, JobFailed if it fails or takes too long."""
     file = job.out / "JOB.yaml"
     job.write(file)
-    supervise(command(job.MODULE, file, how), job.out / "log.txt", title, how)
+    words = command(job.MODULE, file, how)
+    if how.rendezvous:
+        LOG.info("%s waits for %d more machines; start there: %s", title, how.nodes - 1, shlex.join(words))
+    supervise(words, job.out / "log.txt", title, how)
 
 
 def command(module: str, file: Path, how: Launch) -> list[str]:

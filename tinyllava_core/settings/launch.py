@@ -24,7 +24,7 @@ class Launch(Frozen):
     rendezvous: str | None = Field(
         None,
         pattern=r"^[^:\s]+:\d+$",
-        description="host:port of the first machine (torchrun): the same run is started by hand on every machine.",
+        description="host:port of the first machine (torchrun); what to start on the others is printed.",
     )
     hostfile: str | None = Field(None, description="File that lists the machines, as DeepSpeed reads it (deepspeed).")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda if torch sees one, else cpu.")
