@@ -8,10 +8,12 @@ import sys
 import time
 import zipfile
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from tinyllava_core.data import remote
 from tinyllava_core.data.download import download
 from tinyllava_core.data.local_files import beside, local_digest
 from tinyllava_core.data.manifest import load
@@ -385,3 +387,46 @@ def test_pictures_in_the_cells_of_a_benchmarks_file_are_taken_out_by_its_scorer(
     assert result.num_files == 1
     with pytest.raises(BadInput, match="images: embedded, but its scorer takes no pictures out"):
         call(found)
+
+
+def test_annotations_archives_and_tables_may_lie_in_a_store(bucket, server, manifest, call, photos):
+    cat = photos["cats/chelsea.jpg"]
+    server.files = {"/1.jpg": cat}
+    remote.write_bytes(f"{bucket}/mine/data.json", b"[]")
+    remote.write_bytes(f"{bucket}/mine/a.zip", zipped({"data/cats/images/a.jpg": cat, "data/readme": b"x"}))
+    remote.write_bytes(f"{bucket}/mine/urls.csv", f"url,name\n{server.url}/1.jpg,b.jpg\n".encode())
+    archive = {"url": f"{bucket}/mine/a.zip", "strip": "data/*/images"}
+    images = [{"archive": archive}, {"url_table": {"url": f"{bucket}/mine/urls.csv", "min_success": 1.0}}]
+    out, result = call(manifest(annotations={"url": f"{bucket}/mine/data.json", "format": "llava"}, images=images))
+    assert (out / result.annotations).read_bytes() == b"[]"
+    assert tree(out / "images") == {"a.jpg": cat, "b.jpg": cat}
+    (attempt,) = pq.read_table(out / "attempts.parquet").to_pylist()
+    assert (attempt["name"], attempt["attempt"], attempt["reason"], attempt["http_status"]) == ("b.jpg", 0, None, 200)
+    assert attempt["size_bytes"] == len(cat)
+
+
+def test_records_and_pictures_may_come_out_of_a_datasets_parquet(tmp_path, manifest, call, photos, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    cat = photos["cats/chelsea.jpg"]
+    rows = [
+        {"id": "1", "image": "1.jpg", "picture": {"bytes": cat, "path": None}},
+        {"id": "2", "image": "2.jpg", "picture": None},
+    ]
+    (tmp_path / "dataset").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "dataset" / "train-00000-of-00001.parquet")
+    hub = {"repo": "./dataset"}
+    found = manifest(
+        annotations={"hub": hub | {"columns": ["id", "image"]}, "format": "llava"},
+        images=[{"hub": hub | {"image_column": "picture", "name_column": "image"}}],
+    )
+    before = local_digest(found)
+    out, result = call(found)
+    assert result.annotations == "annotations.jsonl"
+    assert (out / "annotations.jsonl").read_text() == '{"id": "1", "image": "1.jpg"}\n{"id": "2", "image": "2.jpg"}\n'
+    assert tree(out / "images") == {"1.jpg": cat}
+    assert failures(out) == [("2.jpg", "not_an_image")]
+    assert (result.num_requested, result.num_failed, result.num_files) == (2, 1, 1)
+    assert result.urls == "hub://./dataset/default/train hub://./dataset/default/train"
+    pq.write_table(pa.Table.from_pylist(rows[:1]), tmp_path / "dataset" / "train-00000-of-00001.parquet")
+    assert local_digest(found) != before

@@ -108,24 +108,27 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
         ),
         (
             {"images": [{"foldr": "x"}]},
-            "unknown key 'images.0.foldr'; nearest: 'folder'. Known here: archive, url_table, folder, set",
+            "unknown key 'images.0.foldr'; nearest: 'folder'. Known here: archive, url_table, hub, folder, set",
         ),
         (
             {"images": [{"archive": {"url": "http://a/b.zip", "onto": "x"}}]},
             "unknown key 'images.0.archive.onto'; nearest: 'into'",
         ),
-        ({"annotations": {"format": "llava"}}, "annotations: expected exactly one of url, path, files; found none"),
+        (
+            {"annotations": {"format": "llava"}},
+            "annotations: expected exactly one of url, path, files, hub; found none",
+        ),
         (
             {"annotations": {"format": "llava", "url": "http://a/b", "path": "c"}},
-            "annotations: expected exactly one of url, path, files; found url and path",
+            "annotations: expected exactly one of url, path, files, hub; found url and path",
         ),
         (
             {"images": [{}]},
-            "images.0: expected exactly one of archive, url_table, folder, set, inside, embedded; found none",
+            "images.0: expected exactly one of archive, url_table, hub, folder, set, inside, embedded; found none",
         ),
         (
             {"images": [{"folder": "a", "archive": {"url": "http://a/b.zip"}}]},
-            "images.0: expected exactly one of archive, url_table, folder, set, inside, embedded; found archive and folder",
+            "images.0: expected exactly one of archive, url_table, hub, folder, set, inside, embedded; found archive and folder",
         ),
         (
             {"images": [{"folder": "a"}, {"folder": "b"}]},
@@ -176,7 +179,7 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
         ({"annotations": {"url": "http://a/b", "only": ["x"], "format": "llava"}}, "only is for what is unpacked"),
         ({"files": 3}, "root, files and standalone are for kind: images"),
         ({"tree": "../x"}, "tree: expected a relative path"),
-        ({"manual": "Ask."}, "manual: a person brings the annotations, so remove url, path, files there"),
+        ({"manual": "Ask."}, "manual: a person brings the annotations, so remove url, path, files, hub there"),
         ({"manual": "Ask.\nThem.", "annotations": {"format": "llava"}}, "manual: expected one line"),
         ({"kind": "images", "annotations": None, "manual": "Ask."}, "an image set needs images"),
         ({"images": [{"inside": "../x"}]}, "inside: '../x' leaves the annotations' folder"),

@@ -74,7 +74,7 @@ def unpack(
                 f"{archive.name}: none of its {job.num_left_out} files is what the manifest asks for (strip {strip!r}, members "
                 f"{list(only)}); the last one is {job.last!r}"
             )
-        _merge(archive, staging, into)
+        merge(archive.name, staging, into)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Unpacked(num_files=job.num_files, size_bytes=job.size_bytes, num_left_out=job.num_left_out)
@@ -86,6 +86,29 @@ def safe_path(name: str) -> PurePosixPath | None:
     if not path.parts or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         return None
     return path
+
+
+def merge(what: str, staging: Path, into: Path) -> None:
+    """Move a finished folder to its place: in one step where that is new, else file by file, after a look at all.
+
+    Raises BadInput, naming `what`, if a file is there already.
+    """
+    if not into.exists() or not any(into.iterdir()):
+        if into.exists():
+            into.rmdir()
+        staging.rename(into)
+        return
+    files = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if not path.is_dir()]
+    for file in files:
+        if (into / file).exists():
+            raise BadInput(f"{what}: {str(file)!r} is there twice; give each archive its own `into` in the manifest")
+    try:
+        for folder in sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_dir()):
+            (into / folder).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            (staging / file).rename(into / file)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BadInput(f"{what}: one name is both a file and a folder: {error.filename}") from None
 
 
 @dataclass(slots=True)
@@ -198,28 +221,6 @@ def _told(archive: Path, member: Member, target: Path, error: OSError) -> Except
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return no_room(target.parent, member.size_bytes, f"{archive.name}: {member.name!r}")
     return error
-
-
-def _merge(archive: Path, staging: Path, into: Path) -> None:
-    """Move what was unpacked to its folder: in one step where that is new, else file by file, after a look at all."""
-    if not into.exists() or not any(into.iterdir()):
-        if into.exists():
-            into.rmdir()
-        staging.rename(into)
-        return
-    files = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if not path.is_dir()]
-    for file in files:
-        if (into / file).exists():
-            raise BadInput(
-                f"{archive.name}: {str(file)!r} is there twice; give each archive its own `into` in the manifest"
-            )
-    try:
-        for folder in sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_dir()):
-            (into / folder).mkdir(parents=True, exist_ok=True)
-        for file in files:
-            (staging / file).rename(into / file)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise BadInput(f"{archive.name}: one name is both a file and a folder: {error.filename}") from None
 
 
 def _folds_case(folder: Path) -> bool:

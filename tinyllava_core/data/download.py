@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,8 @@ from filelock import FileLock
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.archive import unpack
 from tinyllava_core.data.checksums import remember
-from tinyllava_core.data.fetch import Fetched, OnBytes, fetch
+from tinyllava_core.data.fetch import Fetched, fetch
+from tinyllava_core.data.hub import bring_images, bring_rows
 from tinyllava_core.data.local_files import (
     check_sum,
     content_sha256,
@@ -32,21 +32,21 @@ from tinyllava_core.data.local_files import (
     read_path,
 )
 from tinyllava_core.data.manifest import Manifest
+from tinyllava_core.data.manifest_hub import HubImages, HubRows
 from tinyllava_core.data.manifest_images import Archive, UrlTable
-from tinyllava_core.data.pace import Pace
+from tinyllava_core.data.pace import OnProgress, Teller
 from tinyllava_core.data.patience import Patience
 from tinyllava_core.data.served import TOYWORLD, Served, served
 from tinyllava_core.data.url_attempt import Attempt, write_attempts
+from tinyllava_core.data.url_fault import FetchFault
 from tinyllava_core.data.url_rows import read_rows
 from tinyllava_core.data.url_table import Failure, fetch_images, write_failures
 from tinyllava_core.errors import BadInput
-from tinyllava_core.job import Progress
 from tinyllava_core.results import DownloadResult
 
 VERSION = 3
 _FETCHED_SCHEMA = pa.schema([("url", pa.string()), ("sha256", pa.string()), ("size_bytes", pa.int64())])
 
-OnProgress = Callable[[Progress], None]
 TakeOut = Callable[[Path, Path], object]  # (annotations, folder): writes the pictures that are in cells of the file
 
 
@@ -70,13 +70,15 @@ def download(
     shutil.rmtree(images, ignore_errors=True)  # of a killed call: the archives are unpacked anew
     images.mkdir(parents=True)
     with FileLock(cache / "downloads" / f".{manifest.name}.lock"), served(manifest, cache) as world:
-        job = _Download(world, cache, work, images, patience or Patience(), _Teller(on_progress))
+        job = _Download(world, cache, work, images, patience or Patience(), Teller(on_progress))
         annotations = job.annotations(manifest, out)
         for place in manifest.images:
             if place.archive:
                 job.archive(place.archive)
             elif place.url_table:
                 job.url_table(manifest, place.url_table)
+            elif place.hub:
+                job.hub_images(manifest, place.hub)
             elif place.embedded:
                 if annotations is None or take_out is None:
                     raise BadInput(
@@ -105,23 +107,6 @@ def download(
     )
 
 
-class _Teller:
-    """Tells progress a few times a second at most, and the end of each part."""
-
-    def __init__(self, on_progress: OnProgress | None) -> None:
-        self._on_progress, self._last = on_progress, 0.0
-
-    def bytes_of(self, name: str) -> OnBytes:
-        pace = Pace()
-        return lambda done, total: self(done, total, "bytes", " ".join((name, pace.note(done, total))).strip())
-
-    def __call__(self, done: int, total: int, unit: str, note: str) -> None:
-        now = time.monotonic()
-        if self._on_progress and (done == total or now - self._last > 0.2):
-            self._last = now
-            self._on_progress(Progress(done=done, total=total, unit=unit, note=note))
-
-
 @dataclass(slots=True)
 class _Download:
     """One call of `download`: where things go, and what was seen on the way."""
@@ -131,7 +116,7 @@ class _Download:
     work: Path
     images: Path
     patience: Patience
-    tell: _Teller
+    tell: Teller
     num_requested: int = 0
     failures: list[Failure] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -147,6 +132,8 @@ class _Download:
             if place.is_file():
                 _check_file(place, wanted.bytes, wanted.sha256)
             return read_path(wanted, place, manifest.name)
+        if wanted.hub is not None:
+            return self._hub_rows(manifest, wanted.hub, out / "annotations.jsonl")
         target = out / "annotations"
         shutil.rmtree(target, ignore_errors=True)  # of a killed call
         for file in wanted.downloads():
@@ -200,6 +187,35 @@ class _Download:
         self.attempts += fetched.attempts
         self.num_requested += len(rows)
 
+    def hub_images(self, manifest: Manifest, hub: HubImages) -> None:
+        """Write out the pictures of a hub's dataset; rows without one are kept as failures."""
+        brought = bring_images(
+            hub,
+            manifest.local("."),
+            self.images,
+            self.work / f"hub-{_short(hub.model_dump_json())}",
+            stall_s=self.patience.stall_s,
+            on_rows=lambda done, total: self.tell(done, total, "images", hub.repo),
+        )
+        self._remember(hub.written(), brought.sha256, brought.size_bytes)
+        self.num_requested += brought.num_rows
+        self.failures += [
+            Failure(url=hub.written(), name=name, reason=FetchFault.NOT_AN_IMAGE, detail="the row has no picture")
+            for name in brought.without_picture
+        ]
+
+    def _hub_rows(self, manifest: Manifest, hub: HubRows, to: Path) -> Path:
+        brought = bring_rows(
+            hub,
+            manifest.local("."),
+            to,
+            self.work / f"hub-{_short(hub.model_dump_json())}",
+            stall_s=self.patience.stall_s,
+            on_rows=lambda done, total: self.tell(done, total, "rows", hub.repo),
+        )
+        self._remember(f"{hub.written()} (rows)", brought.sha256, brought.size_bytes)
+        return to
+
     def _fetch(self, url: str, sha256: str | None, size_bytes: int | None) -> Path:
         """Give the file behind `url`, in the cache until the whole download is done; found there, or fetched."""
         name = _file_name(url)
@@ -220,14 +236,17 @@ class _Download:
         return self._note(url, target, got)
 
     def _note(self, url: str, target: Path, got: Fetched) -> Path:
-        if not url.startswith(TOYWORLD):  # this package draws those itself, and may draw them otherwise tomorrow
-            try:
-                remember(self.cache, url, got.sha256, got.size_bytes)
-            except BadInput:
-                target.unlink()
-                raise
-        self.fetched.append({"url": url, "sha256": got.sha256, "size_bytes": got.size_bytes})
+        try:
+            self._remember(url, got.sha256, got.size_bytes)
+        except BadInput:
+            target.unlink()
+            raise
         return target
+
+    def _remember(self, url: str, sha256: str, size_bytes: int) -> None:
+        if not url.startswith(TOYWORLD):  # this package draws those itself, and may draw them otherwise tomorrow
+            remember(self.cache, url, sha256, size_bytes)
+        self.fetched.append({"url": url, "sha256": sha256, "size_bytes": size_bytes})
 
 
 def _image_root(manifest: Manifest, images: Path) -> Path:

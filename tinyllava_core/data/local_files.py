@@ -36,9 +36,13 @@ def _local_paths(manifest: Manifest) -> list[Path]:
     found = []
     if manifest.annotations and manifest.annotations.path is not None:
         found.append(local_path(manifest, "annotations.path", manifest.annotations.path))
+    if manifest.annotations and manifest.annotations.hub and manifest.annotations.hub.is_local:
+        found.append(local_path(manifest, "annotations.hub.repo", manifest.annotations.hub.repo))
     for images in manifest.images:
         if images.url_table and images.url_table.path is not None:
             found.append(local_file(manifest, "url_table.path", images.url_table.path))
+        if images.hub and images.hub.is_local:
+            found.append(local_path(manifest, "images.hub.repo", images.hub.repo))
     return found + local_folders(manifest)
 
 

@@ -101,7 +101,7 @@ class Manifest(Frozen):
             raise ValueError("images: embedded is for kind: benchmark, whose scorer takes the pictures out")
         if self.annotations is None:
             raise ValueError(f"key 'annotations' is missing: {why}")
-        places = ("url", "path", "files")
+        places = ("url", "path", "files", "hub")
         if not self.manual:
             exactly_one(self.annotations, *places, where="annotations: ")
         elif any(getattr(self.annotations, key) for key in places):
@@ -151,10 +151,13 @@ class Manifest(Frozen):
         """List every URL (or local path) of this manifest as written, annotations first."""
         written: list[str | None] = []
         if self.annotations:
-            written += [file.url for file in self.annotations.downloads()] or [self.annotations.path]
+            hub = self.annotations.hub
+            written += [file.url for file in self.annotations.downloads()]
+            written.append(hub.written() if hub else self.annotations.path)
         for images in self.images:
             place = images.archive or images.url_table
             written.append(images.folder if place is None else place.url or getattr(place, "path", None))
+            written.append(images.hub.written() if images.hub else None)
         return [place for place in written if place is not None]
 
 

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from tinyllava_core.data.manifest_fields import Sha256, Url, relative
+from tinyllava_core.data.manifest_hub import HubRows
 from tinyllava_core.frozen import Frozen
 
 
@@ -31,12 +32,13 @@ class OfficialFile(Frozen):
 class Annotations(Frozen):
     """The annotation file of a source, or the official question file of a benchmark; or a folder, where there are several.
 
-    Exactly one of url, path and files says where they are, unless the manifest is `manual`.
+    Exactly one of url, path, files and hub says where they are, unless the manifest is `manual`.
     """
 
     url: Url | None = Field(None, description="Where to download it.")
     path: str | None = Field(None, description="A local file or folder, relative to the manifest; used in place.")
     files: tuple[OfficialFile, ...] = Field((), description="Several files, which come into one folder.")
+    hub: HubRows | None = Field(None, description="Rows of a dataset in Parquet on a hub; they become JSON lines.")
     unpack: bool = Field(False, description="The URL is a zip or tar; what is in it is wanted.")
     only: tuple[str, ...] = Field((), description="Patterns of its members to unpack. Empty: all.")
     root: str = Field("", description="Of several files, an archive or a folder: the folder in it that all else is in.")
@@ -61,6 +63,8 @@ class Annotations(Frozen):
             raise ValueError("only is for what is unpacked: set unpack: true, or remove it")
         if self.files and (self.sha256 or self.bytes):
             raise ValueError("sha256 and bytes are of one file; of several, each says its own")
+        if self.hub and (self.sha256 or self.bytes):
+            raise ValueError("sha256 and bytes are of a file; of a hub's rows, pin the revision")
         return self
 
     @property

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from tinyllava_core.data.manifest_fields import Name, Sha256, Url, exactly_one, relative
+from tinyllava_core.data.manifest_hub import HubImages
 from tinyllava_core.frozen import Frozen
 
 
@@ -61,14 +62,15 @@ class UrlTable(Frozen):
 
 
 class Images(Frozen):
-    """One place that images come from: exactly one of archive, url_table, folder, set, inside, embedded.
+    """One place that images come from: exactly one of archive, url_table, hub, folder, set, inside, embedded.
 
-    Archives, tables and embedded pictures make one folder of the source's own, in which paths are looked up as they are
+    Archives, tables, hubs and embedded pictures make one folder of the source's own, in which paths are looked up as they are
     written.
     """
 
     archive: Archive | None = None
     url_table: UrlTable | None = None
+    hub: HubImages | None = None
     folder: str | None = Field(None, description="A local folder, relative to the manifest; used in place, not copied.")
     set: Name | tuple[Name, ...] | None = Field(
         None, description="An image set: a manifest with kind: images. Several: asked in their order."
@@ -88,7 +90,7 @@ class Images(Frozen):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        exactly_one(self, "archive", "url_table", "folder", "set", "inside", "embedded")
+        exactly_one(self, "archive", "url_table", "hub", "folder", "set", "inside", "embedded")
         if self.own and (self.prefix or self.try_extensions):
             raise ValueError(
                 "prefix and try_extensions are for a folder or a set; an archive has `into`, a table its names"
@@ -102,7 +104,7 @@ class Images(Frozen):
     @property
     def own(self) -> bool:
         """Tell whether it is unpacked or fetched into the folder of the source itself."""
-        return self.archive is not None or self.url_table is not None or self.embedded
+        return bool(self.archive or self.url_table or self.hub or self.embedded)
 
     @property
     def sets(self) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable
 
 from tinyllava_core.data.disk import in_words
+from tinyllava_core.job import Progress
 
+OnProgress = Callable[[Progress], None]
 _LOOK_BACK_S = 10.0  # the rate is that of the last so many seconds
 
 
@@ -32,6 +34,23 @@ class Pace:
         rate = gained / seconds
         left = f", {_duration((total - done) / rate)} left" if total > done else ""
         return f"{in_words(rate)}/s{left}"
+
+
+class Teller:
+    """Tells progress a few times a second at most, and the end of each part."""
+
+    def __init__(self, on_progress: OnProgress | None) -> None:
+        self._on_progress, self._last = on_progress, 0.0
+
+    def bytes_of(self, name: str) -> Callable[[int, int], None]:
+        pace = Pace()
+        return lambda done, total: self(done, total, "bytes", " ".join((name, pace.note(done, total))).strip())
+
+    def __call__(self, done: int, total: int, unit: str, note: str) -> None:
+        now = time.monotonic()
+        if self._on_progress and (done == total or now - self._last > 0.2):
+            self._last = now
+            self._on_progress(Progress(done=done, total=total, unit=unit, note=note))
 
 
 def _duration(seconds: float) -> str:
