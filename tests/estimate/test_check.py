@@ -128,3 +128,10 @@ sys.exit(f"imported: {{heavy}}" if heavy else 0)
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "shards-and-plan.md").read_text()
+    shown = page.split("$ tinyllava check base\n")[1].split("```")[0]
+    assert cli.main(["check", "base", "--workspace", str(tmp_path)]) == 0
+    assert shown == capsys.readouterr().out
