@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -12,19 +10,16 @@ from prefect.cache_policies import NO_CACHE
 from tasks.record import record
 from tasks.run import Run
 from tasks.source import Source
-from tinyllava_core.artifact import Artifact, file_sha256
+from tinyllava_core.artifact import Artifact
 from tinyllava_core.data import mix as core
-from tinyllava_core.settings.mix import MixEntry
+from tinyllava_core.data.mix_spec import mix_spec
 
 
 @task(name="mix", task_run_name="mix: {stage}", cache_policy=NO_CACHE, persist_result=False)
 def mix(run: Run, stage: str, sources: Mapping[str, Source]) -> Artifact:
     """Lay out the records of one training stage. `sources`: at least those of its mix, by the recipe's word for them."""
     entries = run.recipe.training(stage).mix
-    spec = {
-        "entries": [_entry_spec(entry, sources[entry.source].name) for entry in entries],
-        "seed": run.recipe.seed,
-    }
+    spec = mix_spec([(entry, sources[entry.source].name) for entry in entries], run.recipe.seed)
     inputs = {f"inspect {sources[entry.source].name}": sources[entry.source].inspected for entry in entries}
     return record(
         run,
@@ -35,9 +30,3 @@ def mix(run: Run, stage: str, sources: Mapping[str, Source]) -> Artifact:
         inputs,
         lambda folder: core.mix([(e, sources[e.source].place) for e in entries], run.recipe.seed, folder),
     )
-
-
-def _entry_spec(entry: MixEntry, name: str) -> dict[str, Any]:
-    """Give what decides an entry's records: the source by its manifest's name, the table of scores by its bytes."""
-    scores = file_sha256(Path(entry.scores).expanduser()) if entry.scores is not None else None
-    return {**entry.model_dump(), "source": name, "scores": scores}

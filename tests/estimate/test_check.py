@@ -12,6 +12,7 @@ from tiny import make_shards, png
 
 from tinyllava_core import cli
 from tinyllava_core.artifact import make_once
+from tinyllava_core.data.mix_spec import mix_spec
 from tinyllava_core.data.plan import VERSION, plan, plan_spec
 from tinyllava_core.estimate.cached import find_plan, is_here
 from tinyllava_core.recipe import Recipe, load
@@ -53,10 +54,16 @@ def test_one_screen_with_its_sources(capsys: pytest.CaptureFixture[str], tmp_pat
 def workspace(tmp_path: Path) -> tuple[Path, Recipe]:
     """A workspace in which toy's sft is planned: six records with one image, two steps of three."""
     recipe = load("toy", {"sft.global_batch": 3, "sft.max_length": 64})
-    entries = [entry.model_dump() for entry in recipe.sft.mix]
-    counts = {"num_sources": 2, "num_records": 6, "num_distinct_records": 6, "num_images": 6, "num_text_only": 0}
+    counts = {
+        "num_sources": 2,
+        "num_records": 6,
+        "num_distinct_records": 6,
+        "num_images": 6,
+        "num_text_only": 0,
+        "num_left_out": 0,
+    }
     mix = MixResult(**counts, seed=42)
-    mixed = make_once(tmp_path, "mix", 1, {"entries": entries, "seed": 42}, {}, lambda _: mix)
+    mixed = make_once(tmp_path, "mix", 1, mix_spec([(e, e.source) for e in recipe.sft.mix], 42), {}, lambda _: mix)
 
     def shard(folder: Path) -> ShardResult:
         make_shards(folder, [([("user", "<image>\nIs it?"), ("assistant", "yes")], [png(n)]) for n in range(6)])

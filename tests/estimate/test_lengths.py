@@ -47,6 +47,9 @@ def test_the_same_mix_is_drawn_alike_and_in_its_shares() -> None:
     assert (first.num_tokens[first.num_images == 1] > 729).all()
     assert of({"source": "llava-sft-665k", "share": 0.5}).num_records == 332_649
     assert of({"source": "llava-sft-665k", "cap": 1000}).num_records == 1000
+    without_texts = of({"source": "llava-sft-665k", "components": {"sharegpt": 0, "coco": {"cap": 100_000}}})
+    assert without_texts.num_records == 665_298 - 40_688 - 264_100
+    assert (without_texts.num_images == 1).all()
 
 
 def test_captions_have_no_question() -> None:

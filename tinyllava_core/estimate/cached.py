@@ -12,6 +12,7 @@ from typing import Any
 from tinyllava_core.artifact import canonical
 from tinyllava_core.data.local_copies import missing, with_copies
 from tinyllava_core.data.manifest import load
+from tinyllava_core.data.mix_spec import mix_spec
 from tinyllava_core.data.plan import spec_choices
 from tinyllava_core.recipe import Recipe
 
@@ -19,8 +20,7 @@ from tinyllava_core.recipe import Recipe
 def find_plan(workspace: Path, recipe: Recipe, stage: str) -> Path | None:
     """Give the folder of the newest plan that was made for this stage of this recipe; None if there is none."""
     wanted = canonical(spec_choices(recipe, stage))
-    entries = [entry.model_dump() | {"source": load(entry.source).name} for entry in recipe.training(stage).mix]
-    mix = canonical({"entries": entries, "seed": recipe.seed})
+    mix = canonical(mix_spec([(e, load(e.source).name) for e in recipe.training(stage).mix], recipe.seed))
     found: list[tuple[str, Path]] = []
     for file in workspace.glob("artifacts/plan/[0-9a-f]*/result.json"):
         told = json.loads(file.read_text(encoding="utf-8"))

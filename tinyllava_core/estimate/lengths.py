@@ -25,6 +25,7 @@ class Kind:
     """One kind of record: a row of lengths.yaml."""
 
     kind: str
+    component: str | None = None  # of its source, as the manifest names it
     records: int
     images: int
     pairs: float
@@ -51,12 +52,8 @@ def draw(mix: tuple[MixEntry, ...], tokens_per_image: int, captions: bool, count
     kinds, weights, unknown = [], [], []
     for entry in mix:
         rows, is_known = _kinds(entry.source, table)
-        scale = entry.share
-        total = sum(row.records for row in rows)
-        if entry.cap is not None and total * scale > entry.cap:
-            scale = entry.cap / total
         kinds += rows
-        weights += [row.records * scale for row in rows]
+        weights += _taken(rows, entry)
         unknown += [] if is_known else [entry.source]
     shares = np.asarray(weights) / max(1.0, sum(weights))
     rng = np.random.default_rng(seed)
@@ -80,6 +77,19 @@ def draw(mix: tuple[MixEntry, ...], tokens_per_image: int, captions: bool, count
 
 
 _DRAWN = ("images", "pairs", "question", "answer", "spread")
+
+
+def _taken(rows: list[Kind], entry: MixEntry) -> list[float]:
+    """Say how many records of each kind a mix takes an epoch: shares and caps of components, then the source's cap."""
+    found = []
+    for row in rows:
+        portion = entry.components.get(row.component or "")
+        share = entry.share if portion is None or portion.share is None else portion.share
+        whole = share * sum(other.records for other in rows if other.component == row.component)
+        cap = whole if portion is None or portion.cap is None else min(whole, portion.cap)
+        found.append(row.records * share * (cap / whole if whole else 0))
+    total = sum(found)
+    return [one * min(1.0, (entry.cap or total) / total) if total else one for one in found]
 
 
 def _kinds(source: str, table: dict[str, Any]) -> tuple[list[Kind], bool]:

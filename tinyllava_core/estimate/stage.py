@@ -114,6 +114,7 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
     packs = [[int(tokens[members[one]].sum()) for one in pack(tokens[members], capacity)] for members in steps]
     records, factor = drawn.num_records * training.epochs, drawn.num_records * training.epochs / count
     unknown = f"; unknown to it: {', '.join(drawn.unknown)}" if drawn.unknown else ""
+    unknown += "; what the filters leave out is not" if any(entry.filters for entry in training.mix) else ""
     return Load(
         basis=f"estimate from estimate/lengths.yaml{unknown}",
         is_counted=False,
