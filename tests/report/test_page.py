@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_up_run import MadeUp, made_up_run
+from made_up_run import MadeUp, made_up_run, train
 
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.lineage.store import leave
@@ -215,3 +215,17 @@ def test_a_run_is_gathered_from_the_rows_that_it_left(run: MadeUp, tmp_path: Pat
 def test_the_page_is_written_without_duckdb_or_torch():
     script = "import sys, tinyllava_core.report.page, tinyllava_core.report.gather; assert not {'duckdb', 'torch', 'prefect'} & sys.modules.keys()"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_run_of_three_stages_tells_each_of_them(run: MadeUp, tmp_path: Path):
+    """The middle one stands between the two in curves, parts and settings."""
+    more = MadeUp(tmp_path)
+    more.make("second_pretrain", "second_pretrain", {}, lambda to: train(to, "second_pretrain", 40))
+    whole = run.facts()
+    facts = dataclasses.replace(whole, recipe=load("toy_share"), stages=[*whole.stages, *more.stages])
+    assert [curve.stage for curve in curves(facts)] == ["pretrain", "second_pretrain", "sft"]
+    assert [row.stage for row in part_rows(facts)][::3] == ["pretrain", "second_pretrain", "sft"]
+    write_report(facts, tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    assert "<th>pretrain</th><th>second_pretrain</th><th>sft</th>" in html
+    assert "second_pretrain: loss" in html
