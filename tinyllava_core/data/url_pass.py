@@ -63,6 +63,8 @@ class UrlPass:
             environment={
                 "NO_ALBUMENTATIONS_UPDATE": "1",
                 "WANDB_MODE": "disabled",
+                # or Spark would start its workers with whatever python3 is on the path
+                "PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", sys.executable),
                 "PYTHONPATH": without_back_port(os.environ.get("PYTHONPATH", "")),
             },
             log=log,
