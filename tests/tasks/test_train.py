@@ -53,6 +53,14 @@ def test_what_is_in_the_plan_is_not_told_twice() -> None:
     assert train_spec(load("toy", overrides), "sft") == train_spec(load("toy"), "sft")
 
 
+def test_a_stages_own_image_mode_changes_that_stage_alone() -> None:
+    """And is the same as saying it of the whole model, as far as that stage goes."""
+    before, after = load("toy"), load("toy", {"sft.image_mode": "pad"})
+    assert train_spec(after, "pretrain") == train_spec(before, "pretrain")
+    assert train_spec(after, "sft") != train_spec(before, "sft")
+    assert train_spec(after, "sft") == train_spec(load("toy", {"model.image_mode": "pad"}), "sft")
+
+
 def test_local_weights_are_named_by_their_bytes(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     # sha256 of the two bytes {}
