@@ -32,10 +32,15 @@ def gather(run: Run, sets: dict[str, Artifact]) -> dict[str, Source]:
     return sources
 
 
-def lay_out(run: Run, stage: StageName, sources: dict[str, Source]) -> tuple[Artifact, Artifact]:
-    """Mix the sources of one training stage, write the shards, plan every step. Gives the shards and the plan."""
+def lay_out(
+    run: Run, stage: StageName, sources: dict[str, Source], benchmarks: dict[str, Artifact]
+) -> tuple[Artifact, Artifact]:
+    """Mix the sources of one training stage, write the shards, plan every step. Gives the shards and the plan.
+
+    `benchmarks`: inspected, by the recipe's word for them; the mix's pictures are compared with theirs.
+    """
     used = {entry.source: sources[entry.source] for entry in run.recipe.training(stage).mix}
-    mixed = mix(run, stage, used)
+    mixed = mix(run, stage, used, benchmarks)
     shards = shard(run, stage, mixed, used)
     return shards, plan(run, stage, shards)
 

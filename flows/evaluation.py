@@ -7,20 +7,27 @@ from __future__ import annotations
 
 from tasks.download import download
 from tasks.evaluate import evaluate
+from tasks.inspect_benchmark import inspect_benchmark
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 
 
 def fetch_benchmarks(run: Run) -> dict[str, Artifact]:
     """Download each benchmark of the recipe, by the recipe's word for it."""
-    return {name: download(run, name) for name in run.recipe.evaluate.benchmarks}
+    return {name: download(run, name) for name in run.recipe.all_benchmarks()}
+
+
+def look_at(run: Run, benchmarks: dict[str, Artifact], sets: dict[str, Artifact]) -> dict[str, Artifact]:
+    """Inspect the pictures of each benchmark that a mix is compared with."""
+    names = {name for stage in run.recipe.stages() for name in run.recipe.compared(stage)}
+    return {name: inspect_benchmark(run, name, benchmarks[name], sets) for name in benchmarks if name in names}
 
 
 def score(run: Run, trained: Artifact, benchmarks: dict[str, Artifact], sets: dict[str, Artifact]) -> list[Artifact]:
     """Answer and score every benchmark, and once more blind where the recipe asks for it."""
     ways = (False, True) if run.recipe.evaluate.blind else (False,)
     return [
-        evaluate(run, name, downloaded, trained, blind=blind, sets=sets)
-        for name, downloaded in benchmarks.items()
+        evaluate(run, name, benchmarks[name], trained, blind=blind, sets=sets)
+        for name in run.recipe.evaluate.benchmarks
         for blind in ways
     ]

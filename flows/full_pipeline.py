@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.data import fetch_images, gather, keep_features, lay_out
-from flows.evaluation import fetch_benchmarks, score
+from flows.evaluation import fetch_benchmarks, look_at, score
 from tasks.export import export
 from tasks.report import Outcome, report
 from tasks.run import begin
@@ -38,7 +38,8 @@ def full_pipeline(
         sets = fetch_images(run)
         sources = gather(run, sets)
         benchmarks = fetch_benchmarks(run)
-        data = {stage: lay_out(run, stage, sources) for stage in run.recipe.stages()}
+        pictures = look_at(run, benchmarks, sets)
+        data = {stage: lay_out(run, stage, sources, pictures) for stage in run.recipe.stages()}
 
         features = keep_features(run, "pretrain", data["pretrain"])
         trained = train(run, "pretrain", *data["pretrain"], start=None, features=features)

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows.data import fetch_images, gather, lay_out
+from flows.evaluation import fetch_benchmarks, look_at
 from tasks.run import begin
 from tinyllava_core.recipe import load
 
@@ -15,6 +16,8 @@ from tinyllava_core.recipe import load
 def plans(recipe: str = "toy", overrides: dict[str, Any] | None = None, workspace: str = "workspace") -> None:
     """Download, mix, shard and plan; the whole pipeline then finds all of it. Parameters as in full_pipeline."""
     with begin(load(recipe, overrides), overrides, workspace) as run:
-        sources = gather(run, fetch_images(run))
+        sets = fetch_images(run)
+        sources = gather(run, sets)
+        pictures = look_at(run, fetch_benchmarks(run), sets)
         for stage in run.recipe.stages():
-            lay_out(run, stage, sources)
+            lay_out(run, stage, sources, pictures)

@@ -12,21 +12,33 @@ from tasks.run import Run
 from tasks.source import Source
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data import mix as core
+from tinyllava_core.data.manifest import load
 from tinyllava_core.data.mix_spec import mix_spec
 
 
 @task(name="mix", task_run_name="mix: {stage}", cache_policy=NO_CACHE, persist_result=False)
-def mix(run: Run, stage: str, sources: Mapping[str, Source]) -> Artifact:
-    """Lay out the records of one training stage. `sources`: at least those of its mix, by the recipe's word for them."""
-    entries = run.recipe.training(stage).mix
-    spec = mix_spec([(entry, sources[entry.source].name) for entry in entries], run.recipe.seed)
+def mix(run: Run, stage: str, sources: Mapping[str, Source], benchmarks: Mapping[str, Artifact]) -> Artifact:
+    """Lay out the records of one training stage, and compare its pictures with those of benchmarks.
+
+    `sources`: at least those of its mix, by the recipe's word for them; `benchmarks`: inspected, at least those compared.
+    """
+    training, entries = run.recipe.training(stage), run.recipe.training(stage).mix
+    found = {load(name).name: benchmarks[name] for name in run.recipe.compared(stage)}
     inputs = {f"inspect {sources[entry.source].name}": sources[entry.source].inspected for entry in entries}
+    inputs |= {f"inspect {name}": inspected for name, inspected in found.items()}
     return record(
         run,
         "mix",
         stage,
         core.VERSION,
-        spec,
+        mix_spec(run.recipe, stage),
         inputs,
-        lambda folder: core.mix([(e, sources[e.source].place) for e in entries], run.recipe.seed, folder),
+        lambda folder: core.mix(
+            [(entry, sources[entry.source].place) for entry in entries],
+            run.recipe.seed,
+            folder,
+            duplicates=training.duplicates,
+            contamination=training.contamination,
+            benchmarks=[inspected.folder for inspected in found.values()],
+        ),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyllava_core.artifact import Artifact
+from tinyllava_core.data.contamination import vg_coco
 from tinyllava_core.data.filters import read_filters
 from tinyllava_core.data.local_copies import check_names, missing, with_copies
 from tinyllava_core.data.local_files import beside
@@ -75,14 +76,14 @@ def loss_limits(recipe: Recipe) -> dict[str, float]:
 
 def set_names(recipe: Recipe) -> list[str]:
     """List the image sets that a recipe's sources and benchmarks draw on, each once."""
-    manifests = [load(name) for name in (*loss_limits(recipe), *recipe.evaluate.benchmarks)]
+    manifests = [load(name) for name in (*loss_limits(recipe), *recipe.all_benchmarks())]
     return list(dict.fromkeys(name for manifest in manifests for name in manifest.sets))
 
 
 def check_manifests(recipe: Recipe) -> None:
     """Look at every manifest and filter of a recipe, before anything is done. Raises BadInput on the first wrong one."""
     named = [("source", name) for name in loss_limits(recipe)]
-    named += [("benchmark", name) for name in recipe.evaluate.benchmarks]
+    named += [("benchmark", name) for name in recipe.all_benchmarks()]
     named += dict.fromkeys(("images", name) for _, of in named for name in load(of).sets)
     check_names(recipe.data, [load(name).name for _, name in named])
     lacking = missing([load(name) for _, name in named], recipe.data)
@@ -103,3 +104,4 @@ def check_manifests(recipe: Recipe) -> None:
     for training in map(recipe.training, recipe.stages()):
         for entry in training.mix:
             read_filters(entry)
+        vg_coco(training.contamination.vg_image_data)

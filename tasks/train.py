@@ -21,7 +21,19 @@ from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
 
 # Fields of a stage that leave its weights as they are. They are in the plan, an input with a fingerprint of its own:
-IN_PLAN = {"mix", "prompt", "writing", "max_length", "pack_length", "global_batch", "epochs", "group_by", "held_out"}
+IN_PLAN = {
+    "mix",
+    "duplicates",
+    "contamination",
+    "prompt",
+    "writing",
+    "max_length",
+    "pack_length",
+    "global_batch",
+    "epochs",
+    "group_by",
+    "held_out",
+}
 # or say how the work is done. Weights made another way are equal up to rounding; a killed run may go on another way.
 HOW = {
     "data_workers",

@@ -91,7 +91,15 @@ def made_up_run(workspace: Path, num_steps: int = 40) -> MadeUp:
         for name in GOOD
     }
     mix = MixResult(
-        num_sources=1, num_records=90, num_distinct_records=90, num_images=90, num_text_only=0, num_left_out=0, seed=42
+        num_sources=1,
+        num_records=90,
+        num_distinct_records=90,
+        num_images=90,
+        num_text_only=0,
+        num_left_out=0,
+        num_duplicates=0,
+        num_contaminated=0,
+        seed=42,
     )
     shard = ShardResult(num_shards=1, num_records=90, size_bytes=10**6, sha256="0" * 64)
     trained: Artifact | None = None

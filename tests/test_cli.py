@@ -35,6 +35,7 @@ def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:]] == [
         "compare_runs",
+        "contamination",
         "mix_shares",
         "nothing_lost",
         "records_at_step",
@@ -44,8 +45,8 @@ def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str
         "why_dropped",
         "why_left_out",
     ]
-    assert "sha256" in lines[8]
-    assert "[run] [source]" in lines[9]
+    assert "sha256" in lines[9]
+    assert "[run] [source]" in lines[10]
 
 
 def test_a_pipe_gets_plain_aligned_columns(workspace: Path, capsys: pytest.CaptureFixture[str]):

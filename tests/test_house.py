@@ -33,6 +33,8 @@ DUCKDB = (
     "tinyllava_core/lineage/",
     "tinyllava_core/data/mix",  # mix.py and mix_tables.py
     "tinyllava_core/data/filters.py",
+    "tinyllava_core/data/duplicates.py",
+    "tinyllava_core/data/contamination.py",
     "tinyllava_core/data/plan.py",
     "tinyllava_core/study/",
 )

@@ -78,6 +78,18 @@ class Recipe(Frozen):
         """Give the model as one training stage has it: the same parts, with the stage's own way to take pictures in."""
         return self.model.model_copy(update={"image_mode": self.training(stage).image_mode or self.model.image_mode})
 
+    def compared(self, stage: str) -> tuple[str, ...]:
+        """Name the benchmarks whose pictures a stage's mix is compared with."""
+        asked = self.training(stage).contamination
+        if asked.action is None:
+            return ()
+        return self.evaluate.benchmarks if asked.against is None else asked.against
+
+    def all_benchmarks(self) -> list[str]:
+        """Name the benchmarks that score the model, and those that only a mix is compared with; each once."""
+        compared = [name for stage in self.stages() for name in self.compared(stage)]
+        return list(dict.fromkeys((*self.evaluate.benchmarks, *compared)))
+
 
 def load(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
     """Load a recipe by its name or by a path to a YAML file, and set dotted keys on it.

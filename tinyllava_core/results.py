@@ -55,6 +55,8 @@ class MixResult:
     num_images: int
     num_text_only: int
     num_left_out: int  # good records of the sources that are not in it, each with its rule in left_out.parquet
+    num_duplicates: int  # records that are a duplicate of an earlier one, dropped or not: duplicates.parquet
+    num_contaminated: int  # records that show a benchmark's picture, dropped or not: contamination.parquet
     seed: int
 
 

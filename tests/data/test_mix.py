@@ -84,7 +84,15 @@ def test_shares_are_counted_exactly(tmp_path, source):
 def test_the_result_counts_images_and_text_only_records(tmp_path, source):
     entry = (MixEntry(source="a", share=2), source("a", 4, num_images=lambda index: index))  # 0, 1, 2, 3 images
     assert mix([entry], 7, tmp_path) == MixResult(
-        num_sources=1, num_records=8, num_distinct_records=4, num_images=12, num_text_only=2, num_left_out=0, seed=7
+        num_sources=1,
+        num_records=8,
+        num_distinct_records=4,
+        num_images=12,
+        num_text_only=2,
+        num_left_out=0,
+        num_duplicates=0,
+        num_contaminated=0,
+        seed=7,
     )
     assert {row["record_id"][-1]: row["num_images"] for row in rows(tmp_path)} == {"0": 0, "1": 1, "2": 2, "3": 3}
 

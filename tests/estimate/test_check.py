@@ -54,16 +54,10 @@ def test_one_screen_with_its_sources(capsys: pytest.CaptureFixture[str], tmp_pat
 def workspace(tmp_path: Path) -> tuple[Path, Recipe]:
     """A workspace in which toy's sft is planned: six records with one image, two steps of three."""
     recipe = load("toy", {"sft.global_batch": 3, "sft.max_length": 64})
-    counts = {
-        "num_sources": 2,
-        "num_records": 6,
-        "num_distinct_records": 6,
-        "num_images": 6,
-        "num_text_only": 0,
-        "num_left_out": 0,
-    }
+    counts = {"num_sources": 2, "num_records": 6, "num_distinct_records": 6, "num_images": 6, "num_text_only": 0}
+    counts |= {"num_left_out": 0, "num_duplicates": 0, "num_contaminated": 0}
     mix = MixResult(**counts, seed=42)
-    mixed = make_once(tmp_path, "mix", 1, mix_spec([(e, e.source) for e in recipe.sft.mix], 42), {}, lambda _: mix)
+    mixed = make_once(tmp_path, "mix", 1, mix_spec(recipe, "sft"), {}, lambda _: mix)
 
     def shard(folder: Path) -> ShardResult:
         make_shards(folder, [([("user", "<image>\nIs it?"), ("assistant", "yes")], [png(n)]) for n in range(6)])
@@ -135,10 +129,3 @@ sys.exit(f"imported: {{heavy}}" if heavy else 0)
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-
-
-def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "shards-and-plan.md").read_text()
-    shown = page.split("$ tinyllava check base\n")[1].split("```")[0]
-    assert cli.main(["check", "base", "--workspace", str(tmp_path)]) == 0
-    assert shown == capsys.readouterr().out

@@ -17,6 +17,7 @@ ALL = [
     "download my-photographs",
     "inspect my-photographs",
     "download my-questions",
+    "inspect my-questions",  # to compare the mixes with its pictures
     *("mix pretrain", "shard pretrain", "plan pretrain"),
     "plan sft",  # both stages have the same mix here, so its order and its shards are there already
     "pretrain",
@@ -64,11 +65,18 @@ def test_own_data_goes_through_every_stage_to_an_answer(first_run) -> None:
     assert desk.made_by_last_run() == ALL
     assert "my-questions" in said
     assert "error" not in said
-    assert desk.ask("SELECT num_records, num_good, num_dropped FROM inspect") == [(9, 8, 1)]
+    assert desk.ask("SELECT num_records, num_good, num_dropped FROM inspect ORDER BY source") == [
+        (9, 8, 1),
+        (4, 4, 0),
+    ]
     assert [reason for (reason,) in desk.ask("SELECT reason FROM dropped")] != []
     answers = desk.ask("SELECT question_id, text FROM answers")
     assert len(answers) == 8  # four questions, seen and blind
     assert desk.ask("SELECT state FROM run_end") == [("Completed",)]
+    seen = "SELECT DISTINCT image, benchmark_image, how, distance FROM contamination ORDER BY image"
+    assert desk.ask(seen) == [
+        (f"{name}.jpg", f"{name}.jpg", "bytes", 0) for name in ("chelsea", "coffee", "moon", "rocket")
+    ]
 
 
 def test_a_second_run_does_nothing_but_look(first_run) -> None:

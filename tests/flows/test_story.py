@@ -23,11 +23,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
         return call
 
-    for name in ("gather", "fetch_benchmarks", "train", "score", "export", "report"):
+    for name in ("gather", "fetch_benchmarks", "look_at", "train", "score", "export", "report"):
         monkeypatch.setattr(story, name, task(name))
     monkeypatch.setattr(story, "fetch_images", lambda run: {})
     monkeypatch.setattr(story, "keep_features", lambda run, stage, data: None)
-    monkeypatch.setattr(story, "lay_out", lambda run, stage, _: (calls.append(("lay_out", stage)) or "shards", "plan"))
+    monkeypatch.setattr(story, "lay_out", lambda run, stage, *_: (calls.append(("lay_out", stage)) or "shards", "plan"))
     return calls
 
 
@@ -38,6 +38,7 @@ def test_three_stages_are_laid_out_first_and_each_starts_from_the_one_before(
     assert told == [
         ("gather",),
         ("fetch_benchmarks",),
+        ("look_at", "fetch_benchmarks"),
         ("lay_out", "pretrain"),
         ("lay_out", "second_pretrain"),
         ("lay_out", "sft"),

@@ -104,6 +104,22 @@ def test_why_left_out_counts_by_rule_with_an_example(workspace: Path):
     assert rows(workspace, "why_left_out", stage="pretrain") == []
 
 
+def test_contamination_counts_pictures_and_records_by_the_way_they_were_found(workspace: Path):
+    columns = "record_id source image benchmark benchmark_image how distance dropped"
+    found = [
+        (CATS_0, "cats", "0.png", "pope", "a.png", "looks", 3, False),
+        (CATS_2, "cats", "2.png", "pope", "a.png", "looks", 8, False),
+        (CATS_1, "cats", "1.png", "pope", "b.png", "bytes", 0, False),
+    ]
+    parquet(workspace, "mix", MIX["sft"], "contamination", named(columns, *found))
+    by_bytes = ("sft", "pope", "bytes", 1, 1, 0, 0, 0, f"b.png = {CATS_1} 1.png")
+    by_looks = ("sft", "pope", "looks", 1, 2, 0, 3, 8, f"a.png = {CATS_0} 0.png")
+    assert rows(workspace, "contamination") == [by_bytes, by_looks]
+    near = ("sft", "pope", "looks", 1, 1, 0, 3, 3, f"a.png = {CATS_0} 0.png")
+    assert rows(workspace, "contamination", max_distance="5") == [by_bytes, near]
+    assert rows(workspace, "contamination", run="another") == []
+
+
 def test_mix_shares_tells_components_apart(workspace: Path):
     """Of six tabby cats, two were filtered away and the share of the others is a half: two of the mix's three records."""
     columns = "position record_id source component repeat num_images"

@@ -20,6 +20,8 @@ MIXED = MixResult(
     num_images=1100,
     num_text_only=100,
     num_left_out=0,
+    num_duplicates=0,
+    num_contaminated=0,
     seed=42,
 )
 SHARDED = ShardResult(num_shards=3, num_records=1200, size_bytes=2_500_000, sha256="0" * 64)

@@ -57,10 +57,15 @@ def list_images(job: Job, parts: Sequence[Part]) -> int:
     ]
     paths = pa.concat_arrays([pa.array([], pa.string()), *named]).dictionary_encode()
     np.save(_which_file(job), paths.indices.to_numpy(zero_copy_only=False))
-    batch = pa.record_batch([paths.dictionary], names=["path"])
+    write_paths(job, paths.dictionary)
+    return len(paths.dictionary)
+
+
+def write_paths(job: Job, paths: pa.Array) -> None:
+    """Leave the list of different image paths for the parts that look at them."""
+    batch = pa.record_batch([paths], names=["path"])
     with pa.OSFile(str(paths_file(job)), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    return len(paths.dictionary)
 
 
 def merge_parts(job: Job, records: Sequence[Part], images: Sequence[Part], out: Path) -> InspectResult:

@@ -15,12 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tinyllava_core.data.contamination import CONTAMINATION_SCHEMA, find_contamination
+from tinyllava_core.data.duplicates import DUPLICATES_SCHEMA, find_duplicates
 from tinyllava_core.data.filters import run_filters
 from tinyllava_core.data.mix_tables import add_records, connect, run_sql, write_rows
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.errors import BadInput, nearest
 from tinyllava_core.results import MixResult
-from tinyllava_core.settings.mix import MixEntry
+from tinyllava_core.settings.mix import Contamination, Duplicates, MixEntry
 
 VERSION = 2
 MIX_SCHEMA = pa.schema(
@@ -54,10 +56,19 @@ _PORTION_SCHEMA = pa.schema(
 )
 
 
-def mix(entries: Sequence[tuple[MixEntry, InspectedSource]], seed: int, out: Path) -> MixResult:
-    """Write mix.parquet and left_out.parquet: the same entries and seed give the same bytes, on every machine.
+def mix(
+    entries: Sequence[tuple[MixEntry, InspectedSource]],
+    seed: int,
+    out: Path,
+    *,
+    duplicates: Duplicates = Duplicates(),  # noqa: B008 -- frozen
+    contamination: Contamination = Contamination(),  # noqa: B008
+    benchmarks: Sequence[Path] = (),
+) -> MixResult:
+    """Write mix.parquet, left_out.parquet, duplicates.parquet and contamination.parquet.
 
-    Raises BadInput if a source is named twice, a filter is wrong, a component is unknown, or a source, or a component that
+    The same input and seed give the same bytes, on every machine. `benchmarks`: the folders in which their images.parquet
+    lie; without any, nothing can be contaminated. Raises BadInput if a source is named twice, a filter is wrong, a component is unknown, or a source, or a component that
     has a share, gives no record.
     """
     names = [source.name for _, source in entries]
@@ -69,12 +80,39 @@ def mix(entries: Sequence[tuple[MixEntry, InspectedSource]], seed: int, out: Pat
         for entry, source in entries:
             run_filters(connection, entry, source.name)
         _check_components(connection, entries)
+        _compare(connection, duplicates, contamination, benchmarks, out)
         connection.register("portion", _portions(entries))
         write_rows(run_sql(connection, "mix", {"seed": seed}), MIX_SCHEMA, out / "mix.parquet")
         write_rows(run_sql(connection, "left_out"), LEFT_OUT_SCHEMA, out / "left_out.parquet")
         _check_given(connection, entries)
     shutil.rmtree(scratch, ignore_errors=True)
     return _result(out, len(entries), seed)
+
+
+def _compare(
+    connection: duckdb.DuckDBPyConnection,
+    duplicates: Duplicates,
+    contamination: Contamination,
+    benchmarks: Sequence[Path],
+    out: Path,
+) -> None:
+    """Find contaminated records and duplicates among what filters left, contaminated ones first, and write both tables."""
+    looked_for = (contamination.action is not None and bool(benchmarks), duplicates.exact is not None)
+    if any(looked_for):
+        run_sql(connection, "pictures")
+    if looked_for[0]:
+        find_contamination(connection, contamination, benchmarks)
+    if looked_for[1]:
+        find_duplicates(connection, duplicates)
+    for there, rows, schema, name in (
+        (looked_for[0], "contaminated_rows", CONTAMINATION_SCHEMA, "contamination"),
+        (looked_for[1], "duplicate_rows", DUPLICATES_SCHEMA, "duplicates"),
+    ):
+        path = out / f"{name}.parquet"
+        if there:
+            write_rows(run_sql(connection, rows), schema, path)
+        else:
+            pq.write_table(schema.empty_table(), path)
 
 
 def _portions(entries: Sequence[tuple[MixEntry, InspectedSource]]) -> pa.Table:
@@ -141,5 +179,7 @@ def _result(out: Path, num_sources: int, seed: int) -> MixResult:
         num_images=pc.sum(table["num_images"]).as_py(),
         num_text_only=pc.sum(pc.equal(table["num_images"], 0)).as_py(),
         num_left_out=pq.read_metadata(out / "left_out.parquet").num_rows,
+        num_duplicates=pq.read_metadata(out / "duplicates.parquet").num_rows,
+        num_contaminated=pc.count_distinct(pq.read_table(out / "contamination.parquet")["record_id"]).as_py(),
         seed=seed,
     )

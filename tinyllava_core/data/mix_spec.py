@@ -1,20 +1,32 @@
-"""What decides a mix besides the records of its sources: the same for whoever makes one, and for whoever looks for one."""
+"""What decides a mix besides its sources and benchmarks: the spec of its artifact. It mixes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tinyllava_core.artifact import file_sha256
-from tinyllava_core.settings.mix import MixEntry
+from tinyllava_core.data.manifest import load
+from tinyllava_core.recipe import Recipe
 
 
-def mix_spec(entries: Iterable[tuple[MixEntry, str]], seed: int) -> dict[str, Any]:
-    """Give the spec of (entry, its manifest's name) pairs: sources by their names, tables of scores by their bytes."""
-    return {"entries": [_entry_spec(entry, name) for entry, name in entries], "seed": seed}
+def mix_spec(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """Give the spec of a stage's mix: sources by their manifests' names, a person's own tables by their bytes.
+
+    Raises BadInput if a manifest is not there.
+    """
+    training = recipe.training(stage)
+    asked = training.contamination
+    return {
+        "entries": [
+            entry.model_dump() | {"source": load(entry.source).name, "scores": _bytes_of(entry.scores)}
+            for entry in training.mix
+        ],
+        "duplicates": training.duplicates,
+        "contamination": asked.model_dump(exclude={"against"}) | {"vg_image_data": _bytes_of(asked.vg_image_data)},
+        "seed": recipe.seed,
+    }
 
 
-def _entry_spec(entry: MixEntry, name: str) -> dict[str, Any]:
-    scores = file_sha256(Path(entry.scores).expanduser()) if entry.scores is not None else None
-    return {**entry.model_dump(), "source": name, "scores": scores}
+def _bytes_of(path: str | None) -> str | None:
+    return file_sha256(Path(path).expanduser()) if path is not None else None

@@ -32,10 +32,16 @@ def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
 
 def add_records(connection: duckdb.DuckDBPyConnection, inspected: Sequence[Path]) -> None:
     """Make the views `record` (every good record of the sources), `image` (every picture) and `described`, and the tables of candidates.sql."""
-    _view(connection, "record", [folder / "records.parquet" for folder in inspected])
-    _view(connection, "image", [folder / "images.parquet" for folder in inspected])
+    add_view(connection, "record", [folder / "records.parquet" for folder in inspected])
+    add_view(connection, "image", [folder / "images.parquet" for folder in inspected])
     _describe(connection)
     run_sql(connection, "candidates")
+
+
+def add_view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path]) -> None:
+    """Make a view over Parquet files of one shape."""
+    paths = ", ".join(as_literal(file) for file in files)
+    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}])")
 
 
 def run_sql(
@@ -70,8 +76,3 @@ def write_rows(rows: duckdb.DuckDBPyConnection, schema: pa.Schema, path: Path) -
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE VIEW described AS {(HERE / 'record_columns.sql').read_text(encoding='utf-8')}")
-
-
-def _view(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[Path]) -> None:
-    paths = ", ".join(as_literal(file) for file in files)
-    connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{paths}])")

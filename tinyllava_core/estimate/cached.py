@@ -20,7 +20,7 @@ from tinyllava_core.recipe import Recipe
 def find_plan(workspace: Path, recipe: Recipe, stage: str) -> Path | None:
     """Give the folder of the newest plan that was made for this stage of this recipe; None if there is none."""
     wanted = canonical(spec_choices(recipe, stage))
-    mix = canonical(mix_spec([(e, load(e.source).name) for e in recipe.training(stage).mix], recipe.seed))
+    mix = canonical(mix_spec(recipe, stage))
     found: list[tuple[str, Path]] = []
     for file in workspace.glob("artifacts/plan/[0-9a-f]*/result.json"):
         told = json.loads(file.read_text(encoding="utf-8"))
@@ -34,6 +34,7 @@ def find_plan(workspace: Path, recipe: Recipe, stage: str) -> Path | None:
 def is_here(recipe: Recipe) -> bool:
     """Tell whether all data of the recipe's stages is on this machine, own copies included, or made on it (the toy world)."""
     sources = [load(entry.source) for stage in recipe.stages() for entry in recipe.training(stage).mix]
+    sources += [load(name) for stage in recipe.stages() for name in recipe.compared(stage)]
     used = [*sources, *(load(name) for manifest in sources for name in manifest.sets)]
     if missing(used, recipe.data):
         return False

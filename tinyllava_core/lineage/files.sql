@@ -104,6 +104,30 @@ CREATE TABLE left_out (
 );
 COMMENT ON TABLE left_out IS 'mix: good records of its sources that are not in it, each with the rule that left it out.';
 
+CREATE TABLE duplicates (
+    fingerprint VARCHAR,
+    record_id VARCHAR,
+    source VARCHAR,
+    first_record_id VARCHAR,   -- the one that stays, if others are dropped
+    how VARCHAR,               -- exact | near
+    distance SMALLINT,         -- bits in which the perceptual hashes differ; NULL: text only
+    dropped BOOLEAN
+);
+COMMENT ON TABLE duplicates IS 'mix: records that say the same about the same picture as an earlier one.';
+
+CREATE TABLE contamination (
+    fingerprint VARCHAR,
+    record_id VARCHAR,
+    source VARCHAR,
+    image VARCHAR,             -- as the record names it
+    benchmark VARCHAR,
+    benchmark_image VARCHAR,   -- as the benchmark's questions name it: items.image
+    how VARCHAR,               -- bytes | pixels | coco_id | vg_id | openimages_id | looks: the surest of them
+    distance SMALLINT,         -- bits in which the perceptual hashes differ
+    dropped BOOLEAN
+);
+COMMENT ON TABLE contamination IS 'mix: records that show a picture which a benchmark asks about.';
+
 CREATE TABLE placements (
     fingerprint VARCHAR,
     position BIGINT,

@@ -94,6 +94,8 @@ CREATE TABLE mix (
     num_images BIGINT,
     num_text_only BIGINT,
     num_left_out BIGINT,       -- good records that are not in it: view left_out
+    num_duplicates BIGINT,     -- of an earlier record, dropped or not: view duplicates
+    num_contaminated BIGINT,   -- records that show a benchmark's picture, dropped or not: view contamination
     seed BIGINT
 );
 COMMENT ON TABLE mix IS 'Stage mix: which records, in which order; the rows are in view mixes.';

@@ -1,12 +1,14 @@
-"""Section `mix` of a training stage: which records of which sources, and how much of each."""
+"""Sections `mix`, `duplicates` and `contamination` of a training stage: which records of which sources, and how much of each."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from tinyllava_core.frozen import Frozen
+
+Action = Literal["report", "drop"]
 
 
 class Portion(Frozen):
@@ -58,4 +60,68 @@ class MixEntry(Frozen):
             raise ValueError(f"components.{idle}: neither share nor cap is set, so it has no effect; remove it")
         if self.scores is not None and not self.filters:
             raise ValueError("scores without filters have no effect: add a filter, or remove scores")
+        return self
+
+
+class Duplicates(Frozen):
+    """What is done about records that say the same about the same picture."""
+
+    exact: Action | None = Field(
+        "report",
+        description="Same text (but for case and white space), same pixels. report, drop all but the first, or null: do not look.",
+    )
+    near: Action | None = Field(
+        None,
+        description="Same text, pictures that look the same. report, drop all but the first, or null: do not look.",
+    )
+    max_distance: int = Field(
+        3,
+        ge=0,
+        le=11,
+        description="Bits in which the perceptual hashes (of 64) of pictures that look the same may differ.",
+    )
+    within: Literal["source", "mix"] = Field("mix", description="Look in each source by itself, or in the whole mix.")
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        if self.near is not None and self.exact is None:
+            raise ValueError("near without exact: what is exactly the same looks the same too; set exact")
+        if self.near == "drop" and self.exact == "report":
+            raise ValueError("near: drop would keep exact copies of what it drops; set exact: drop")
+        if self.near is None and self.max_distance != 3:
+            raise ValueError("max_distance has no effect without near: set near to report or drop")
+        if self.exact is None and self.within != "mix":
+            raise ValueError("within has no effect without exact: set exact to report or drop")
+        return self
+
+
+class Contamination(Frozen):
+    """What is done about records whose pictures are a benchmark's."""
+
+    action: Action | None = Field("report", description="report, drop the record, or null: do not look.")
+    against: tuple[str, ...] | None = Field(
+        None,
+        description="Benchmarks: names in data_manifests/, or paths to manifests. null: those of evaluate.benchmarks.",
+    )
+    max_distance: int | None = Field(
+        8,
+        ge=0,
+        le=11,
+        description="Bits in which the perceptual hashes (of 64) of two pictures that look the same may differ; "
+        "re-encoding and halving move a photograph's by up to 8 (data/phash.py). null: compare none.",
+    )
+    ids: bool = Field(
+        True, description="Also compare the COCO, Visual Genome (and GQA) and OpenImages ids in the files' names."
+    )
+    vg_image_data: str | None = Field(
+        None,
+        description="Path of Visual Genome's image_data.json, which says which of its pictures are COCO's. null: not used.",
+    )
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        if self.vg_image_data is not None and not self.ids:
+            raise ValueError("vg_image_data has no effect with ids: false; remove one of them")
+        if self.action is None and self.model_fields_set - {"action"}:
+            raise ValueError("action null: nothing is compared, so the other fields have no effect; remove them")
         return self

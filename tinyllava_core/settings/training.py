@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tinyllava_core.frozen import Frozen
-from tinyllava_core.settings.mix import MixEntry
+from tinyllava_core.settings.mix import Contamination, Duplicates, MixEntry
 from tinyllava_core.settings.model import ImageMode
 from tinyllava_core.settings.writing import Writing
 
@@ -32,6 +32,8 @@ class Training(Frozen):
     """One training stage: its data, its order, its optimizer."""
 
     mix: tuple[MixEntry, ...] = Field(min_length=1, description="The sources of this stage.")
+    duplicates: Duplicates = Duplicates()
+    contamination: Contamination = Contamination()
     prompt: str | None = Field(
         None, description="Prompt format: a key of data/prompt.py's table. null: the language model's own."
     )

@@ -33,7 +33,8 @@ SELECT
     counted.twice
 FROM (SELECT DISTINCT * FROM inspect) AS inspect
 JOIN counted ON counted.fingerprint = inspect.fingerprint
-WHERE inspect.source = $source OR $source IS NULL
+WHERE (inspect.source = $source OR $source IS NULL)
+    AND counted.good > 0 -- a benchmark's questions are no records
 ORDER BY
     inspect.source,
     inspect.fingerprint;

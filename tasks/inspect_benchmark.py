@@ -1,0 +1,48 @@
+"""Stage `inspect` of a benchmark: its pictures looked at once, to be compared with those of the mixes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.progress import showing
+from tasks.record import record
+from tasks.run import Run
+from tasks.source import image_places, set_inputs
+from tinyllava_core.artifact import Artifact
+from tinyllava_core.data import inspect_images as core
+from tinyllava_core.data.manifest import load
+from tinyllava_core.evaluate.benchmarks import benchmark as row
+from tinyllava_core.evaluate.questions import Files
+from tinyllava_core.results import DownloadResult, InspectResult
+
+
+@task(name="inspect", task_run_name="inspect: {benchmark}", cache_policy=NO_CACHE, persist_result=False)
+def inspect_benchmark(run: Run, benchmark: str, downloaded: Artifact, sets: Mapping[str, Artifact]) -> Artifact:
+    """Look at every picture that a benchmark asks about. `sets`: at least the image sets that it draws on."""
+    manifest, told = load(benchmark), downloaded.result(DownloadResult)
+    assert manifest.scorer is not None, f"{benchmark} is no benchmark: check_manifests should have said so"
+    assert told.annotations is not None, f"{benchmark}: its download left no annotations"
+    variant = row(manifest.scorer).variant(manifest.variant)
+    files = Files(annotations=downloaded.folder / told.annotations, images=image_places(manifest, downloaded, sets))
+    images = files.images
+    assert images is not None
+    with showing(f"inspect {manifest.name}") as show:
+
+        def make(folder: Path) -> InspectResult:
+            asked = [(str(question.question_id), question.image) for question in variant.read(files)]
+            processes = run.recipe.launch.data_processes
+            return core.inspect_benchmark(manifest.name, asked, images, folder, processes=processes, on_progress=show)
+
+        return record(
+            run,
+            "inspect",
+            manifest.name,
+            core.VERSION,
+            {"scorer": manifest.scorer, "variant": manifest.variant},
+            {"download": downloaded, **set_inputs(manifest, sets)},
+            make,
+        )
