@@ -11,7 +11,20 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from tinyllava_core.commands import ask, chat, check, compare, data, query, recipes, run, score, slurm, study
+from tinyllava_core.commands import (
+    ask,
+    chat,
+    check,
+    compare,
+    data,
+    import_checkpoint,
+    query,
+    recipes,
+    run,
+    score,
+    slurm,
+    study,
+)
 from tinyllava_core.errors import BadInput
 
 # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
@@ -25,6 +38,7 @@ COMMANDS: dict[str, ModuleType] = {
     "slurm": slurm,
     "ask": ask,
     "chat": chat,
+    "import": import_checkpoint,
     "score": score,
     "compare": compare,
 }

@@ -28,7 +28,7 @@ class TrainJob(Frozen):
     """Train one stage: `python -m tinyllava_core.train JOB.yaml`. Continues from the newest checkpoint in `out`."""
 
     MODULE: ClassVar[str] = "tinyllava_core.train"
-    VERSION: ClassVar[int] = 2  # raise when the same job gives another result than before
+    VERSION: ClassVar[int] = 3  # raise when the same job gives another result than before
     kind: Literal["train"] = "train"
     stage: StageName
     recipe: Recipe
@@ -78,7 +78,7 @@ class ExportJob(Frozen):
     """Export a checkpoint: `python -m tinyllava_core.model JOB.yaml`."""
 
     MODULE: ClassVar[str] = "tinyllava_core.model"
-    VERSION: ClassVar[int] = 1  # raise when the same job gives another result than before
+    VERSION: ClassVar[int] = 2  # raise when the same job gives another result than before
     kind: Literal["export"] = "export"
     recipe: Recipe
     checkpoint: Path

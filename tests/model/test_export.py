@@ -6,11 +6,13 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from model import matrix
 from PIL import Image
 from tiny import png
-from transformers import AutoProcessor, LlavaForConditionalGeneration
+from transformers import AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration
 
 from tinyllava_core.data.example import normalise, pixels
 from tinyllava_core.data.prompt import ask
@@ -18,9 +20,10 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.__main__ import export
 from tinyllava_core.model.assemble import assemble
+from tinyllava_core.model.processor import image_processor
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS
-from tinyllava_core.settings.model import Model
+from tinyllava_core.settings.model import ImageMode, Model
 from tinyllava_core.tokenizer import load_tokenizer
 
 
@@ -67,3 +70,41 @@ def test_a_model_that_the_format_cannot_hold_is_refused_with_the_reason(tiny_par
     checkpoint.save(assemble(choice, 1), choice, "short", tiny_parts / "language", tmp_path / "checkpoint")
     with pytest.raises(BadInput, match="cannot hold this model exactly: its connector is linear"):
         export(tmp_path / "checkpoint", tmp_path / "hf")
+
+
+@pytest.mark.parametrize(
+    ("vision", "family", "reason"),
+    [
+        ("tiny-clip", "phi", r"its head has a bias \(Phi\)"),
+        ("tiny-clip", "gemma2", r"its logits are soft-capped \(Gemma 2\)"),
+        ("tiny-mixture", "llama", "its vision part is two encoders"),
+        ("tiny-clip", "gemma", None),
+        ("tiny-dinov2", "qwen3", None),
+    ],
+)
+def test_each_part_that_the_format_cannot_hold_is_named(
+    vision: str, family: str, reason: str | None, tiny_parts: Path, tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        matrix.add_rows(patch, tiny_parts / "language")
+        choice = matrix.choice(vision, "mlp", family)
+        checkpoint.save(matrix.make(choice), choice, "short", tiny_parts / "language", tmp_path / "checkpoint")
+        if reason is None:
+            assert export(tmp_path / "checkpoint", tmp_path / "hf").max_logit_difference < 1e-5
+            return
+        with pytest.raises(BadInput, match=reason):
+            export(tmp_path / "checkpoint", tmp_path / "hf")
+        assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize(
+    "key", ["clip-vit-large-patch14-224", "siglip2-so400m-patch14-384", "dinov2-large-patch14-224"]
+)
+@pytest.mark.parametrize("mode", ["square", "pad"])
+def test_the_image_processor_that_is_written_gives_our_pixels(key: str, mode: ImageMode, tmp_path: Path) -> None:
+    row, image = VISIONS[key], png(5, (90, 60))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(image_processor(row, mode)))
+    processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
+    theirs = torch.as_tensor(np.asarray(processor(Image.open(io.BytesIO(image)))["pixel_values"][0]))
+    mine = normalise(pixels(image, row, mode, "pil")[None], row)[0]
+    torch.testing.assert_close(theirs, mine, atol=2e-5, rtol=1e-5)

@@ -5,7 +5,6 @@ Ends with 0 and a result, or with 2 and one line where the format cannot hold th
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -15,15 +14,12 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from tinyllava_core.artifact import write_aside
-from tinyllava_core.chat_template import chat_template
 from tinyllava_core.data.example import blank, normalise
 from tinyllava_core.data.prompt import ask
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import ExportJob, Progress, tell, write_result
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.checkpoint import Loaded
-from tinyllava_core.prompts import prompt_row
 from tinyllava_core.results import ExportResult
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -58,26 +54,14 @@ def export(source: Path, out: Path) -> ExportResult:
         )
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(source, out, ignore=shutil.ignore_patterns("tinyllava.json"))
-    write_processor(loaded, out)
     tell(Progress(done=1, total=2, unit="steps", note="written"))
-    result = compare(loaded, out)
+    try:
+        result = compare(loaded, out)
+    except RuntimeError:
+        shutil.rmtree(out)
+        raise
     tell(Progress(done=2, total=2, unit="steps", note="compared"))
     return result
-
-
-def write_processor(loaded: Loaded, out: Path) -> None:
-    """Write processor_config.json and chat_template.jinja, so that others prepare images and text as the training did."""
-    row = loaded.vision
-    processor = {
-        "processor_class": "LlavaProcessor",
-        "patch_size": row.patch_size,
-        "vision_feature_select_strategy": loaded.model.config.vision_feature_select_strategy,
-        "num_additional_image_tokens": row.num_class_tokens,
-        "image_token": "<image>",
-    }
-    write_aside(out / "processor_config.json", json.dumps(processor, indent=2))
-    template = chat_template(prompt_row(loaded.prompt), load_tokenizer(out))
-    write_aside(out / "chat_template.jinja", template)
 
 
 @torch.no_grad()

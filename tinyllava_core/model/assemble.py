@@ -91,7 +91,7 @@ def published(parts: Model) -> LlavaConfig:
     if language.num_tokens is not None:
         text_config.vocab_size = max(text_config.vocab_size, language.num_tokens + 1)  # <image> is one more
     if row.mixture:
-        vision_config = _mixture_config(*(config_of(VISION_CONFIGS, member, "") for member in row.mixture))
+        vision_config = mixture_config(*(config_of(VISION_CONFIGS, member, "") for member in row.mixture))
     else:
         vision_config = config_of(VISION_CONFIGS, parts.vision, row.weights)
     return configure(parts, vision_config, text_config, 0)
@@ -110,7 +110,7 @@ def configure(parts: Model, vision_config: Any, text_config: Any, image_id: int)
         tie_word_embeddings=text_config.tie_word_embeddings,
     )
     config.connector, config.num_skipped = dataclasses.asdict(parts.shape), row.num_skipped
-    config.head_bias = _head_has_bias(text_config)
+    config.head_bias = head_has_bias(text_config)
     return config
 
 
@@ -120,7 +120,7 @@ def load_vision(name: str) -> PreTrainedModel:
     if row.mixture:
         clip, dinov2 = (load_vision(member) for member in row.mixture)
         with torch.device("meta"):
-            mixture = MixtureVision(_mixture_config(clip.config, dinov2.config))
+            mixture = MixtureVision(mixture_config(clip.config, dinov2.config))
         mixture.clip, mixture.dinov2 = clip, dinov2
         return mixture
     config = from_pretrained(AutoConfig, row.weights, row.revision)
@@ -185,13 +185,15 @@ def _check_head(model: TinyLlava, row: Language) -> None:
         )
 
 
-def _head_has_bias(text_config: Any) -> bool:
+def head_has_bias(text_config: Any) -> bool:
+    """Tell whether a language model's own class has a bias at its head."""
     with torch.device("meta"):
         head = AutoModelForCausalLM.from_config(text_config).get_output_embeddings()
     return getattr(head, "bias", None) is not None
 
 
-def _mixture_config(clip: Any, dinov2: Any) -> MixtureConfig:
+def mixture_config(clip: Any, dinov2: Any) -> MixtureConfig:
+    """Write the configuration of two encoders as one."""
     return MixtureConfig(
         clip=clip,
         dinov2=dinov2,

@@ -21,6 +21,7 @@ from transformers.initialization import no_init_weights
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model.assemble import without_head
+from tinyllava_core.model.processor import write_processor
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS, Vision
 from tinyllava_core.settings.model import ImageMode, Model, Pixels
@@ -34,7 +35,7 @@ _HUB_NAMES = (
     ("lm_head.", "language_model.lm_head."),
 )
 _IN_A_LEVEL_MORE = ("clip_vision_model", "siglip_vision_model")
-_TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja", "added_tokens.json")
+_TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +82,24 @@ class Loaded:
 
 
 def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, folder: Path) -> None:
-    """Write a checkpoint: weights, configuration, tokenizer, image settings, card. The folder appears whole or not at all."""
+    """Write the checkpoint of a stage: see `write`."""
+    card = Card(
+        schema=SCHEMA,
+        vision=VISIONS[parts.vision],
+        language=parts.language,
+        connector=parts.connector,
+        tokens_per_image=parts.tokens_per_image,
+        prompt=prompt,
+        image_mode=parts.image_mode,
+        pixels=parts.pixels,
+    )
+    write(model, card, tokenizer_from, folder)
+
+
+def write(model: TinyLlava, card: Card, tokenizer_from: Path, folder: Path) -> None:
+    """Write weights, configuration, tokenizer, processor, chat template, card. The folder appears whole or not at all."""
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
-    row = VISIONS[parts.vision]
     aside.mkdir(parents=True)
     save_file(hub_tensors(model), aside / "model.safetensors", metadata={"format": "pt"})
     model.generation_config.save_pretrained(aside)
@@ -96,17 +111,7 @@ def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, fold
     for name in _TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
             shutil.copyfile(tokenizer_from / name, aside / name)
-    write_aside(aside / "preprocessor_config.json", json.dumps(_processor(row), indent=2))
-    card = Card(
-        schema=SCHEMA,
-        vision=row,
-        language=parts.language,
-        connector=parts.connector,
-        tokens_per_image=parts.tokens_per_image,
-        prompt=prompt,
-        image_mode=parts.image_mode,
-        pixels=parts.pixels,
-    )
+    write_processor(card.vision, card.image_mode, card.tokens_per_image, card.prompt, aside)
     write_aside(aside / "tinyllava.json", json.dumps(dataclasses.asdict(card), indent=2))
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
@@ -199,24 +204,6 @@ def our_name(name: str) -> str:
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs).removeprefix("vision_model." if theirs == "vision_tower." else "")
     return name
-
-
-def _processor(row: Vision) -> dict[str, Any]:
-    size = {"shortest_edge": row.image_size} if row.crop else {"height": row.image_size, "width": row.image_size}
-    return {
-        "image_processor_type": "CLIPImageProcessor" if row.crop else "SiglipImageProcessor",
-        "do_resize": True,
-        "size": size,
-        "do_center_crop": row.crop,
-        "crop_size": {"height": row.image_size, "width": row.image_size} if row.crop else None,
-        "resample": 3,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(row.mean),
-        "image_std": list(row.std),
-        "do_convert_rgb": True,
-    }
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

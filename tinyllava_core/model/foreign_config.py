@@ -1,0 +1,149 @@
+"""What another program's config.json says, in the words of this package: parts, sizes, image mode. It reads no weights but names."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+from transformers import AutoConfig
+
+from tinyllava_core.errors import BadInput, unknown
+from tinyllava_core.model import assemble
+from tinyllava_core.model.foreign import Weights
+from tinyllava_core.parts import LANGUAGES, VISIONS, Shape, Vision, connector_shape
+from tinyllava_core.parts.architecture import VISION_CONFIGS
+from tinyllava_core.settings.model import ImageMode
+
+# `architectures` of LLaVA and TinyLLaVABench -> the language model's type in transformers.
+_ARCHITECTURES = {
+    "LlavaLlamaForCausalLM": "llama",
+    "TinyLlavaLlamaForCausalLM": "llama",
+    "TinyLlavaStablelmForCausalLM": "stablelm",
+    "TinyLlavaPhiForCausalLM": "phi",
+}
+
+
+def vision_row(config: dict[str, Any], layout: str, given: str | None, weights: Weights) -> tuple[str, Vision]:
+    """Find the encoder's row by the name that config.json has, or take the one that was named."""
+    if given is not None and given not in VISIONS:
+        raise unknown("vision encoder", given, VISIONS)
+    name = config.get("vision_model_name_or_path") or config.get("mm_vision_tower") or ""
+    plain = {key: row for key, row in VISIONS.items() if not row.drop_first_patch}
+    if given is not None:
+        key = given
+    elif any(name_.startswith("model.vision_tower.dinov2.") for name_ in weights):
+        key = (
+            next(key for key, row in plain.items() if row.mixture and VISIONS[row.mixture[0]].weights == name)
+            if name
+            else ""
+        )
+    elif layout == "llava-hf":
+        key = next((key for key in plain if _describes(VISION_CONFIGS.get(key), config["vision_config"])), "")
+    else:
+        key = next((key for key, row in plain.items() if row.weights and row.weights == name), "")
+    if not key:
+        raise BadInput(
+            f"no row has the vision encoder {name or config.get('vision_config')!r}; name one: --vision, of {', '.join(VISIONS)}"
+        )
+    row = VISIONS[key]
+    strategy = config.get("vision_feature_select_strategy") or config.get("mm_vision_select_feature", "patch")
+    skips = strategy in ("patch", "default")
+    if layout == "llava" and not row.num_class_tokens:
+        skips = False  # that code has a tower of its own for SigLIP, which keeps all patches
+    if not row.mixture and not skips and row.num_class_tokens:
+        raise BadInput(
+            f"vision_feature_select_strategy is {strategy!r}: the class token is kept as an image token, which no row here does"
+        )
+    if skips and not row.num_class_tokens and not row.mixture:
+        row = dataclasses.replace(row, drop_first_patch=True)
+    return key, row
+
+
+def _describes(row: dict[str, Any] | None, config: dict[str, Any]) -> bool:
+    keys = ("model_type", "hidden_size", "image_size", "patch_size", "intermediate_size")
+    return row is not None and all(row.get(key) == config.get(key) for key in keys if key in row)
+
+
+def vision_config(config: dict[str, Any], key: str, row: Vision, weights: Weights) -> tuple[Vision, Any]:
+    """Give the encoder's configuration, with as many blocks as the weights have, and the row that says so."""
+    if row.mixture:
+        clip, dinov2 = (assemble.config_of(VISION_CONFIGS, member, VISIONS[member].weights) for member in row.mixture)
+        return row, assemble.mixture_config(clip, dinov2)
+    nested = dict(config.get("vision_config") or VISION_CONFIGS.get(key) or {})
+    kind = nested.pop("model_type", None) or assemble.config_of(VISION_CONFIGS, key, row.weights).model_type
+    kind = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}.get(kind, kind)
+    found = AutoConfig.for_model(kind, **(nested or assemble.config_of(VISION_CONFIGS, key, row.weights).to_dict()))
+    blocks = {
+        int(place.group(1))
+        for name in weights
+        if (place := re.match(r"model\.vision_tower\..*\.layers?\.(\d+)\.", name))
+    }
+    if blocks:
+        found.num_hidden_layers = len(blocks)
+        row = dataclasses.replace(row, num_layers=len(blocks))
+    return row, found
+
+
+def text_config(config: dict[str, Any]) -> Any:
+    """Give the language model's configuration: nested, or mixed into the whole one as LLaVA does."""
+    nested = dict(config.get("text_config") or config)
+    kind = nested.pop("model_type", None)
+    if not config.get("text_config"):
+        architecture = (config.get("architectures") or [""])[0]
+        if architecture not in _ARCHITECTURES:
+            raise BadInput(f"config.json: architecture {architecture!r}; expected one of {', '.join(_ARCHITECTURES)}")
+        kind = _ARCHITECTURES[architecture]
+        nested = {
+            key: value
+            for key, value in nested.items()
+            if not key.startswith(("mm_", "image_", "tune_", "use_mm", "unfreeze_"))
+        }
+    for key in (
+        "architectures",
+        "auto_map",
+        "_name_or_path",
+        "model_name_or_path",
+        "model_name_or_path2",
+        "torch_dtype",
+        "dtype",
+    ):
+        nested.pop(key, None)
+    return AutoConfig.for_model(kind or "llama", **nested)
+
+
+def shape(config: dict[str, Any], layout: str, row: Vision, width: int) -> Shape:
+    """Translate a connector's name and sizes into one of our rows."""
+    name = (
+        config.get("connector_type")
+        or config.get("mm_projector_type")
+        or ("mlp2x_gelu" if layout == "llava-hf" else "linear")
+    )
+    options: dict[str, int | None] = {"layers": None, "queries": None, "shrink": None}
+    if found := re.fullmatch(r"mlp(\d+)x_gelu", name):
+        kind, options["layers"] = "mlp", int(found.group(1))
+    elif name == "mof_mlp":
+        kind = "mixture-mlp"
+    elif name in ("linear", "identity"):
+        kind = name
+    elif name == "resampler":
+        kind, options["layers"], options["queries"] = name, config["num_resampler_layers"], config["num_queries"]
+    elif name == "qformer":
+        kind, options["queries"] = name, config["num_queries"]
+    else:
+        raise BadInput(f"config.json: connector {name!r} has no counterpart here")
+    return connector_shape(kind, row, width, **options)
+
+
+def language_name(config: dict[str, Any], layout: str) -> str:
+    """Name the language model: a key of the table where one has these weights, else as config.json does."""
+    name = str(config.get("llm_model_name_or_path") or config.get("_name_or_path") or layout)
+    return next((key for key, row in LANGUAGES.items() if row.weights == name), name)
+
+
+def image_mode(config: dict[str, Any]) -> ImageMode:
+    """Say how pictures were made square."""
+    mode = config.get("image_aspect_ratio") or "square"
+    if mode not in ("square", "pad"):
+        raise BadInput(f"config.json: image_aspect_ratio {mode!r}; this package has square and pad")
+    return "pad" if mode == "pad" else "square"
