@@ -1,4 +1,4 @@
-"""The evaluation part of the story: every benchmark of the recipe on one checkpoint, images seen and blanked.
+"""The evaluation part of the story: every benchmark of the recipe on one checkpoint, images seen, blanked, corrupted.
 
 Plain functions, not subflows: a subflow costs a second at its end, and stays Running when its parent is killed.
 """
@@ -24,10 +24,9 @@ def look_at(run: Run, benchmarks: dict[str, Artifact], sets: dict[str, Artifact]
 
 
 def score(run: Run, trained: Artifact, benchmarks: dict[str, Artifact], sets: dict[str, Artifact]) -> list[Artifact]:
-    """Answer and score every benchmark, and once more blind where the recipe asks for it."""
-    ways = (False, True) if run.recipe.evaluate.blind else (False,)
+    """Answer and score every benchmark, under every condition that the recipe asks for."""
     return [
-        evaluate(run, name, benchmarks[name], trained, blind=blind, sets=sets)
+        evaluate(run, name, benchmarks[name], trained, condition=condition, sets=sets)
         for name in run.recipe.evaluate.benchmarks
-        for blind in ways
+        for condition in run.recipe.evaluate.conditions
     ]

@@ -78,6 +78,8 @@ def numbers(artifact: Artifact) -> str:
 
 
 def _words(field: str, value: Any) -> str:
+    if value is None:
+        return f"no {field}"
     if field == "size_bytes":
         return f"{value / 1e6:,.1f} MB" if value >= 1e5 else f"{value / 1e3:,.1f} kB"
     if field.startswith("num_"):

@@ -238,6 +238,9 @@ def evaluate(folder: Path, name: str, blind: bool) -> EvaluateResult:
         "scorer": scorer,
         "variant": variant,
         "blind": blind,
+        "corruption": None,
+        "severity": None,
+        "submission": None,
         "judge": None,
         "prompt_sha256": "0",
     }

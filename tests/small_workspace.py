@@ -223,6 +223,7 @@ def leave_score(home: Path, fingerprint: str, blind: bool, score: float) -> None
     counts = {"num_questions": 1, "num_clusters": 1, "num_unparsed": 0, "answers_sha256": "0"}
     bounds = {"stderr": 1.0, "ci_low": score - 2, "ci_high": score + 2, "max_score": 100.0}
     told = {"benchmark": "pope", "scorer": "pope", "variant": "accuracy", "judge": None, "prompt_sha256": None}
+    told |= {"corruption": None, "severity": None, "submission": None}
     result = EvaluateResult(**told, blind=blind, metric="accuracy", score=score, **bounds, **counts)
     leave_result(home, "evaluate", fingerprint, result)
 

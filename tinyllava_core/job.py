@@ -60,7 +60,7 @@ class EvaluateJob(Frozen):
     """Answer one benchmark's questions and score them: `python -m tinyllava_core.evaluate JOB.yaml`."""
 
     MODULE: ClassVar[str] = "tinyllava_core.evaluate"
-    VERSION: ClassVar[int] = 2  # raise when the same job gives another result than before
+    VERSION: ClassVar[int] = 3  # raise when the same job gives another result than before
     kind: Literal["evaluate"] = "evaluate"
     recipe: Recipe
     checkpoint: Path
@@ -70,7 +70,7 @@ class EvaluateJob(Frozen):
     annotations: Path  # official annotation file, or the folder of the official files
     images: ImagePlaces  # where its pictures are
     expected: int | None = None  # questions, where the manifest knows
-    blind: bool  # blank every image
+    condition: str = "seen"  # what is done to every image: evaluate/condition.py
     out: Path
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tinyllava_core.evaluate.condition import Condition
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadResult:
@@ -123,24 +125,34 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateResult:
-    """Stage `evaluate`: one benchmark on one checkpoint, images seen or blanked."""
+    """Stage `evaluate`: one benchmark on one checkpoint under one condition. Without public answers there is no score."""
 
     benchmark: str
     scorer: str  # pope | vqa | ...
     variant: str  # which of the scorer's ways to ask and score
     blind: bool  # images blanked
-    metric: str  # the headline metric's name; the others are in subscores.jsonl
-    score: float  # of max_score
-    stderr: float
-    ci_low: float  # 95 % interval
-    ci_high: float
-    max_score: float  # 100 for what is a percentage
+    corruption: str | None  # blur | noise | jpeg | rotate | crop; None: images as they are, or blanked
+    severity: int | None  # of the corruption, 1 to 5
+    metric: (
+        str | None
+    )  # the headline metric's name; the others are in subscores.jsonl. None: the right answers are hidden
+    score: float | None  # of max_score
+    stderr: float | None
+    ci_low: float | None  # 95 % interval
+    ci_high: float | None
+    max_score: float | None  # 100 for what is a percentage
     num_questions: int
     num_clusters: int  # draws of the error bar: pictures, or what else the benchmark's questions share
     num_unparsed: int  # answers the scorer could make nothing of
     judge: str | None  # model asked for, model reported, hash of its prompts but for the answers; None: scored by rules
     prompt_sha256: str | None  # of all that was asked, in order
     answers_sha256: str
+    submission: str | None  # file in the artifact's folder to upload to the benchmark's server; None: scored here
+
+    @property
+    def condition(self) -> str:
+        """Name what was done to the images: seen, blind, or the corruption with its severity."""
+        return Condition(blind=self.blind, corruption=self.corruption, severity=self.severity).word
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,10 @@ import torch
 from tinyllava_core.data import example
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.answer import Answerer, Asked, answer_all, pick_device
+from tinyllava_core.evaluate.answer import Answerer, Asked, pick_device
+from tinyllava_core.evaluate.answer_all import answer_all
+from tinyllava_core.evaluate.condition import condition
+from tinyllava_core.evaluate.features import Features
 from tinyllava_core.evaluate.journal import Journal
 from tinyllava_core.evaluate.questions import Question
 from tinyllava_core.job import Progress
@@ -137,14 +140,14 @@ def questions(places: Sequence[int]) -> list[Question]:
 
 
 def run(
-    answerer: Answerer, journal: Journal, images: Path, *, blind: bool = False, batch_size: int = 4
+    answerer: Answerer, journal: Journal, images: Path, *, word: str = "seen", batch_size: int = 4
 ) -> list[Progress]:
     told: list[Progress] = []
     answer_all(
         answerer,
         journal,
         ImagePlaces.one(images),
-        blind=blind,
+        condition=condition(word),
         batch_size=batch_size,
         max_new_tokens=MAX_NEW_TOKENS,
         on_progress=told.append,
@@ -182,7 +185,7 @@ def test_only_what_is_left_is_asked(answerer: Answerer, images: Path, tmp_path: 
 def test_blind_answers_do_not_know_the_picture(answerer: Answerer, tmp_path: Path) -> None:
     same = [Question(question_id=place, image=f"{place}.png", text="is there?", gold=()) for place in range(3)]
     journal = Journal(tmp_path / "answers.jsonl", same, "model")
-    run(answerer, journal, tmp_path / "no pictures here", blind=True)
+    run(answerer, journal, tmp_path / "no pictures here", word="blind")
     assert len(set(journal.texts.values())) == 1
 
 
@@ -211,3 +214,98 @@ def test_a_gpu_answers_as_the_cpu_does(checkpoint_folder: Path, answerer: Answer
         asked, MAX_NEW_TOKENS
     )
     assert len(Answerer(checkpoint_folder, precision="bf16", device="cuda").answer(asked, MAX_NEW_TOKENS)) == len(asked)
+
+
+@pytest.fixture
+def encoded(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many pictures the encoder was given at each of its runs; nothing is remembered from before."""
+    runs: list[int] = []
+
+    def watch(module: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        runs.append(len(inputs[0]))
+
+    monkeypatch.setattr(answerer, "features", Features(answerer._encode))
+    hook = answerer.loaded.model.model.vision_tower.register_forward_pre_hook(watch)
+    yield runs
+    hook.remove()
+
+
+def six_about_two(word: str = "is it red?") -> list[Question]:
+    return [
+        Question(question_id=place, image=f"{place % 2}.png", text=f"{word}{' really?' * place}", gold=())
+        for place in range(6)
+    ]
+
+
+def test_a_picture_is_encoded_once_however_many_questions_ask_about_it(
+    answerer: Answerer, images: Path, tmp_path: Path, encoded: list[int]
+) -> None:
+    found = []
+    for batch_size in (1, 2, 6):
+        encoded.clear()
+        answerer.features = Features(answerer._encode)
+        journal = Journal(tmp_path / f"{batch_size}.jsonl", six_about_two(), "model")
+        run(answerer, journal, images, batch_size=batch_size)
+        assert sum(encoded) == 2
+        found.append(journal.texts)
+    alone = [
+        by_hand(
+            answerer,
+            Asked(ids=answerer.ids(one.text, num_images=1), pictures=(answerer.picture(images / str(one.image)),)),
+        )
+        for one in six_about_two()
+    ]
+    assert found == [dict(enumerate(alone))] * 3
+
+
+def test_what_is_remembered_is_bounded_and_changes_no_answer(
+    answerer: Answerer, images: Path, tmp_path: Path, encoded: list[int]
+) -> None:
+    asked = [
+        Asked(ids=answerer.ids("is it?", num_images=1), pictures=(answerer.picture(images / name),), names=(name,))
+        for name in ("0.png", "1.png", "0.png", "2.png", "0.png")
+    ]
+    answerer.features = Features(answerer._encode, most_images=1)
+    one_by_one = [answerer.answer([one], MAX_NEW_TOKENS)[0] for one in asked]
+    assert sum(encoded) == 5  # each drove the one before out
+    encoded.clear()
+    answerer.features = Features(answerer._encode, most_images=1)
+    assert answerer.answer(asked, MAX_NEW_TOKENS) == one_by_one
+    assert encoded == [3]  # a batch encodes its pictures once, however few are kept
+
+
+def test_without_a_name_a_picture_is_not_remembered(answerer: Answerer, asked: list[Asked], encoded: list[int]) -> None:
+    answerer.answer(asked[:2], MAX_NEW_TOKENS)
+    answerer.answer(asked[:2], MAX_NEW_TOKENS)
+    assert encoded == [2, 2]
+
+
+def test_blanked_pictures_cost_one_run_of_the_encoder(
+    answerer: Answerer, images: Path, tmp_path: Path, encoded: list[int]
+) -> None:
+    run(answerer, Journal(tmp_path / "a.jsonl", six_about_two(), "model"), images, word="blind", batch_size=2)
+    assert encoded == [1]
+
+
+def test_questions_with_none_one_and_several_pictures_are_answered_together(answerer: Answerer, images: Path) -> None:
+    seen = [answerer.picture(images / f"{place}.png") for place in range(3)]
+    mixed = [
+        Asked(ids=answerer.ids("which is it?", num_images=number), pictures=tuple(seen[:number]))
+        for number in (2, 0, 3, 1)
+    ]
+    together = answerer.answer(mixed, MAX_NEW_TOKENS)
+    assert together == [by_hand(answerer, one) for one in mixed]
+    swapped = Asked(ids=mixed[0].ids, pictures=(seen[1], seen[0]))
+    assert by_hand(answerer, swapped) == answerer.answer([swapped], MAX_NEW_TOKENS)[0] != together[0]
+
+
+def test_a_corrupted_picture_gives_other_answers_and_the_same_again(
+    answerer: Answerer, images: Path, tmp_path: Path
+) -> None:
+    said = []
+    for place, word in enumerate(("seen", "crop-5", "crop-5")):
+        answerer.features = Features(answerer._encode)
+        journal = Journal(tmp_path / f"{place}.jsonl", six_about_two(), "model")
+        run(answerer, journal, images, word=word)
+        said.append(journal.texts)
+    assert said[0] != said[1] == said[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -9,56 +10,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from evaluate_job import NUM_QUESTIONS, rows_of, write_job, write_pope
 
-from tinyllava_core import job, recipe
-from tinyllava_core.data.places import ImagePlaces
+from tinyllava_core import job
 from tinyllava_core.evaluate.__main__ import main, model_id
+from tinyllava_core.evaluate.benchmarks import BENCHMARKS
+from tinyllava_core.evaluate.benchmarks.pope import POPE
+from tinyllava_core.evaluate.benchmarks.vqa_text import normalise_m4c
+from tinyllava_core.evaluate.questions import Question
 from tinyllava_core.results import EvaluateResult
-
-NUM_QUESTIONS = 12
 
 
 @pytest.fixture
 def annotations(tmp_path: Path) -> Path:
-    rows = [
-        {
-            "question_id": number,
-            "image": f"{number // 2}.png",
-            "text": f"Is there {'a dog ' * (number % 3)}in the image?",
-            "label": "yes" if number % 2 else "no",
-        }
-        for number in range(NUM_QUESTIONS)
-    ]
-    path = tmp_path / "pope.json"
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return path
-
-
-def write_job(out: Path, checkpoint: Path, annotations: Path, images: Path, **more: object) -> Path:
-    """Write a job file beside its output folder."""
-    settings = {"evaluate.precision": "fp32", "evaluate.batch_size": 2, "launch.device": "cpu"}
-    todo = job.EvaluateJob.parse(
-        {
-            "recipe": recipe.load("toy", settings),
-            "checkpoint": checkpoint,
-            "benchmark": "test-pope",
-            "scorer": "pope",
-            "variant": "accuracy",
-            "annotations": annotations,
-            "images": ImagePlaces.one(images),
-            "blind": False,
-            "out": out,
-            **more,
-        },
-        "test",
-    )
-    path = out.with_suffix(".yaml")
-    todo.write(path)
-    return path
-
-
-def rows(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return write_pope(tmp_path / "pope.json")
 
 
 def test_a_job_leaves_answers_items_subscores_and_its_result(
@@ -72,7 +37,7 @@ def test_a_job_leaves_answers_items_subscores_and_its_result(
     assert lines[-1].startswith("evaluate test-pope: accuracy ")
 
     result = job.read_result(out, "evaluate", EvaluateResult)
-    answers, items = rows(out / "answers.jsonl"), rows(out / "items.jsonl")
+    answers, items = rows_of(out / "answers.jsonl"), rows_of(out / "items.jsonl")
     assert (result.benchmark, result.scorer, result.blind, result.metric) == ("test-pope", "pope", False, "accuracy")
     assert result.num_questions == NUM_QUESTIONS == len(answers) == len(items)
     assert [row["question_id"] for row in answers] == list(range(NUM_QUESTIONS))
@@ -83,7 +48,7 @@ def test_a_job_leaves_answers_items_subscores_and_its_result(
     )
     assert [row["answer"] for row in items] == [row["text"] for row in answers]
     assert result.score == pytest.approx(100 * sum(row["score"] for row in items) / NUM_QUESTIONS)
-    subscores = {row["name"]: row["value"] for row in rows(out / "subscores.jsonl")}
+    subscores = {row["name"]: row["value"] for row in rows_of(out / "subscores.jsonl")}
     assert 0 <= subscores["mean_f1"] == subscores["f1"] <= 100  # one split only
     assert (result.variant, result.judge, result.num_clusters, result.max_score) == ("accuracy", None, 6, 100)
     assert result.ci_low <= result.score <= result.ci_high
@@ -95,13 +60,23 @@ def test_a_job_leaves_answers_items_subscores_and_its_result(
 
 def test_blind_needs_no_pictures(tmp_path: Path, checkpoint_folder: Path, annotations: Path) -> None:
     out = tmp_path / "out"
-    path = write_job(out, checkpoint_folder, annotations, tmp_path / "nowhere", blind=True)
+    path = write_job(out, checkpoint_folder, annotations, tmp_path / "nowhere", condition="blind")
     assert main([str(path)]) == 0
     by_text: dict[str, set[str]] = {}
-    for row in rows(out / "answers.jsonl"):
+    for row in rows_of(out / "answers.jsonl"):
         by_text.setdefault(row["prompt"], set()).add(row["text"])
     assert [len(texts) for texts in by_text.values()] == [1, 1, 1]
     assert job.read_result(out, "evaluate", EvaluateResult).blind
+
+
+def test_corrupted_pictures_are_a_condition_of_their_own(
+    tmp_path: Path, checkpoint_folder: Path, annotations: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([str(write_job(out, checkpoint_folder, annotations, images, condition="noise-4"))]) == 0
+    assert "evaluate test-pope noise-4: accuracy " in capsys.readouterr().out
+    result = job.read_result(out, "evaluate", EvaluateResult)
+    assert (result.blind, result.corruption, result.severity, result.condition) == (False, "noise", 4, "noise-4")
 
 
 def test_a_killed_evaluation_goes_on_and_answers_each_question_once(
@@ -129,7 +104,7 @@ def test_a_killed_evaluation_goes_on_and_answers_each_question_once(
     assert f"going on after {num_kept} of {NUM_QUESTIONS} questions" in said
     assert said.count(job.PROGRESS_MARK) == -(-(NUM_QUESTIONS - num_kept) // 2)
 
-    assert [row["question_id"] for row in rows(answers)] == list(range(NUM_QUESTIONS))
+    assert [row["question_id"] for row in rows_of(answers)] == list(range(NUM_QUESTIONS))
     assert set(kept.splitlines()) <= set(answers.read_bytes().splitlines())
     whole = tmp_path / "whole"
     assert main([str(write_job(whole, checkpoint_folder, annotations, images))]) == 0
@@ -148,6 +123,7 @@ def test_a_killed_evaluation_goes_on_and_answers_each_question_once(
         ),
         ({"checkpoint": Path("nowhere")}, "error: nowhere: not a checkpoint"),
         ({"scorer": "textvqa", "variant": "ocr"}, "line 2: not JSON"),
+        ({"condition": "blurr-3"}, "error: unknown condition 'blurr-3'; nearest: 'blur-3'. Known: blind, blur-1, "),
         ({"variant": "f2"}, "error: unknown variant of pope 'f2'; nearest: 'f1'. Known: accuracy, f1"),
     ],
 )
@@ -162,7 +138,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     given = {"checkpoint": checkpoint_folder, "annotations": annotations, "images": images}
     given |= {key: value for key, value in change.items() if key in given}
-    more = {key: value for key, value in change.items() if key in ("scorer", "variant", "expected")}
+    more = {key: value for key, value in change.items() if key in ("scorer", "variant", "expected", "condition")}
     assert main([str(write_job(tmp_path / "out", **given, **more))]) == 2
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")
@@ -170,17 +146,43 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert errors.count("\n") == 1
 
 
-def test_a_split_whose_answers_are_not_public_is_told_before_anything_is_asked(
+def test_a_split_whose_answers_are_not_public_is_answered_and_written_as_the_upload_file(
     tmp_path: Path, checkpoint_folder: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = {
-        "questions": [{"question_id": 1, "question": "What is it?", "image_id": 1}],
-        "data_subtype": "test-dev2015",
-    }
-    path = tmp_path / "questions.json"
-    path.write_text(json.dumps(asked))
-    words = [str(write_job(tmp_path / "out", checkpoint_folder, path, images, scorer="vqa", variant=None))]
-    assert main(words) == 2
+    """VQA's zip has the questions of test-dev and of all of test2015: the server wants an answer to each of the latter."""
+    for name, ids in (("test-dev2015", [11, 13]), ("test2015", [11, 12, 13])):
+        rows = [{"question_id": one, "question": "What is it?", "image_id": one} for one in ids]
+        file = tmp_path / f"v2_OpenEnded_mscoco_{name}_questions.json"
+        file.write_text(json.dumps({"questions": rows, "data_subtype": name}))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for one in (11, 13):
+        (pictures / f"COCO_test2015_{one:012d}.jpg").write_bytes((images / "0.png").read_bytes())
+    out, asked = tmp_path / "out", tmp_path / "v2_OpenEnded_mscoco_test-dev2015_questions.json"
+    assert main([str(write_job(out, checkpoint_folder, asked, pictures, scorer="vqa", variant=None))]) == 0
+    said = capsys.readouterr().out
+    assert "no score: the right answers are not public; 2 answers to upload: submission.json" in said
+    result = job.read_result(out, "evaluate", EvaluateResult)
+    assert (result.score, result.stderr, result.metric, result.submission) == (None, None, None, "submission.json")
+    assert (result.num_questions, result.num_clusters) == (2, 2)
+    answers = {row["question_id"]: row["text"] for row in rows_of(out / "answers.jsonl")}
+    upload = json.loads((out / "submission.json").read_text())
+    assert [row["question_id"] for row in upload] == [11, 12, 13]
+    assert upload[1]["answer"] == ""
+    assert upload[0]["answer"] == normalise_m4c(answers[11])
+    assert (out / "items.jsonl").read_text() == ""
+
+
+def test_a_hidden_split_without_a_server_is_told_before_anything_is_asked(
+    tmp_path: Path, checkpoint_folder: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps({"question_id": 1, "image": "0.png", "text": "Is there a dog?", "label": "yes"}))
+    with pytest.MonkeyPatch.context() as patch:
+        hidden = [Question(question_id=1, image="0.png", text="Is there a dog?", gold=())]
+        variant = dataclasses.replace(POPE.variants["accuracy"], read=lambda files: hidden)
+        patch.setitem(BENCHMARKS, "pope", dataclasses.replace(POPE, variants={"accuracy": variant}))
+        assert main([str(write_job(tmp_path / "out", checkpoint_folder, path, images))]) == 2
     assert "those of this split are not public" in capsys.readouterr().err
     assert not (tmp_path / "out" / "answers.jsonl").exists()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks import evaluate as stage
-from tasks.evaluate import evaluate, one_process
+from tasks.evaluate import evaluate, on_one_machine, one_process
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact, make_once
 from tinyllava_core.job import EvaluateJob, write_result
@@ -41,7 +41,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[EvaluateJob]:
             benchmark=job.benchmark,
             scorer=job.scorer,
             variant=job.variant or "default",
-            blind=job.blind,
+            blind=job.condition == "blind",
+            corruption=None,
+            severity=None,
             metric="accuracy",
             score=80.0,
             stderr=1.0,
@@ -54,6 +56,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[EvaluateJob]:
             judge=None,
             prompt_sha256="0" * 64,
             answers_sha256="0" * 64,
+            submission=None,
         )
         write_result(job.out, "evaluate", result)
 
@@ -61,26 +64,26 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[EvaluateJob]:
     return jobs
 
 
-def call(run: Run, recipe: dict | None = None, *, blind: bool = False) -> Artifact:
+def call(run: Run, recipe: dict | None = None, *, condition: str = "seen") -> Artifact:
     run = Run(run_id=run.run_id, workspace=run.workspace, recipe=load("toy", recipe))
     downloaded = make_once(run.workspace, "download", 1, {"name": "toy-pope"}, {}, lambda folder: DOWNLOADED)
     trained = make_once(run.workspace, "sft", 1, {}, {}, lambda folder: DOWNLOADED)
-    return evaluate.fn(run, "toy-pope", downloaded, trained, blind=blind, sets={})
+    return evaluate.fn(run, "toy-pope", downloaded, trained, condition=condition, sets={})
 
 
 def test_a_benchmark_becomes_a_job(run: Run, started: list[EvaluateJob]) -> None:
-    call(run, blind=True)
+    call(run, condition="blind")
     (job,) = started
     home = run.workspace / "artifacts"
-    assert (job.benchmark, job.scorer, job.variant, job.blind) == ("toy-pope", "pope", "accuracy", True)
+    assert (job.benchmark, job.scorer, job.variant, job.condition) == ("toy-pope", "pope", "accuracy", "blind")
     (place,) = job.images.places
     assert [path.relative_to(home).parts[0] for path in (job.annotations, place.folder)] == ["download", "download"]
     assert (job.annotations.name, place.folder.name, job.checkpoint.name) == ("toy_pope.json", "images", "checkpoint")
 
 
-def test_seen_and_blind_are_two_evaluations(run: Run, started: list[EvaluateJob]) -> None:
-    assert call(run).fingerprint != call(run, blind=True).fingerprint
-    assert len(started) == 2
+def test_every_condition_is_an_evaluation_of_its_own(run: Run, started: list[EvaluateJob]) -> None:
+    assert len({call(run, condition=word).fingerprint for word in ("seen", "blind", "blur-1", "blur-2")}) == 4
+    assert [job.condition for job in started] == ["seen", "blind", "blur-1", "blur-2"]
 
 
 def test_how_many_are_answered_together_changes_nothing(run: Run, started: list[EvaluateJob]) -> None:
@@ -92,3 +95,11 @@ def test_how_many_are_answered_together_changes_nothing(run: Run, started: list[
 def test_a_job_of_one_process_keeps_device_and_time_limit() -> None:
     how = Launch(launcher="deepspeed", processes=8, zero_stage=2, device="cuda", timeout_s=60)
     assert one_process(how) == Launch(device="cuda", timeout_s=60)
+
+
+def test_the_processes_of_a_training_answer_too_but_on_one_machine_and_without_an_optimizer() -> None:
+    how = Launch(
+        launcher="deepspeed", processes=8, zero_stage=2, nodes=2, hostfile="hosts", device="cuda", timeout_s=60
+    )
+    assert on_one_machine(how) == Launch(launcher="torchrun", processes=8, device="cuda", timeout_s=60)
+    assert on_one_machine(Launch()) == Launch()

@@ -59,14 +59,18 @@ def join(
 
 
 def pixels(image: bytes, vision: Vision, image_mode: ImageMode, way: Pixels = "fast") -> Tensor:
-    """Decode an image file and bring it to the encoder's size -> [3, H, W] uint8.
+    """Decode an image file and bring it to the encoder's size -> [3, H, W] uint8."""
+    return fit(decode(image), vision, image_mode, way)
+
+
+def fit(image_HW3: np.ndarray, vision: Vision, image_mode: ImageMode, way: Pixels = "fast") -> Tensor:
+    """Bring a decoded image to the encoder's size -> [3, H, W] uint8.
 
     `square`: as the encoder's own processor (squashed, or short edge and centre crop). `pad`: first pasted on a square of
     the mean colour. Resampling is torch's, antialiased, on uint8 (`fast`: within one grey level of Pillow's nearly
     everywhere), or Pillow's own (`pil`).
     """
     resize = _resize if way == "fast" else _resize_pil
-    image_HW3 = decode(image)
     if image_mode == "pad":
         image_HW3 = pad_square(image_HW3, mean_colour(vision))
     image_3HW = torch.from_numpy(image_HW3).permute(2, 0, 1)

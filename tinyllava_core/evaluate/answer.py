@@ -1,14 +1,13 @@
-"""Ask a checkpoint: batched greedy generation with a key-value cache. It scores nothing and writes no file of its own.
+"""Ask a checkpoint: batched greedy generation with a key-value cache. It reads no questions and writes no answers.
 
-Shapes: B questions of a batch, T tokens of the longest, N images among them, H height, W width.
+Shapes: B questions of a batch, T tokens of the longest, D language width, N images among them, H height, W width,
+K tokens of one image.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,14 @@ from transformers.generation.streamers import BaseStreamer
 from transformers.utils.logging import disable_progress_bar
 
 from tinyllava_core.data import example, prompt
-from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import IMAGE_TAG, Turn
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.journal import Journal
-from tinyllava_core.evaluate.questions import Question
-from tinyllava_core.job import Progress
+from tinyllava_core.evaluate.condition import AS_IT_IS, Condition
+from tinyllava_core.evaluate.corrupt import corrupt
+from tinyllava_core.evaluate.features import Features
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.device import use_gpu
+from tinyllava_core.model.tinyllava import splice
 from tinyllava_core.tokenizer import load_tokenizer
 
 _MAX_THREADS = 8  # small models do not get faster with more
@@ -40,6 +39,7 @@ class Asked:
 
     ids: list[int]
     pictures: tuple[Tensor, ...] = ()  # [3, H, W] uint8 each, in the order of their places in `ids`
+    names: tuple[str, ...] = ()  # of the pictures: one that is named again is not encoded again. Empty: none has a name
 
 
 class Answerer:
@@ -51,6 +51,7 @@ class Answerer:
         self.loaded = checkpoint.load(folder, precision=precision, device=device)
         self.tokenizer = load_tokenizer(folder)
         self._device = torch.device(device)
+        self.features = Features(self._encode)
         # Ours alone: what a checkpoint's own file sets (temperature, repetition penalty) must not change a score.
         self.loaded.model.generation_config = GenerationConfig(
             do_sample=False,
@@ -76,17 +77,25 @@ class Answerer:
         """Put a conversation that waits for an answer into the checkpoint's prompt format -> [T]."""
         return prompt.ask_on(self.loaded.prompt, self.tokenizer, turns, self.loaded.tokens_per_image)
 
-    def picture(self, path: Path) -> Tensor:
-        """Read a picture as the encoder takes it -> [3, H, W] uint8. Raises BadInput if the file is none."""
+    def picture(self, path: Path, condition: Condition = AS_IT_IS, name: str | None = None) -> Tensor:
+        """Read a picture as the encoder takes it -> [3, H, W] uint8. Raises BadInput if the file is none.
+
+        `condition`: its corruption is done first; `name` (the path, if not given) decides its random part.
+        """
         try:
-            return self.decoded(path.read_bytes(), str(path))
+            return self.decoded(path.read_bytes(), name or str(path), condition)
         except FileNotFoundError:
             raise BadInput(f"{path}: no such file") from None
 
-    def decoded(self, image: bytes, name: str) -> Tensor:
+    def decoded(self, image: bytes, name: str, condition: Condition = AS_IT_IS) -> Tensor:
         """Decode a picture as the encoder takes it -> [3, H, W] uint8. Raises BadInput, with its name, if it is none."""
+        vision = self.loaded.vision
         try:
-            return example.pixels(image, self.loaded.vision, self.loaded.image_mode, self.loaded.card.pixels)
+            image_HW3 = example.decode(image)
+            if condition.corruption is not None and condition.severity is not None:
+                fill = example.mean_colour(vision)
+                image_HW3 = corrupt(image_HW3, name, condition.corruption, condition.severity, fill)
+            return example.fit(image_HW3, vision, self.loaded.image_mode, self.loaded.card.pixels)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             reason = " ".join(str(error).split())
             raise BadInput(f"{name}: cannot be read as a picture: {reason}; expected JPEG, PNG or the like") from None
@@ -105,21 +114,30 @@ class Answerer:
     ) -> list[str]:
         """Answer questions together. In fp32 each answer is what it would be alone. `should_stop` is asked at each token."""
         ids_BT, mask_BT = self._pad_left([one.ids for one in asked])
-        pictures = [picture for one in asked for picture in one.pictures]
-        seen: dict[str, Tensor] = {}  # without any picture the key itself must be absent
-        if pictures:
-            on_device = torch.stack(pictures).to(self._device)
-            seen["pixel_values"] = example.normalise(on_device, self.loaded.vision, self.loaded.model.dtype)
         model: Any = self.loaded.model  # its type leaves `generate` to a mixin that mypy cannot bind
-        out_BT = model.generate(
-            input_ids=ids_BT,
+        said_BT = model.generate(
+            inputs_embeds=self._embed(ids_BT, asked),
             attention_mask=mask_BT,
-            **seen,
             max_new_tokens=max_new_tokens,
             streamer=streamer,
             stopping_criteria=[lambda ids, scores: torch.full((len(ids),), should_stop(), device=ids.device)],
         )
-        return [self._decode(row) for row in out_BT[:, ids_BT.shape[1] :].tolist()]
+        return [self._decode(row) for row in said_BT.tolist()]
+
+    def _embed(self, ids_BT: Tensor, asked: Sequence[Asked]) -> Tensor:
+        """Put the questions' words and pictures into the language model's space -> [B, T, D]."""
+        embedded_BTD: Tensor = self.loaded.model.get_input_embeddings()(ids_BT)
+        pictures = [picture for one in asked for picture in one.pictures]
+        if not pictures:
+            return embedded_BTD
+        names = [name for one in asked for name in (one.names or (None,) * len(one.pictures))]
+        image_NKD = self.features.of(pictures, names)
+        return splice(embedded_BTD, image_NKD, ids_BT == self.tokenizer.image_id)
+
+    def _encode(self, pictures: Sequence[Tensor]) -> Tensor:
+        pixels_N3HW = torch.stack(list(pictures)).to(self._device)
+        model = self.loaded.model
+        return model.image_tokens(example.normalise(pixels_N3HW, self.loaded.vision, model.dtype))
 
     def _pad_left(self, rows: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
         longest = max(len(row) for row in rows)
@@ -135,33 +153,6 @@ class Answerer:
         return self.tokenizer.decode(ids[:end]).strip()
 
 
-def answer_all(
-    answerer: Answerer,
-    journal: Journal,
-    images: ImagePlaces,
-    *,
-    blind: bool,
-    batch_size: int,
-    max_new_tokens: int,
-    on_progress: Callable[[Progress], None],
-) -> None:
-    """Answer what the journal has no answer to, in batches of about equal length, each kept before the next is asked.
-
-    `blind`: every picture is replaced by one that shows nothing, with as many tokens.
-    """
-    started, before = time.monotonic(), len(journal.texts)
-    total = before + len(journal.left)
-
-    def read(batch: Sequence[tuple[Question, list[int]]]) -> list[Asked]:
-        return [Asked(ids=ids, pictures=_pictures(answerer, question, images, blind)) for question, ids in batch]
-
-    for batch, asked in _read_ahead(_batches(answerer, journal.left, batch_size), read):
-        journal.add([question for question, _ in batch], answerer.answer(asked, max_new_tokens))
-        done = len(journal.texts)
-        rate = (done - before) / (time.monotonic() - started)
-        on_progress(Progress(done=done, total=total, unit="questions", note=f"{rate:.1f} per second"))
-
-
 def pick_device(name: str) -> str:
     """Turn a recipe's `device` into torch's, and keep torch from starting more threads than help.
 
@@ -169,39 +160,6 @@ def pick_device(name: str) -> str:
     """
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(min(_MAX_THREADS, torch.get_num_threads()))
-    return "cuda" if use_gpu(name) else "cpu"
-
-
-def _batches(
-    answerer: Answerer, questions: Sequence[Question], batch_size: int
-) -> list[list[tuple[Question, list[int]]]]:
-    """Cut questions into batches, longest prompts first (what does not fit fails at once), one image's side by side."""
-    asked = [
-        (question, answerer.ids(question.text, num_images=int(question.image is not None))) for question in questions
-    ]
-    asked.sort(key=lambda pair: (-len(pair[1]), pair[0].image or ""))
-    return [asked[start : start + batch_size] for start in range(0, len(asked), batch_size)]
-
-
-def _pictures(answerer: Answerer, question: Question, images: ImagePlaces, blind: bool) -> tuple[Tensor, ...]:
-    if question.image is None:
-        return ()
-    if blind:
-        return (answerer.blank(),)
-    file = images.find(question.image)
-    if file is None:
-        raise BadInput(f"{question.image}: was there when the evaluation began, is gone now: {images.told()}")
-    return (answerer.picture(file),)
-
-
-def _read_ahead(
-    batches: Sequence[list[tuple[Question, list[int]]]],
-    read: Callable[[Sequence[tuple[Question, list[int]]]], list[Asked]],
-) -> Iterator[tuple[list[tuple[Question, list[int]]], list[Asked]]]:
-    """Decode the next batch's pictures while the model answers this one's."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        coming = [reader.submit(read, batch) for batch in batches[:1]]
-        for place, batch in enumerate(batches):
-            ready = coming.pop().result()
-            coming += [reader.submit(read, following) for following in batches[place + 1 : place + 2]]
-            yield batch, ready
+    if not use_gpu(name):
+        return "cpu"
+    return f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"

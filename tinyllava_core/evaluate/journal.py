@@ -42,6 +42,11 @@ class Journal:
         return dict(self._texts)
 
     @property
+    def num_answered(self) -> int:
+        """Count the questions answered so far."""
+        return len(self._texts)
+
+    @property
     def left(self) -> list[Question]:
         """The questions without an answer, in order."""
         return [question for question in self._questions if question.question_id not in self._texts]

@@ -4,56 +4,63 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.evaluate.answers import Texts
+from tinyllava_core.evaluate.condition import AS_IT_IS, Condition
+from tinyllava_core.evaluate.questions import Question
 from tinyllava_core.evaluate.scoring import Item, Scored
 from tinyllava_core.results import EvaluateResult
 
 
-def leave_items(path: Path, scored: Scored, texts: Texts) -> None:
-    """Write one line per answer: what was asked about, said, read in it, and what it is worth."""
-    write_aside(path, _lines(_item_row(item, texts) for item in scored.items))
+def leave_items(path: Path, scored: Scored | None, texts: Texts) -> None:
+    """Write one line per answer: what was asked about, said, read in it, and what it is worth. Nothing, without a score."""
+    write_aside(path, _lines(_item_row(item, texts) for item in scored.items) if scored else "")
 
 
-def leave_subscores(path: Path, scored: Scored) -> None:
+def leave_subscores(path: Path, scored: Scored | None) -> None:
     """Write one line per number that is not the headline, each with its error bar."""
-    write_aside(path, _lines(dataclasses.asdict(one) for one in scored.subscores))
+    write_aside(path, _lines(dataclasses.asdict(one) for one in scored.subscores) if scored else "")
 
 
 def result_of(
-    scored: Scored,
+    scored: Scored | None,
     *,
     benchmark: str,
     scorer: str,
     variant: str,
-    blind: bool,
+    questions: Sequence[Question],
     judge: str | None,
     prompt_sha256: str | None,
     answers_sha256: str,
+    condition: Condition = AS_IT_IS,
+    submission: str | None = None,
 ) -> EvaluateResult:
-    """Put a score into the shape of its lineage row."""
-    headline = scored.headline
+    """Put a score into the shape of its lineage row; None: the right answers are not public."""
+    headline = scored.headline if scored else None
     return EvaluateResult(
         benchmark=benchmark,
         scorer=scorer,
         variant=variant,
-        blind=blind,
-        metric=headline.name,
-        score=headline.value,
-        stderr=headline.stderr,
-        ci_low=headline.ci_low,
-        ci_high=headline.ci_high,
-        max_score=headline.max_score,
-        num_questions=len(scored.items),
-        num_clusters=headline.num_clusters,
-        num_unparsed=scored.num_unparsed,
+        blind=condition.blind,
+        corruption=condition.corruption,
+        severity=condition.severity,
+        metric=headline.name if headline else None,
+        score=headline.value if headline else None,
+        stderr=headline.stderr if headline else None,
+        ci_low=headline.ci_low if headline else None,
+        ci_high=headline.ci_high if headline else None,
+        max_score=headline.max_score if headline else None,
+        num_questions=len(scored.items) if scored else len(questions),
+        num_clusters=headline.num_clusters if headline else len({question.cluster for question in questions}),
+        num_unparsed=scored.num_unparsed if scored else 0,
         judge=judge,
         prompt_sha256=prompt_sha256,
         answers_sha256=answers_sha256,
+        submission=submission,
     )
 
 

@@ -57,7 +57,7 @@ def score_file(todo: Scoring) -> Told:
             benchmark=row.name,
             scorer=row.name,
             variant=todo.variant or row.default,
-            blind=False,
+            questions=questions,
             judge=judge.identity(questions) if judge else None,
             prompt_sha256=prompt_sha256(questions, given.prompts),
             answers_sha256=path_sha256(todo.answers),

@@ -14,6 +14,7 @@ from typing import Any
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.benchmarks import benchmark
 from tinyllava_core.evaluate.compare import Difference, compare, holm
+from tinyllava_core.evaluate.condition import Condition, titled
 from tinyllava_core.evaluate.leave import read_items
 from tinyllava_core.evaluate.questions import read_json, read_json_lines
 from tinyllava_core.evaluate.score_file import items_path
@@ -33,9 +34,9 @@ class Kept:
 
 def kept(told: Mapping[str, Any], items: Path) -> Kept:
     """Make one of a result's fields, as a score file or the lineage has them."""
-    name = f"{told['benchmark']}{' blind' if told['blind'] else ''}"
+    shown = Condition(blind=told["blind"], corruption=told.get("corruption"), severity=told.get("severity"))
     return Kept(
-        name=name,
+        name=titled(told["benchmark"], shown.word),
         scorer=told["scorer"],
         variant=told["variant"],
         judge=told["judge"],

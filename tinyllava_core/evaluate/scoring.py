@@ -93,6 +93,7 @@ class Benchmark:
     join: Callable[[Sequence[Question]], Join] | None = None  # whose answer a line is, where LLaVA's ids do not say
     own_answers: OwnAnswers | None = None  # reads the benchmark's own result format
     submit: Callable[[Texts, Path, Path], None] | None = None  # (answers, official questions, the upload file)
+    submit_ending: str = ".json"  # of the upload file
     write_pictures: Callable[[Path, Path], int] | None = None  # (official file, folder): those in the file's own cells
     missing_allowed: bool = False  # the official rule says what an answer that is missing counts as
 
@@ -128,9 +129,14 @@ def score(
     return Scored(headline=headline, subscores=tuple(subscores), items=tuple(items))
 
 
+def is_public(benchmark: Benchmark, variant: str | None, questions: Sequence[Question]) -> bool:
+    """Tell whether the right answers of this split are known here, or are a judge's business."""
+    return not questions or benchmark.variant(variant).judged is not None or bool(questions[0].gold)
+
+
 def check_scorable(benchmark: Benchmark, variant: str | None, questions: Sequence[Question]) -> None:
     """Raises BadInput if the right answers of this split are not public: before anybody answers thousands of questions."""
-    if questions and benchmark.variant(variant).judged is None and not questions[0].gold:
+    if not is_public(benchmark, variant, questions):
         raise BadInput(
             f"{benchmark.name}: the annotations hold no right answers; those of this split are not public. "
             "Use the split that is scored locally, or write the upload file (`tinyllava score --submission`)"

@@ -27,7 +27,7 @@ COMMENT ON TABLE run_end IS 'How a run ended; a run without a row here is still 
 CREATE TABLE stage (
     run_id VARCHAR,
     stage VARCHAR,             -- the artifact folder's word
-    name VARCHAR,              -- which one: a source, a training stage, a benchmark (or "<benchmark> blind"), or nothing
+    name VARCHAR,              -- which one: a source, a training stage, a benchmark (or "<benchmark> blind", "<benchmark> blur-3"), or nothing
     fingerprint VARCHAR,
     made BOOLEAN,              -- false: the artifact was there already
     started_at TIMESTAMP,
@@ -163,7 +163,9 @@ CREATE TABLE evaluate (
     scorer VARCHAR,
     variant VARCHAR,           -- which of the scorer's ways to ask and score
     blind BOOLEAN,             -- every image blanked
-    metric VARCHAR,
+    corruption VARCHAR,        -- of every image: blur | noise | jpeg | rotate | crop; NULL: none
+    severity BIGINT,           -- of the corruption, 1 to 5
+    metric VARCHAR,            -- NULL, as the five below: the right answers are not public
     score DOUBLE,              -- of max_score
     stderr DOUBLE,
     ci_low DOUBLE,             -- 95 % interval
@@ -174,9 +176,10 @@ CREATE TABLE evaluate (
     num_unparsed BIGINT,
     judge VARCHAR,             -- NULL: scored by rules
     prompt_sha256 VARCHAR,     -- of all that was asked, in order
-    answers_sha256 VARCHAR
+    answers_sha256 VARCHAR,
+    submission VARCHAR         -- file in the artifact's folder to upload to the benchmark's server; NULL: scored here
 );
-COMMENT ON TABLE evaluate IS 'Stage evaluate: one benchmark on one checkpoint; the rows are in views answers, items and subscores.';
+COMMENT ON TABLE evaluate IS 'Stage evaluate: one benchmark on one checkpoint, under one condition; the rows are in views answers, items and subscores.';
 
 CREATE TABLE export (
     fingerprint VARCHAR,

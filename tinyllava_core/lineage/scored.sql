@@ -1,4 +1,4 @@
--- The scores of one run, each benchmark once, seen before blind. $run: a run id, or its first letters.
+-- The scores of one run, each benchmark once under each condition: seen, blind, corrupted. Answers without a score are not in it. $run: a run id, or its first letters.
 
 WITH wanted AS (
     SELECT run_id
@@ -12,12 +12,16 @@ SELECT DISTINCT
     score.fingerprint,
     score.benchmark,
     score.blind,
+    score.corruption,
+    score.severity,
     score.scorer,
     score.variant,
     score.judge,
     score.prompt_sha256
 FROM wanted
-LEFT JOIN score ON score.run_id = wanted.run_id
+LEFT JOIN score ON score.run_id = wanted.run_id AND score.score IS NOT NULL
 ORDER BY
     score.benchmark,
-    score.blind;
+    score.blind,
+    score.corruption NULLS FIRST,
+    score.severity;

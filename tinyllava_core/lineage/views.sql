@@ -31,6 +31,11 @@ SELECT
     stage.run_id,
     run.recipe,
     evaluate.*,
+    CASE
+        WHEN evaluate.corruption IS NOT NULL THEN concat(evaluate.corruption, '-', evaluate.severity)
+        WHEN evaluate.blind THEN 'blind'
+        ELSE 'seen'
+    END AS condition,
     checkpoint.input_fingerprint AS checkpoint
 FROM (SELECT DISTINCT run_id, fingerprint FROM stage WHERE stage = 'evaluate') AS stage
 JOIN (SELECT DISTINCT * FROM evaluate) AS evaluate ON evaluate.fingerprint = stage.fingerprint
@@ -42,7 +47,7 @@ LEFT JOIN (
     FROM edge
     JOIN train ON train.fingerprint = edge.input_fingerprint
 ) AS checkpoint ON checkpoint.fingerprint = evaluate.fingerprint;
-COMMENT ON VIEW score IS 'One row per score of a run, with the training artifact that it is the score of.';
+COMMENT ON VIEW score IS 'One row per score of a run: seen, blind or with corrupted images, with the training artifact that it is the score of.';
 
 CREATE VIEW ledger AS
 SELECT

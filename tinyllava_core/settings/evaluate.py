@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from tinyllava_core.evaluate.condition import BLIND, SEEN, check_robustness
 from tinyllava_core.frozen import Frozen
 
 
@@ -18,5 +19,21 @@ class Evaluate(Frozen):
     blind: bool = Field(
         True, description="Also score with every image blanked: what can be guessed from the text alone."
     )
+    robustness: tuple[str, ...] = Field(
+        (),
+        description="Also score with corrupted images: blur, noise, jpeg, rotate or crop, each with a severity from 1 to 5, "
+        "as in [blur-3, noise-3]. Strengths: evaluate/corrupt.py.",
+    )
     batch_size: int = Field(16, ge=1, description="Questions answered together. Answers do not depend on it in fp32.")
     precision: Literal["fp32", "bf16"] = Field("bf16", description="Arithmetic of the forward pass.")
+
+    @field_validator("robustness")
+    @classmethod
+    def _known(cls, words: tuple[str, ...]) -> tuple[str, ...]:
+        check_robustness(words)
+        return words
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """List the conditions under which every benchmark is answered, the usual one first."""
+        return (SEEN, *((BLIND,) if self.blind else ()), *self.robustness)

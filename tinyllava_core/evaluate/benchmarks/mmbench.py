@@ -280,5 +280,6 @@ MMBENCH = Benchmark(
     suffix=OPTION_LETTER,
     own_answers=own_answers,
     submit=submit,
+    submit_ending=".xlsx",
     write_pictures=write_pictures,
 )  # fmt: skip

@@ -142,8 +142,11 @@ def mark(questions: Sequence[Question], answers: Texts, *, first: str) -> list[I
 def submit(answers: Texts, questions: Path, out: Path) -> None:
     """Write the upload file: every id of the questions file, normalised as LLaVA does, '' for one without an answer.
 
-    `questions`: the official test2015 questions, or LLaVA's JSON lines of them. Raises BadInput on an answer to no question.
+    `questions`: the official test2015 questions, or LLaVA's JSON lines of them; where test2015 lies beside test-dev2015, as
+    in VQA's own zip, it is taken: the server asks for all of it. Raises BadInput on an answer to no question.
     """
+    whole = questions.with_name(questions.name.replace("test-dev2015", "test2015"))
+    questions = whole if whole.is_file() else questions
     if questions.suffix == ".jsonl":
         ids = [
             key(row, "question_id", int, f"{questions}, line {number}") for number, row in read_json_lines(questions)

@@ -64,7 +64,7 @@ scores AS (
         both_runs.side,
         8 AS rank,
         'score' AS kind,
-        concat(score.benchmark, CASE WHEN score.blind THEN ' blind' END, ' ', score.metric) AS what,
+        concat_ws(' ', score.benchmark, nullif(score.condition, 'seen'), score.metric) AS what,
         round(score.score, 2) AS value
     FROM both_runs
     JOIN score ON score.run_id = both_runs.run_id
