@@ -15,10 +15,18 @@ from tasks.progress import LOG
 from tasks.record import record
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
+from tinyllava_core.evaluate.compare import Difference
+from tinyllava_core.evaluate.condition import SEEN, titled
 from tinyllava_core.report import page as core
-from tinyllava_core.report.facts import Measured, ScoreRow, score_rows
 from tinyllava_core.report.gather import gather
+from tinyllava_core.report.scores import Measured, ScoreRow, score_rows
 from tinyllava_core.results import EvaluateResult
+
+HIDDEN = "right answers not public"
+TOLD = (
+    "Scores, percent, ± one standard error. Change: from the seen answers, question by question. "
+    "Clean: without the questions whose pictures were trained on. A path: the file to upload."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +46,25 @@ class Outcome:
                 "metric": row.metric,
                 "score": _percent(row.seen),
                 "blind": _percent(row.blind),
-                "gain": f"{row.gain:+.1f}" if row.gain is not None else "",
+                "gain": _gain(row),
                 "questions": f"{row.num_questions:,}",
                 "unparsed": f"{row.num_unparsed:,}",
             }
             for row in self.scores
         ]
+
+    def condition_table(self) -> list[dict[str, str]]:
+        """Lay every score out as a row of cells: each benchmark under each condition, with its difference from the seen one."""
+        table = []
+        for row in self.scores:
+            told = {"benchmark": row.benchmark, "variant": row.variant, "metric": row.metric or HIDDEN}
+            counts = {"questions": f"{row.num_questions:,}"}
+            if row.submission:
+                table.append({**told, "condition": "", "score": row.submission, **_change(None), "clean": "", **counts})
+            for word, measured, change in row.conditions:
+                cells = {"condition": word, "score": _percent(measured), **_change(change)}
+                table.append({**told, **cells, "clean": _clean(row) if word == SEEN else "", **counts})
+        return table
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
@@ -52,7 +73,7 @@ def report(run: Run, trained: Artifact, scores: Sequence[Artifact], exported: Ar
     inputs = {"checkpoint": trained} | ({"export": exported} if exported else {})
     for scored in scores:
         result = scored.result(EvaluateResult)
-        inputs[f"evaluate {result.benchmark}{' blind' if result.blind else ''}"] = scored
+        inputs[f"evaluate {titled(result.benchmark, result.condition)}"] = scored
     facts = gather(run.workspace, run.run_id, run.recipe)
     made = record(
         run,
@@ -73,6 +94,29 @@ def report(run: Run, trained: Artifact, scores: Sequence[Artifact], exported: Ar
     return outcome
 
 
+def _gain(row: ScoreRow) -> str:
+    if row.gain is None:
+        return ""
+    interval = row.gain_interval
+    return f"{row.gain:+.1f}" + (f" ({interval[0]:+.1f} .. {interval[1]:+.1f})" if interval else "")
+
+
+def _change(change: Difference | None) -> dict[str, str]:
+    if change is None:
+        return {"change": "", "95 % interval": "", "verdict": ""}
+    return {
+        "change": f"{change.difference:+.1f}",
+        "95 % interval": f"{change.ci_low:+.1f} .. {change.ci_high:+.1f}",
+        "verdict": "within noise" if change.is_noise else f"p {change.p_holm:.4f}",
+    }
+
+
+def _clean(row: ScoreRow) -> str:
+    if row.clean is None:
+        return ""
+    return f"{_percent(row.clean.measured)} without {row.clean.num_contaminated:,}".strip()
+
+
 def _percent(measured: Measured | None) -> str:
     return f"{measured.score:.1f} ± {measured.stderr:.1f}" if measured else ""
 
@@ -82,6 +126,6 @@ def _show(outcome: Outcome) -> None:
     if TaskRunContext.get() is None:
         return
     try:
-        create_table_artifact(outcome.score_table(), key="scores", description="Scores, percent")
+        create_table_artifact(outcome.condition_table(), key="scores", description=TOLD)
     except Exception as error:  # a picture of the scores, not the scores
         LOG.warning("the scores are not shown in Prefect: %s", error)

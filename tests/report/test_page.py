@@ -20,9 +20,10 @@ from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.lineage.store import leave
 from tinyllava_core.recipe import load
 from tinyllava_core.report.examples import examples
-from tinyllava_core.report.facts import LostRow, MixRow, RunFacts, curves, lost_rows, mix_rows, part_rows, score_rows
+from tinyllava_core.report.facts import LostRow, MixRow, RunFacts, curves, lost_rows, mix_rows, part_rows
 from tinyllava_core.report.gather import gather
 from tinyllava_core.report.page import write_report
+from tinyllava_core.report.scores import score_rows
 
 VOID = {"meta", "img", "br"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tinyllava_core.report.facts import Measured, ScoreRow
+from tinyllava_core.report.scores import Measured, ScoreRow
 from tinyllava_core.study.grid import Study
 from tinyllava_core.study.page import draw, write_page
 from tinyllava_core.study.table import Finished, as_csv, cells, markdown, tabulate

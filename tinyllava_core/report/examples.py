@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.evaluate.benchmarks import benchmark
+from tinyllava_core.evaluate.condition import SEEN
 from tinyllava_core.evaluate.questions import Files, Question
 from tinyllava_core.frozen import read_yaml
 from tinyllava_core.report.facts import RunFacts, read_jsonl
@@ -45,7 +46,7 @@ def examples(facts: RunFacts) -> list[Example]:
     found: list[Example] = []
     for artifact in evaluations:
         result = results[artifact.fingerprint]
-        if not result.blind:
+        if result.condition == SEEN:
             blind = next(
                 (
                     other

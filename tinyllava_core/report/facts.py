@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.recipe import Recipe
-from tinyllava_core.results import TRAININGS, EvaluateResult, InspectResult
+from tinyllava_core.results import TRAININGS, InspectResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,37 +60,6 @@ class StageRow:
     def label(self) -> str:
         """Name the stage in a few words."""
         return self.stage if self.name in ("", self.stage) else f"{self.stage} {self.name}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """One score, of max_score."""
-
-    score: float
-    stderr: float
-    max_score: float = 100.0
-
-    @property
-    def percent(self) -> float:
-        """Give the score as a part of the most it can be."""
-        return 100 * self.score / self.max_score
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreRow:
-    """One benchmark: the score with the images, and with every image blanked."""
-
-    benchmark: str
-    metric: str
-    seen: Measured | None
-    blind: Measured | None
-    num_questions: int
-    num_unparsed: int
-
-    @property
-    def gain(self) -> float | None:
-        """Say how many points the images are worth."""
-        return self.seen.score - self.blind.score if self.seen and self.blind else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,29 +125,6 @@ def stage_rows(facts: RunFacts) -> list[StageRow]:
         for stage, name, artifact in facts.stages
         for told in (artifact.manifest(),)
     ]
-
-
-def score_rows(facts: RunFacts) -> list[ScoreRow]:
-    """Read the scores, each benchmark's blind one beside its seen one, in the order of the run."""
-    results = [artifact.result(EvaluateResult) for _, artifact in facts.of("evaluate")]
-    rows = []
-    for key in dict.fromkeys((result.benchmark, result.metric) for result in results):
-        mine = {result.blind: result for result in results if (result.benchmark, result.metric) == key}
-        measured = {
-            blind: Measured(score=one.score, stderr=one.stderr, max_score=one.max_score) for blind, one in mine.items()
-        }
-        first = mine.get(False) or mine[True]
-        rows.append(
-            ScoreRow(
-                benchmark=key[0],
-                metric=key[1],
-                seen=measured.get(False),
-                blind=measured.get(True),
-                num_questions=first.num_questions,
-                num_unparsed=first.num_unparsed,
-            )
-        )
-    return rows
 
 
 def curves(facts: RunFacts) -> list[Curve]:

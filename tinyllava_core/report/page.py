@@ -18,16 +18,16 @@ from tinyllava_core.report.facts import (
     lost_rows,
     mix_rows,
     part_rows,
-    score_rows,
     stage_rows,
 )
 from tinyllava_core.report.graph import draw_graph, seconds
+from tinyllava_core.report.scores import score_rows
 from tinyllava_core.results import TRAININGS, ReportResult, TrainResult
 from tinyllava_core.settings.mix import MixEntry
 
 __all__ = ["RunFacts", "write_report"]
 
-VERSION = 1
+VERSION = 2
 HERE = Path(__file__).parent
 
 

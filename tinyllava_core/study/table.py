@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tinyllava_core.report.facts import ScoreRow
+from tinyllava_core.report.scores import ScoreRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
