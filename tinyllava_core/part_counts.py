@@ -49,10 +49,8 @@ def part_counts(model: Model, training: Training) -> list[PartCount]:
         ),
         PartCount(
             part="language",
-            num_parameters=language["total"] if language else None,
-            num_trained=_language_trained(model, language, training.language.trainable_from_layer)
-            if language
-            else None,
+            num_parameters=language["total"] + _adapters(model, language, training) if language else None,
+            num_trained=_language_trained(model, language, training) if language else None,
             trainable_from_layer=training.language.trainable_from_layer,
         ),
     ]
@@ -86,12 +84,22 @@ def _vision_trained(model: Model, row: dict[str, int], first: int | None) -> int
     return max(0, used - first) * row["block"]
 
 
-def _language_trained(model: Model, row: dict[str, int], first: int | None) -> int:
+def _language_trained(model: Model, row: dict[str, int], training: Training) -> int:
+    first = training.language.trainable_from_layer
     if first is None:
         return 0
+    if training.language.lora is not None:
+        return _adapters(model, row, training)
     if first == 0:
         return row["total"]
     return max(0, language_row(model.language).num_layers - first) * row["block"]
+
+
+def _adapters(model: Model, row: dict[str, int], training: Training) -> int:
+    lora, first = training.language.lora, training.language.trainable_from_layer
+    if lora is None or first is None:
+        return 0
+    return lora.rank * row["linear"] * (language_row(model.language).num_layers - first)
 
 
 def _row(kind: str, name: str) -> dict[str, int] | None:

@@ -18,7 +18,7 @@ from tinyllava_core.data.example import blank, normalise
 from tinyllava_core.data.prompt import ask
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import ExportJob, Progress, tell, write_result
-from tinyllava_core.model import checkpoint
+from tinyllava_core.model import checkpoint, lora
 from tinyllava_core.model.checkpoint import Loaded
 from tinyllava_core.results import ExportResult
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
@@ -47,13 +47,15 @@ def export(source: Path, out: Path) -> ExportResult:
     Raises BadInput if transformers' Llava class cannot hold the model, RuntimeError if what it loads is not equal.
     """
     loaded = checkpoint.load(source)
+    lora.merge(loaded.model)
     reason = checkpoint.why_not_plain_llava(loaded.model)
     if reason is not None:
         raise BadInput(
             f"{source}: transformers' Llava class cannot hold this model exactly: {reason}; use the checkpoint with this package"
         )
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(source, out, ignore=shutil.ignore_patterns("tinyllava.json"))
+    checkpoint.write(loaded.model, loaded.card, source, out)
+    (out / "tinyllava.json").unlink()
     tell(Progress(done=1, total=2, unit="steps", note="written"))
     try:
         result = compare(loaded, out)

@@ -20,6 +20,7 @@ from transformers.initialization import no_init_weights
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
+from tinyllava_core.model import lora
 from tinyllava_core.model.assemble import without_head
 from tinyllava_core.model.processor import write_processor
 from tinyllava_core.model.tinyllava import TinyLlava
@@ -102,6 +103,7 @@ def write(model: TinyLlava, card: Card, tokenizer_from: Path, folder: Path) -> N
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     save_file(hub_tensors(model), aside / "model.safetensors", metadata={"format": "pt"})
+    lora.save(model, aside)
     model.generation_config.save_pretrained(aside)
     config = model.config.to_dict()
     config["model_type"] = "llava" if is_plain_llava(model) else "tinyllava"
@@ -155,6 +157,8 @@ def why_not_plain_llava(model: TinyLlava) -> str | None:
         return "its logits are soft-capped (Gemma 2), which that class would not do"
     if model.config.vision_config.model_type == "clip_dinov2":
         return "its vision part is two encoders, that class has one"
+    if lora.adapted(model) is not None:
+        return "its language model has adapters that are not merged"
     return None
 
 
@@ -165,7 +169,7 @@ def hub_tensors(model: TinyLlava) -> dict[str, Tensor]:
     return {
         hub_name(name, level): tensor.detach().to("cpu", copy=False).contiguous()
         for name, tensor in model.state_dict().items()
-        if not (tied and name == "lm_head.weight")
+        if not (tied and name == "lm_head.weight") and lora.MARK not in name
     }
 
 
@@ -195,6 +199,7 @@ def _load_model(folder: Path) -> TinyLlava:
     model.tie_weights()
     model.generation_config = GenerationConfig.from_pretrained(folder)
     without_head(model.model.vision_tower)
+    lora.load(model, folder)
     return model.float()
 
 

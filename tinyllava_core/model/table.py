@@ -10,6 +10,8 @@ import json
 import sys
 from collections.abc import Sequence
 
+from torch import nn
+
 from tinyllava_core.commands.show import show
 from tinyllava_core.model.assemble import skeleton
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
@@ -74,7 +76,19 @@ def _part(model: TinyLlava, part: str) -> dict[str, int]:
             blocks[number] = blocks.get(number, 0) + size
     (block,) = set(blocks.values())  # every block of a model is of one size
     behind = sum(size for name, size in mine.items() if part == "vision" and any(piece in name for piece in BEHIND))
-    return {"total": sum(mine.values()), "block": block, "behind": behind}
+    return {"total": sum(mine.values()), "block": block, "behind": behind, "linear": _linear_sides(model, part)}
+
+
+def _linear_sides(model: TinyLlava, part: str) -> int:
+    """Add up inputs and outputs of one block's linear layers: what an adapter of rank 1 has."""
+    linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+    first = [layer for name, layer in linear.items() if part_of(f"{name}.") == part and _is_in_block(name, 0)]
+    return sum(layer.in_features + layer.out_features for layer in first)
+
+
+def _is_in_block(name: str, number: int) -> bool:
+    found = BLOCK.search(f"{name}.")
+    return found is not None and int(found.group(1)) == number
 
 
 if __name__ == "__main__":

@@ -28,6 +28,26 @@ class Part(Frozen):
     )
 
 
+class Lora(Frozen):
+    """Low-rank adapters in place of the language model's own weights. Numbers: `lora` of the reference implementation."""
+
+    rank: int = Field(128, ge=1, description="Rank of each adapter. Reference: 128.")
+    alpha: float = Field(256, gt=0, description="An adapter's output is multiplied by alpha / rank. Reference: 256.")
+    dropout: float = Field(
+        0.05, ge=0, lt=1, description="Part of an adapter's inputs that is dropped. Reference: 0.05."
+    )
+
+
+class Language(Part):
+    """The language model in one stage."""
+
+    lora: Lora | None = Field(
+        None,
+        description="Train adapters of all its linear layers but the head, and keep its own weights frozen. null: train these. "
+        "Reference: lr 2e-4 with it.",
+    )
+
+
 class Training(Frozen):
     """One training stage: its data, its order, its optimizer."""
 
@@ -103,7 +123,7 @@ class Training(Frozen):
     )
     vision: Part = Part()
     connector: Part = Part(trainable_from_layer=0)
-    language: Part = Part()
+    language: Language = Language()
 
     def part(self, name: str) -> Part:
         """Give one of the three parts by its name."""
@@ -124,6 +144,10 @@ class Training(Frozen):
                 raise ValueError(
                     f"{name} is frozen (trainable_from_layer: null), so its lr and weight_decay have no effect: remove them"
                 )
+        if self.language.lora is not None and self.language.trainable_from_layer is None:
+            raise ValueError(
+                "language.lora has no effect on a frozen language model: set language.trainable_from_layer to 0"
+            )
         if self.pack_length is not None and self.pack_length < self.max_length:
             raise ValueError(
                 f"pack_length {self.pack_length} is less than max_length {self.max_length}: a record must fit into a pack"

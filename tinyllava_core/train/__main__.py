@@ -21,7 +21,7 @@ from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.stream import PlannedPacks, Reading
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, write_result
-from tinyllava_core.model import checkpoint
+from tinyllava_core.model import checkpoint, lora
 from tinyllava_core.model.assemble import assemble
 from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import TinyLlava
@@ -126,9 +126,10 @@ def spare_and_speed(model: TinyLlava, training: Training, launch: Launch) -> Non
 
 def load_start(job: TrainJob) -> TinyLlava:
     """Give the model that the stage starts from: the stage before's checkpoint, or the parts put together."""
-    if job.start is not None:
-        return checkpoint.load_model(job.start)
-    return assemble(job.recipe.model, job.recipe.seed)
+    recipe, language = job.recipe, job.recipe.training(job.stage).language
+    model = checkpoint.load_model(job.start) if job.start is not None else assemble(recipe.model, recipe.seed)
+    lora.start(model, language.lora, language.trainable_from_layer or 0, recipe.seed)
+    return model
 
 
 def make_engine(model: TinyLlava, job: TrainJob) -> Engine:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.model import lora
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
 from tinyllava_core.settings.training import PART_NAMES, Training
 
@@ -39,8 +40,12 @@ def choose(model: TinyLlava, training: Training) -> None:
     Raises BadInput, by name, if a part that is to be trained has nothing to train.
     """
     for name, parameter in model.named_parameters():
-        first = training.part(part_of(name)).trainable_from_layer
-        parameter.requires_grad_(first is not None and _is_trained(name, first) and not _is_unused(name, model))
+        part = part_of(name)
+        first = training.part(part).trainable_from_layer
+        chosen = first is not None and _is_trained(name, first) and not _is_unused(name, model)
+        if part == "language" and training.language.lora is not None:
+            chosen = chosen and lora.MARK in name
+        parameter.requires_grad_(chosen)
     for part in PART_NAMES:
         first = training.part(part).trainable_from_layer
         if first is not None and not any(
