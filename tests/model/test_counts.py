@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -165,3 +166,12 @@ def skeletons(vision: str) -> TinyLlava:
     if vision not in _SKELETONS:
         _SKELETONS[vision] = skeleton(Model(vision=vision, language="qwen2-0.5b"))
     return _SKELETONS[vision]
+
+
+def test_the_page_of_models_has_every_row_with_its_number() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
+    for rows in json.loads(COUNTS.read_text()).values():
+        for name, row in rows.items():
+            assert any(line.startswith(f"| `{name}` |") and f" {row['total']:,} " in line for line in lines), name
+    for name in CONNECTORS:
+        assert any(line.startswith(f"| `{name}` |") for line in lines), name

@@ -29,6 +29,8 @@ def test_adapters_are_trained_stored_and_continued_by_the_next_stage(make_job: C
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name for name in changed if "language_model" in name} == {name for name in before if lora.MARK in name}
 
-    third = make_job("third", start=folder)  # without adapters: they are merged, and the whole language model is trained
+    third = make_job(
+        "third", start=folder
+    )  # without adapters: they are merged, and the whole language model is trained
     assert main([str(third.out / "job.yaml")]) == 0
     assert not (third.out / "checkpoint" / lora.CONFIG).exists()
