@@ -218,13 +218,14 @@ def leave_artifact(home: Path, fingerprint: str, stage: str, inputs: Mapping[str
     leave(home, "edge", fingerprint, named("fingerprint input input_fingerprint", *edges))
 
 
-def leave_score(home: Path, fingerprint: str, blind: bool, score: float) -> None:
+def leave_score(home: Path, fingerprint: str, blind: bool, score: float | None, **more: Any) -> None:
     """Leave an evaluation's result."""
     counts = {"num_questions": 1, "num_clusters": 1, "num_unparsed": 0, "answers_sha256": "0"}
-    bounds = {"stderr": 1.0, "ci_low": score - 2, "ci_high": score + 2, "max_score": 100.0}
+    bounds = {"stderr": 1.0, "ci_low": 0.0, "ci_high": 100.0, "max_score": 100.0}
     told = {"benchmark": "pope", "scorer": "pope", "variant": "accuracy", "judge": None, "prompt_sha256": None}
     told |= {"corruption": None, "severity": None, "submission": None}
-    result = EvaluateResult(**told, blind=blind, metric="accuracy", score=score, **bounds, **counts)
+    told |= {"metric": "accuracy", "score": score, **more}
+    result = EvaluateResult(**told, blind=blind, **bounds, **counts)
     leave_result(home, "evaluate", fingerprint, result)
 
 

@@ -23,6 +23,7 @@ GPU_HALF = (
     "tinyllava_core/evaluate/answer.py",
     "tinyllava_core/evaluate/answer_all.py",
     "tinyllava_core/evaluate/features.py",
+    "tinyllava_core/evaluate/lmms_eval.py",
     "tinyllava_core/evaluate/ranks.py",
     "tinyllava_core/evaluate/ask.py",
     "tinyllava_core/evaluate/ask_many.py",

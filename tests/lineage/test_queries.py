@@ -12,6 +12,7 @@ from small_workspace import (
     MIX,
     SEEN,
     TRAIN,
+    jsonl,
     leave_artifact,
     leave_run,
     leave_score,
@@ -22,6 +23,7 @@ from small_workspace import (
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage.query import ask, shipped
+from tinyllava_core.lineage.scored import scored
 from tinyllava_core.lineage.store import open_read_only, publish
 
 CATS_0, CATS_1, CATS_2, TALK_1 = "cats-00000000", "cats-00000001", "cats-00000002", "talk-00000001"
@@ -206,3 +208,51 @@ def test_a_faulty_question_gets_one_clear_line(made_once: Path, question: str, v
 def test_values_are_bound_and_never_read_as_sql(made_once: Path):
     assert rows(made_once, "why_dropped", source="talk' OR '1'='1") == []
     assert rows(made_once, "SELECT $word", word="a' b") == [("a' b",)]
+
+
+def test_clean_scores_leave_out_the_questions_about_pictures_that_any_mix_of_the_checkpoint_has(workspace: Path):
+    """Three questions: about a.png (right; pretrain's mix has it), b.png (wrong; dropped from the mix), c.png (right).
+
+    Seen: 2 of 3 right, without a.png 1 of 2. What another benchmark's pictures are does not count.
+    """
+    asked = [(7, "a.png", 1.0), (8, "b.png", 0.0), (9, "c.png", 1.0)]
+    jsonl(workspace, "evaluate", SEEN, "items", named("question_id image score", *asked))
+    columns = "record_id source image benchmark benchmark_image how distance dropped"
+    found = [
+        ("cats-00000000", "cats", "0.png", "pope", "a.png", "bytes", 0, False),
+        ("cats-00000002", "cats", "2.png", "pope", "a.png", "looks", 3, False),
+        ("cats-00000001", "cats", "1.png", "pope", "b.png", "bytes", 0, True),
+        ("cats-00000001", "cats", "1.png", "gqa", "c.png", "bytes", 0, False),
+    ]
+    parquet(workspace, "mix", MIX["pretrain"], "contamination", named(columns, *found))
+    publish(workspace)
+    assert rows(workspace, "clean_scores", run="run-1") == [
+        ("pope", "seen", "accuracy", 90.0, 3, 1, 66.67, 50.0, -16.67),
+        ("pope", "blind", "accuracy", 50.0, 1, 1, 0.0, None, None),
+    ]
+    assert rows(workspace, "clean_scores") == rows(workspace, "clean_scores", run="run-1")
+
+
+def test_a_corrupted_score_has_its_condition_and_a_hidden_split_none(workspace: Path):
+    blurred, hidden = "e3" + "0" * 14, "e4" + "0" * 14
+    for fingerprint, more in (
+        (blurred, {"score": 70.0, "corruption": "blur", "severity": 3}),
+        (hidden, {"metric": None, "score": None, "submission": "submission.json"}),
+    ):
+        leave_artifact(workspace, fingerprint, "evaluate", {"checkpoint": TRAIN["sft"]})
+        leave_score(workspace, fingerprint, blind=False, **more)
+        leave_use(workspace, "run-1", "evaluate", fingerprint, fingerprint)
+    publish(workspace)
+    assert rows(
+        workspace, "SELECT condition, corruption, severity, score, submission FROM score ORDER BY fingerprint"
+    ) == [
+        ("seen", None, None, 90.0, None),
+        ("blind", None, None, 50.0, None),
+        ("blur-3", "blur", 3, 70.0, None),
+        ("seen", None, None, None, "submission.json"),
+    ]
+    assert [(row["benchmark"], row["blind"], row["corruption"]) for row, _ in scored(workspace, "run-1")] == [
+        ("pope", False, None),
+        ("pope", False, "blur"),
+        ("pope", True, None),
+    ]

@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
-from made_up_run import MadeUp, made_up_run, train
+from made_up_run import MadeUp, evaluate, lines, made_up_run, train
 
+from tasks.report import Outcome
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.lineage.store import leave
 from tinyllava_core.recipe import load
@@ -24,6 +27,7 @@ from tinyllava_core.report.facts import LostRow, MixRow, RunFacts, curves, lost_
 from tinyllava_core.report.gather import gather
 from tinyllava_core.report.page import write_report
 from tinyllava_core.report.scores import score_rows
+from tinyllava_core.results import EvaluateResult
 
 VOID = {"meta", "img", "br"}
 
@@ -230,3 +234,85 @@ def test_a_run_of_three_stages_tells_each_of_them(run: MadeUp, tmp_path: Path):
     html = (tmp_path / "report.html").read_text()
     assert "<th>pretrain</th><th>second_pretrain</th><th>sft</th>" in html
     assert "second_pretrain: loss" in html
+
+
+@pytest.fixture
+def robust(tmp_path: Path) -> RunFacts:
+    """A run with one benchmark blurred, one whose right answers are hidden, and a mix that has a picture of the first."""
+    run = made_up_run(tmp_path / "workspace")
+    inputs = {"checkpoint": run.facts().one("sft", "sft")}
+
+    def blurred(folder: Path) -> EvaluateResult:
+        worse = dataclasses.replace(evaluate(folder, "toy-pope", False), score=37.5, corruption="blur", severity=3)
+        path = folder / "items.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        lines(path, [{**row, "score": float(row["question_id"] < 3)} for row in rows])
+        return worse
+
+    def hidden(folder: Path) -> EvaluateResult:
+        found = evaluate(folder, "toy-vqa", False)
+        (folder / "items.jsonl").write_text("")
+        none = dict.fromkeys(("metric", "score", "stderr", "ci_low", "ci_high", "max_score"))
+        return dataclasses.replace(found, benchmark="hidden", submission="submission.json", **none)
+
+    run.make("evaluate", "toy-pope blur-3", inputs, blurred)
+    run.make("evaluate", "hidden", inputs, hidden)
+    mix = run.facts().one("mix", "sft")
+    columns = ("benchmark", "benchmark_image", "dropped")
+    rows = [("toy-pope", "0.png", False), ("toy-pope", "1.png", True), ("other", "2.png", False)]
+    pq.write_table(
+        pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows]),
+        mix.folder / "contamination.parquet",
+    )
+    return run.facts()
+
+
+def test_corrupted_answers_are_compared_with_the_seen_ones_question_by_question(robust: RunFacts):
+    """Seen: questions 0-4 of 8 are right (62.5); blurred: 0-2 (37.5)."""
+    pope, vqa, hidden = score_rows(robust)
+    assert [(word, measured.score) for word, measured, _ in pope.conditions] == [
+        ("seen", 91.3),
+        ("blind", 50.7),
+        ("blur-3", 37.5),
+    ]
+    change = pope.changes["blur-3"]
+    assert (change.first, change.second, change.difference) == (62.5, 37.5, -25.0)
+    assert change.ci_low <= -25 <= change.ci_high
+    assert change.p_holm == min(1.0, 3 * min(one.p_value for one in (*pope.changes.values(), *vqa.changes.values())))
+    assert list(vqa.changes) == ["blind"]
+    low, high = pope.gain_interval
+    blind = pope.changes["blind"]
+    assert (low, high) == (-blind.ci_high, -blind.ci_low)
+    assert (hidden.seen, list(hidden.conditions), hidden.changes) == (None, [], {})
+
+
+def test_a_clean_score_leaves_out_the_pictures_that_a_mix_has_and_kept(robust: RunFacts):
+    """0.png: questions 0 and 4, both right. Without them 3 of 6 are right."""
+    pope, vqa, _ = score_rows(robust)
+    assert (pope.clean.num_contaminated, pope.clean.measured.score) == (2, 50.0)
+    assert vqa.clean is None
+
+
+def test_the_page_shows_conditions_clean_scores_and_files_to_upload(robust: RunFacts, tmp_path: Path):
+    write_report(robust, tmp_path / "report.html")
+    parser = Balanced()
+    parser.feed((tmp_path / "report.html").read_text())
+    text = " ".join(parser.words)
+    assert parser.open == []
+    for told in ("toy-pope blur-3 37.5 ± 1.4 −25.0", "2 of 8", "not public", "submission.json", "within noise"):
+        assert told in text, told
+
+
+def test_the_table_of_a_run_has_every_condition(robust: RunFacts):
+    outcome = Outcome(scores=tuple(score_rows(robust)), checkpoint=Path(), report=Path(), lineage=Path())
+    table = outcome.condition_table()
+    assert [(row["benchmark"], row["condition"], row["score"]) for row in table][:3] == [
+        ("toy-pope", "seen", "91.3 ± 1.4"),
+        ("toy-pope", "blind", "50.7 ± 1.4"),
+        ("toy-pope", "blur-3", "37.5 ± 1.4"),
+    ]
+    assert (table[2]["change"], table[2]["verdict"]) == ("-25.0", "within noise")
+    assert table[0]["clean"].endswith("without 2")
+    assert table[-1]["metric"] == "right answers not public"
+    assert table[-1]["score"].endswith("/submission.json")
+    assert len({tuple(row) for row in table}) == 1

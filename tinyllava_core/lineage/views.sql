@@ -49,6 +49,49 @@ LEFT JOIN (
 ) AS checkpoint ON checkpoint.fingerprint = evaluate.fingerprint;
 COMMENT ON VIEW score IS 'One row per score of a run: seen, blind or with corrupted images, with the training artifact that it is the score of.';
 
+CREATE VIEW score_clean AS
+WITH RECURSIVE made_of AS (
+    SELECT DISTINCT
+        checkpoint,
+        checkpoint AS fingerprint
+    FROM score
+    UNION
+    SELECT
+        made_of.checkpoint,
+        edge.input_fingerprint
+    FROM made_of
+    JOIN edge ON edge.fingerprint = made_of.fingerprint
+),
+trained_on AS (
+    SELECT DISTINCT
+        made_of.checkpoint,
+        contamination.benchmark,
+        contamination.benchmark_image
+    FROM made_of
+    JOIN contamination ON contamination.fingerprint = made_of.fingerprint
+    WHERE NOT contamination.dropped
+)
+SELECT
+    score.run_id,
+    score.recipe,
+    score.fingerprint,
+    score.checkpoint,
+    score.benchmark,
+    score.condition,
+    score.metric,
+    score.score,
+    count(*) AS num_questions,
+    count(trained_on.benchmark_image) AS num_contaminated,
+    100 * avg(items.score) AS mean_item,
+    100 * avg(items.score) FILTER (trained_on.benchmark_image IS NULL) AS mean_item_clean
+FROM score
+JOIN items ON items.fingerprint = score.fingerprint
+LEFT JOIN trained_on ON trained_on.checkpoint = score.checkpoint
+    AND trained_on.benchmark = score.benchmark
+    AND trained_on.benchmark_image = items.image
+GROUP BY ALL;
+COMMENT ON VIEW score_clean IS 'Each score of a run with the mean over its questions, and over those whose pictures no mix that trained the checkpoint has. The mean is of items: where the metric is none (F1, MME), the report has the metric itself without them.';
+
 CREATE VIEW ledger AS
 SELECT
     trained.fingerprint,
