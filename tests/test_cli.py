@@ -34,6 +34,7 @@ def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str
     assert cli.main(["query"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:]] == [
+        "clean_scores",
         "compare_runs",
         "contamination",
         "mix_shares",
@@ -45,8 +46,8 @@ def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str
         "why_dropped",
         "why_left_out",
     ]
-    assert "sha256" in lines[9]
-    assert "[run] [source]" in lines[10]
+    assert "sha256" in lines[10]
+    assert "[run] [source]" in lines[11]
 
 
 def test_a_pipe_gets_plain_aligned_columns(workspace: Path, capsys: pytest.CaptureFixture[str]):
