@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from tasks.alive import home
+from tasks.parts import check_runner
 from tasks.server import api
 from tasks.source import check_manifests
 from tasks.variants import runs as planned_runs
@@ -107,6 +108,7 @@ def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool 
     """Check the input, run the flow, print the scores. Raises BadInput before anything heavy starts, where it can."""
     recipe = load(name, overrides)
     check_manifests(recipe)
+    check_runner(recipe.launch)
     print(f"recipe    {recipe.name}: {recipe.description}", flush=True)
     with ready(workspace):
         from flows.full_pipeline import full_pipeline

@@ -6,17 +6,16 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
 
 from tasks.progress import LOG, showing
 from tasks.record import record
+from tasks.retry import may_help
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data import download as core
 from tinyllava_core.data.local_copies import with_copies
 from tinyllava_core.data.local_files import local_digest
 from tinyllava_core.data.manifest import load
-from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.benchmarks import benchmark
 from tinyllava_core.results import DownloadResult
 
@@ -24,11 +23,6 @@ from tinyllava_core.results import DownloadResult
 UNCHANGING = ("description", "homepage", "scorer", "variant", "components", "tree", "manual", "standalone", "about_gb")
 NOT_FETCHED: dict[str, Any] = dict.fromkeys(UNCHANGING, True)
 NOT_FETCHED |= {"images": {"__all__": {"url_table": {"distributor"}}}}
-
-
-def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:
-    """Tell whether trying again may help: not where the user's input is at fault."""
-    return not isinstance(state.result(raise_on_failure=False), BadInput)
 
 
 @task(

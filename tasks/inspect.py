@@ -50,6 +50,7 @@ def inspect(
                 limits=limits,
                 expected_count=count,
                 processes=run.recipe.launch.data_processes,
+                run_parts=run.run_parts,
                 on_progress=show,
             ),
             resumable=True,

@@ -22,6 +22,8 @@ def plan(run: Run, stage: str, shards: Artifact) -> Artifact:
 
     def make(folder: Path) -> PlanResult:
         with showing(f"plan {stage}") as show:
-            return core.plan(shards.folder, spec, folder, processes=processes, on_progress=show)
+            return core.plan(
+                shards.folder, spec, folder, processes=processes, run_parts=run.run_parts, on_progress=show
+            )
 
     return record(run, "plan", stage, core.VERSION, spec, {"shard": shards}, make, resumable=True)

@@ -9,7 +9,7 @@ import platform
 import secrets
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -20,8 +20,10 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from tasks.alive import alive
+from tasks.parts import check_runner, opened
 from tasks.progress import LOG, slug
 from tasks.source import check_manifests
+from tinyllava_core.data.workers import RunParts, run_parts
 from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.recipe import Recipe
 
@@ -36,6 +38,7 @@ class Run:
     run_id: str  # of the lineage: recipe, time, chance
     workspace: Path  # absolute
     recipe: Recipe
+    run_parts: RunParts = run_parts  # has the parts of a data stage done
 
 
 @contextlib.contextmanager
@@ -45,17 +48,18 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str) -
     Raises BadInput if the recipe names a manifest that is not there or is wrong.
     """
     check_manifests(recipe)
+    check_runner(recipe.launch)
     now, place = datetime.now(UTC), Path(workspace).expanduser().resolve()
     place.mkdir(parents=True, exist_ok=True)
     run = Run(run_id=f"{slug(recipe.name)}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", workspace=place, recipe=recipe)
     leave(place, "run", run.run_id, [_row(run, overrides or {}, now)])
     state = "Crashed"
-    with alive(place, flow_run.id):
+    with alive(place, flow_run.id), opened(recipe.launch) as run_parts:
         LOG.info("run       %s, workspace %s", run.run_id, place)
         if flow_run.id:
             LOG.info("watch     %s", url_for("flow-run", flow_run.id))
         try:
-            yield run
+            yield replace(run, run_parts=run_parts)
             state = "Completed"
         except Exception:
             state = "Failed"

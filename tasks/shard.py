@@ -26,7 +26,13 @@ def shard(run: Run, stage: str, mixed: Artifact, sources: Mapping[str, Source]) 
     def make(folder: Path) -> ShardResult:
         with showing(f"shard {stage}") as show:
             return core.shard(
-                mixed.folder, places, recipe.shard, folder, processes=recipe.launch.data_processes, on_progress=show
+                mixed.folder,
+                places,
+                recipe.shard,
+                folder,
+                processes=recipe.launch.data_processes,
+                run_parts=run.run_parts,
+                on_progress=show,
             )
 
     return record(run, "shard", stage, core.VERSION, recipe.shard, {"mix": mixed}, make, resumable=True)

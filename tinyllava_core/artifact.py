@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from filelock import FileLock
 from pydantic import BaseModel
@@ -114,6 +115,12 @@ def write_aside(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.partial")
     aside.write_text(text, encoding="utf-8")
     aside.rename(path)
+
+
+def aside_of(path: Path) -> Path:
+    """Name a file beside `path` to write what is then renamed to it, another at each call: on several machines a part whose
+    worker seemed lost may be done twice at once."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:12]}.partial")
 
 
 def file_sha256(path: Path) -> str:

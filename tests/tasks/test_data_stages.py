@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.download import download, may_help
+from tasks.download import download
 from tasks.inspect import inspect
+from tasks.retry import may_help
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.errors import BadInput

@@ -23,7 +23,7 @@ from tinyllava_core.data.json_split import item_places
 from tinyllava_core.data.picture import look
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import PARSERS
-from tinyllava_core.data.workers import num_cpus, run_parts
+from tinyllava_core.data.workers import RunParts, num_cpus, run_parts
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.job import Progress
 from tinyllava_core.results import DownloadResult, InspectResult
@@ -49,6 +49,7 @@ def inspect_source(
     look: Look = look,
     expected_count: int | None = None,
     processes: int | None = None,
+    run_parts: RunParts = run_parts,
     on_progress: OnProgress | None = None,
 ) -> InspectResult:
     """Write records.parquet (good), dropped.parquet (bad, each under its first reason) and images.parquet of one source.
@@ -76,11 +77,11 @@ def inspect_source(
     num_records = _find_records(job, expected_count)
     size_bytes = job.annotations.stat().st_size
     records = cut("records", num_records, RECORDS_PER_PART)
-    _do(job, records, processes or min(num_cpus(), 1 + size_bytes // _BYTES_WORTH_A_PROCESS), on_progress)
+    _do(job, records, processes or min(num_cpus(), 1 + size_bytes // _BYTES_WORTH_A_PROCESS), run_parts, on_progress)
     check_components(job, records)
     num_images = list_images(job, records)
     pictures = cut("images", num_images, IMAGES_PER_PART)
-    _do(job, pictures, processes or min(num_cpus(), 1 + num_images // _IMAGES_WORTH_A_PROCESS), on_progress)
+    _do(job, pictures, processes or min(num_cpus(), 1 + num_images // _IMAGES_WORTH_A_PROCESS), run_parts, on_progress)
     found = merge_parts(job, records, pictures, out)
     assert found.num_good + found.num_dropped + found.num_left_out == num_records, "a record was lost on the way"
     check_lost(found, out, max_lost_fraction)
@@ -120,7 +121,7 @@ def _find_records(job: Job, expected_count: int | None) -> int:
     return len(places)
 
 
-def _do(job: Job, parts: Sequence[Part], processes: int, on_progress: OnProgress | None) -> None:
+def _do(job: Job, parts: Sequence[Part], processes: int, run_parts: RunParts, on_progress: OnProgress | None) -> None:
     """Do the parts that are not there yet."""
     total = parts[-1].last if parts else 0
     missing = [part for part in parts if not part.file(job).is_file()]

@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tinyllava_core.artifact import aside_of
+
 ROWS_PER_GROUP = 20_000
 
 TURN = pa.struct([("role", pa.string()), ("text", pa.string())])
@@ -119,7 +121,7 @@ class SteadyWriter:
 
 def write_whole(table: pa.Table, path: Path) -> None:
     """Write a part's table aside, then rename it: it is there whole, or not at all."""
-    aside = path.with_name(f".{path.name}.partial")
+    aside = aside_of(path)
     pq.write_table(table, aside)
     aside.rename(path)
 

@@ -22,7 +22,7 @@ from tinyllava_core.data.held_out import held_out
 from tinyllava_core.data.order import cut_steps, epoch_order
 from tinyllava_core.data.pack import pack
 from tinyllava_core.data.plan_part import Lengths, PlanSpec, PlanWork, plan_part, read_lengths
-from tinyllava_core.data.workers import num_cpus, run_parts
+from tinyllava_core.data.workers import RunParts, num_cpus, run_parts
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
 from tinyllava_core.parts import language_row, prompt_of, tokenizer_folder
@@ -85,6 +85,7 @@ def plan(
     out: Path,
     *,
     processes: int | None = None,
+    run_parts: RunParts = run_parts,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> PlanResult:
     """Write plan.parquet, steps.parquet and voided.parquet for the shards of one mix.

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.order import GroupBy
 from tinyllava_core.data.prompt import encode
 from tinyllava_core.data.read import ShardReader
@@ -73,7 +74,7 @@ def plan_part(work: PlanWork, number: int) -> Path:
         return path
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     reader, tokenizer = ShardReader(work.shards, first_row=start, stop_row=stop), _tokenizer(work.spec.tokenizer)
-    with pq.ParquetWriter(aside := path.with_name(f".{path.name}.partial"), LENGTHS_SCHEMA) as writer:
+    with pq.ParquetWriter(aside := aside_of(path), LENGTHS_SCHEMA) as writer:
         for first in range(start, stop, _CHUNK):
             rows = range(first, min(first + _CHUNK, stop))
             writer.write_table(lengths(reader, rows, work.spec, tokenizer))

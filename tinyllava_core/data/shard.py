@@ -22,7 +22,7 @@ from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.data.shard_card import write_card
 from tinyllava_core.data.shard_cut import cut, record_sizes
 from tinyllava_core.data.shard_part import INDEX_SCHEMA, Layout, source_numbers, source_rows, tar_facts, write_part
-from tinyllava_core.data.workers import num_cpus, run_parts
+from tinyllava_core.data.workers import RunParts, num_cpus, run_parts
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
 from tinyllava_core.results import ShardResult
@@ -48,6 +48,7 @@ def shard(
     out: Path,
     *,
     processes: int | None = None,
+    run_parts: RunParts = run_parts,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ShardResult:
     """Write shard-000000.tar ..., index.parquet, shards.parquet and README.md of the mix in the artifact folder `mixed`.
@@ -73,6 +74,8 @@ def prepare(mixed: Path, sources: Sequence[InspectedSource], settings: Shard, ou
     scratch = out / "scratch"
     for folder in (scratch, out / "parts"):
         folder.mkdir(parents=True, exist_ok=True)
+    for left in scratch.glob(".*.partial"):  # by workers that were killed
+        left.unlink()
     numbers = np.empty(table.num_rows, np.int16)
     rows, sizes = np.empty(table.num_rows, np.int64), np.empty(table.num_rows, np.int64)
     for number, source in enumerate(sources):

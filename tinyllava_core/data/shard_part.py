@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tinyllava_core.artifact import file_sha256
+from tinyllava_core.artifact import aside_of, file_sha256
 from tinyllava_core.data.lookup import RecordFile, StoredRecord
 from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import InspectedSource
@@ -93,13 +93,13 @@ def write_part(layout: Layout, number: int) -> Path:
     if is_whole(layout, number):
         return part
     part.unlink(missing_ok=True)
-    aside = tar.with_name(f".{tar.name}.partial")
+    aside = aside_of(layout.scratch / tar.name)
     with TarWriter(aside) as writer:
         placed = [_place(writer, layout, number, *item) for item in _records(layout, number)]
     aside.rename(tar)
     told = {"tar_sha256": writer.sha256(), "tar_bytes": str(writer.size)}
     table = pa.Table.from_pylist(placed, INDEX_SCHEMA).replace_schema_metadata(told)
-    aside = part.with_name(f".{part.name}.partial")
+    aside = aside_of(part)
     pq.write_table(table, aside)
     aside.rename(part)
     return part

@@ -12,10 +12,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Part = TypeVar("Part")
 Done = TypeVar("Done")
+
+
+class RunParts(Protocol):
+    """What does the parts of a stage: `run_parts`, or one that has them done on other machines (tasks/parts.py)."""
+
+    def __call__(
+        self, do: Callable[[Part], Done], parts: Iterable[Part], processes: int
+    ) -> Iterator[tuple[Part, Done]]:
+        """Do every part -> (part, what it gave), in any order. `processes`: as many as this machine should start."""
+        ...
 
 
 def num_cpus() -> int:

@@ -34,7 +34,18 @@ class Launch(Frozen):
     data_processes: int | None = Field(
         None,
         ge=1,
-        description="Processes that write shards and tokenize. null: one for each core, fewer where there is little to do.",
+        description="Processes that inspect, write shards and tokenize. null: one for each core, fewer where there is little to do.",
+    )
+    data_runner: Literal["local", "dask", "ray"] = Field(
+        "local",
+        description="What does the parts of inspect, shard and plan: processes of this machine, or a Dask or Ray cluster "
+        "(pip install 'tinyllava-pipelines[dask]' or '[ray]'). See docs/beyond-one-machine.md.",
+    )
+    data_address: str | None = Field(
+        None,
+        min_length=1,
+        description="The cluster's scheduler: tcp://host:8786 (dask), ray://host:10001 (ray). null: a cluster on this machine, "
+        "with data_processes workers, for the time of the run.",
     )
     offload: Literal["optimizer", "all"] | None = Field(
         None,
@@ -55,6 +66,12 @@ class Launch(Frozen):
             raise ValueError("zero_stage needs launcher: deepspeed, or torchrun")
         if self.offload is not None and (self.zero_stage is None or (self.offload == "all" and self.zero_stage != 3)):
             raise ValueError(f"offload: {self.offload} needs zero_stage{': 3' if self.offload == 'all' else ''}")
+        if self.data_address is not None and self.data_runner == "local":
+            raise ValueError("data_address needs data_runner: dask or ray")
+        if self.data_address is not None and self.data_processes is not None:
+            raise ValueError(
+                "data_processes is of this machine; how many the cluster at data_address has is its own matter"
+            )
         for field, needed in (("srun", "torchrun"), ("rendezvous", "torchrun"), ("hostfile", "deepspeed")):
             if getattr(self, field) and (self.launcher != needed or self.nodes == 1):
                 raise ValueError(f"{field} needs launcher: {needed} and more than one of nodes")

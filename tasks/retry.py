@@ -1,0 +1,14 @@
+"""When a task that failed is worth another try. How often and how soon is said at each task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.client.schemas.objects import TaskRun
+
+from tinyllava_core.errors import BadInput
+
+
+def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:
+    """Tell whether trying again may help: not where the user's input is at fault."""
+    return not isinstance(state.result(raise_on_failure=False), BadInput)
