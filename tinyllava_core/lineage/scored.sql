@@ -11,6 +11,7 @@ SELECT DISTINCT
     wanted.run_id,
     score.fingerprint,
     score.benchmark,
+    score.condition,
     score.blind,
     score.corruption,
     score.severity,

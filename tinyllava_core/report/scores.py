@@ -69,7 +69,7 @@ class ScoreRow:
     def gain_interval(self) -> tuple[float, float] | None:
         """Give the 95 % interval of the gain: of the paired difference, pictures drawn alike for both."""
         change = self.changes.get(BLIND)
-        return (-change.ci_high, -change.ci_low) if change else None
+        return (0.0 - change.ci_high, 0.0 - change.ci_low) if change else None  # minus alone would make a -0.0
 
     @property
     def conditions(self) -> Iterator[tuple[str, Measured, Difference | None]]:
