@@ -20,10 +20,10 @@ from tinyllava_core.settings.mix import MixEntry
 
 
 def picture(rng: np.random.Generator) -> bytes:
-    """Draw a JPEG of 336 to 640 pixels a side, 0.25 megapixels on average, with the 1/f texture of a photograph."""
+    """Draw a JPEG of 336 to 640 pixels a side, 0.25 megapixels on average, with a photograph's fall of detail."""
     height, width = (int(side) for side in rng.integers(336, 641, 2))
     y, x = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-    fall = 1 / np.maximum(np.hypot(y, x), 1 / max(height, width))
+    fall = np.maximum(np.hypot(y, x), 1 / max(height, width)) ** -1.25  # 80 kB a picture
     noise = rng.standard_normal((3, height, fall.shape[1])) + 1j * rng.standard_normal((3, height, fall.shape[1]))
     image = np.fft.irfft2(noise * fall, (height, width)).transpose(1, 2, 0)
     scaled = np.clip(127 + 55 * image / image.std(), 0, 255).astype(np.uint8)

@@ -90,6 +90,25 @@ def test_pad_mode_is_that_of_transformers_llava_processor() -> None:
         assert grey_levels.max() < 4, row.weights
 
 
+def test_a_colour_of_three_levels_fills_both_margins() -> None:
+    wide, high = (
+        pad_square(np.zeros((1, 4, 3), np.uint8), (1, 2, 3)),
+        pad_square(np.zeros((5, 2, 3), np.uint8), (1, 2, 3)),
+    )
+    assert wide.tolist() == [[[1, 2, 3]] * 4, [[0, 0, 0]] * 4, [[1, 2, 3]] * 4, [[1, 2, 3]] * 4]
+    assert high[2].tolist() == [[1, 2, 3], [0, 0, 0], [0, 0, 0], [1, 2, 3], [1, 2, 3]]
+
+
+def test_pictures_of_any_size_one_after_the_other_do_not_mix() -> None:
+    """The memory that they are decoded into is used again."""
+    images = [picture(*size) for size in ((640, 480), (40, 60), (384, 384), (300, 500))]
+    together = [pixels(image, SIGLIP, "square") for image in images]
+    for image, found in zip(images, together, strict=True):
+        opened = torch.from_numpy(np.array(Image.open(io.BytesIO(image)).convert("RGB"))).permute(2, 0, 1)
+        alone = torch.nn.functional.interpolate(opened[None], (384, 384), mode="bicubic", antialias=True)[0]
+        assert torch.equal(found, alone)
+
+
 def test_a_blank_image_is_zero_to_the_encoder_up_to_rounding() -> None:
     for row in (CLIP, SIGLIP):
         assert normalise(blank(row)[None], row).abs().max() < 0.02

@@ -5,6 +5,7 @@ The tokens themselves are not kept: training reads and tokenizes each record aga
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from dataclasses import dataclass, replace
 from functools import cache
@@ -72,7 +73,8 @@ def plan_part(work: PlanWork, number: int) -> Path:
     path, start, stop = work.part(number), work.first_rows[number], work.first_rows[number + 1]
     if path.is_file() and pq.read_metadata(path).num_rows == stop - start:
         return path
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # Alone, the tokenizer has its threads; beside others, each process is one.
+    os.environ["TOKENIZERS_PARALLELISM"] = str(multiprocessing.parent_process() is None).lower()
     reader, tokenizer = ShardReader(work.shards, first_row=start, stop_row=stop), _tokenizer(work.spec.tokenizer)
     with pq.ParquetWriter(aside := aside_of(path), LENGTHS_SCHEMA) as writer:
         for first in range(start, stop, _CHUNK):
