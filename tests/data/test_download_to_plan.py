@@ -28,6 +28,7 @@ def made(workspace: Path, sources: dict[str, PlantedSource], processes: int) -> 
     overrides = {
         "sft.mix": entries,
         "sft.max_lost_fraction": 0.9,
+        "sft.contamination.action": None,
         "inspect": LIMITS.model_dump(),
         "shard.records_per_shard": 7,
         "launch.data_processes": processes,
@@ -39,7 +40,7 @@ def made(workspace: Path, sources: dict[str, PlantedSource], processes: int) -> 
         inspected = inspect.fn(run, entry.source, downloaded, 0.9, {})
         images = source_images(entry.source, downloaded, {})
         found[entry.source] = Source(downloaded=downloaded, inspected=inspected, images=images)
-    mixed = mix.fn(run, "sft", found)
+    mixed = mix.fn(run, "sft", found, {})
     shards = shard.fn(run, "sft", mixed, found)
     planned = plan.fn(run, "sft", shards)
     publish(workspace)

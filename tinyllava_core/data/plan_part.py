@@ -74,7 +74,7 @@ def plan_part(work: PlanWork, number: int) -> Path:
     if path.is_file() and pq.read_metadata(path).num_rows == stop - start:
         return path
     # Alone, the tokenizer has its threads; beside others, each process is one.
-    os.environ["TOKENIZERS_PARALLELISM"] = str(multiprocessing.parent_process() is None).lower()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", str(multiprocessing.parent_process() is None).lower())
     reader, tokenizer = ShardReader(work.shards, first_row=start, stop_row=stop), _tokenizer(work.spec.tokenizer)
     with pq.ParquetWriter(aside := aside_of(path), LENGTHS_SCHEMA) as writer:
         for first in range(start, stop, _CHUNK):
