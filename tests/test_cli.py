@@ -120,6 +120,13 @@ def test_run_hands_over_to_the_flow(started: list[list[str]], tmp_path: Path):
     assert started == [[sys.executable, sys.executable, "-m", "flows", "toy", *settings, "--workspace", str(tmp_path)]]
 
 
+def test_import_hands_over_to_the_importer(started: list[list[str]]):
+    cli.main(["import", "their/checkpoint", "--out", "ours", "--prompt", "vicuna", "--vision-weights", "clip"])
+    options = ["--out", "ours", "--vision-weights", "clip", "--prompt", "vicuna"]
+    expected = ["-m", "tinyllava_core.model.importer", "their/checkpoint", *options]
+    assert started == [[sys.executable, sys.executable, *expected]]
+
+
 def test_ask_hands_over_to_the_answerer(started: list[list[str]]):
     cli.main(["ask", "some/checkpoint", "cat.png", "--max-new-tokens", "9", "What is it?"])
     options = ["--batch-size", "16", "--max-new-tokens", "9", "--device", "auto"]
