@@ -288,6 +288,14 @@ def test_llava_of_transformers(vision: str, strategy: str, tokenizer: Path, tmp_
         (tmp_path / "theirs" / file.name).write_bytes(file.read_bytes())
     found = imported(tmp_path / "theirs")
     torch.testing.assert_close(logits(found.model), logits(theirs), atol=1e-5, rtol=1e-5)
+    assert found.image_mode == "square"
+    for name, words in (
+        ("processor_config.json", {"image_processor": {"do_pad": True}}),
+        ("preprocessor_config.json", {"do_pad": True}),
+    ):
+        (tmp_path / "theirs" / name).write_text(json.dumps(words))
+        assert imported(tmp_path / "theirs").image_mode == "pad"
+        (tmp_path / "theirs" / name).unlink()
 
 
 def test_a_tokenizer_without_an_image_token_gets_one_and_a_row_for_it(tokenizer: Path, tmp_path: Path) -> None:

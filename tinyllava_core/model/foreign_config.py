@@ -1,9 +1,11 @@
-"""What another program's config.json says, in the words of this package: parts, sizes, image mode. It reads no weights but names."""
+"""What another program's config.json says, in the words of this package: parts, sizes, image mode. It builds nothing."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig
@@ -141,9 +143,17 @@ def language_name(config: dict[str, Any], layout: str) -> str:
     return next((key for key, row in LANGUAGES.items() if row.weights == name), name)
 
 
-def image_mode(config: dict[str, Any]) -> ImageMode:
-    """Say how pictures were made square."""
-    mode = config.get("image_aspect_ratio") or "square"
+def image_mode(config: dict[str, Any], folder: Path) -> ImageMode:
+    """Say how pictures were made square: config.json's word, or else what the image processor does."""
+    mode = config.get("image_aspect_ratio") or ("pad" if _processor(folder).get("do_pad") else "square")
     if mode not in ("square", "pad"):
         raise BadInput(f"config.json: image_aspect_ratio {mode!r}; this package has square and pad")
     return "pad" if mode == "pad" else "square"
+
+
+def _processor(folder: Path) -> dict[str, Any]:
+    """Read an image processor's settings: a file of their own, or a part of the processor's since transformers 5."""
+    own, whole = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if own.is_file():
+        return dict(json.loads(own.read_text(encoding="utf-8")))
+    return dict(json.loads(whole.read_text(encoding="utf-8")).get("image_processor") or {}) if whole.is_file() else {}

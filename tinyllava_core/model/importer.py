@@ -101,7 +101,7 @@ def bring_in(
         connector=shape.kind,
         tokens_per_image=shape.num_tokens,
         prompt=prompt,
-        image_mode=foreign_config.image_mode(config),
+        image_mode=foreign_config.image_mode(config, folder),
         pixels="pil",  # as the published code makes them
     )
     checkpoint.write(model, card, tokenizer_from, out)
