@@ -16,6 +16,7 @@ from tinyllava_core.data.places import ImagePlaces
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.benchmarks import benchmark
+from tinyllava_core.quantized import check_quantized
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import DownloadResult
 
@@ -82,6 +83,7 @@ def set_names(recipe: Recipe) -> list[str]:
 
 def check_manifests(recipe: Recipe) -> None:
     """Look at every manifest and filter of a recipe, before anything is done. Raises BadInput on the first wrong one."""
+    check_quantized(recipe)
     named = [("source", name) for name in loss_limits(recipe)]
     named += [("benchmark", name) for name in recipe.all_benchmarks()]
     named += dict.fromkeys(("images", name) for _, of in named for name in load(of).sets)

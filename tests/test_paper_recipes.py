@@ -28,8 +28,18 @@ STAGES = {
         "sft": SFT | {"steps": 5196, "image_mode": "square"},
     },
     "full": {"pretrain": PRETRAIN, "sft": SFT | {"trained": (0, 0, 0)}},
+    "lora": {"pretrain": PRETRAIN, "sft": SFT | {"lr": 2e-4}},
+    "qlora": {"pretrain": PRETRAIN, "sft": SFT | {"lr": 2e-4}},
 }
-MAX_LENGTH = {"base": 3072, "base_factory": 2048, "share": 3072, "share_frozen_vision": 3072, "full": 3072}
+MAX_LENGTH = {
+    "base": 3072,
+    "base_factory": 2048,
+    "share": 3072,
+    "share_frozen_vision": 3072,
+    "full": 3072,
+    "lora": 3072,
+    "qlora": 3072,
+}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -61,8 +71,16 @@ def test_what_all_stages_have_in_common(name: str) -> None:
         assert all(entry.share == 1 and entry.cap is None for entry in training.mix)
         assert all(training.part(part).lr is None for part in ("vision", "connector", "language"))
         assert training.prompt == ("plain" if stage != "sft" else None)
-        assert (training.group_by == "modality") == (stage == "sft")
+        assert (training.group_by == "modality") == (stage == "sft" and "lora" not in name)
         assert training.writing.image_place == "front"
+
+
+def test_the_adapters_are_the_factorys() -> None:
+    for name, quantize in (("lora", None), ("qlora", "nf4")):
+        adapters = load(name).sft.language.lora
+        assert adapters is not None
+        assert (adapters.rank, adapters.alpha, adapters.dropout, adapters.quantize) == (128, 256, 0.05, quantize)
+        assert load(name).pretrain.language.lora is None
 
 
 def test_the_manifests_count_the_same_records() -> None:

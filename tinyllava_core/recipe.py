@@ -61,6 +61,11 @@ class Recipe(Frozen):
                     f"{stage}.keep_features: only pretrain starts from the encoder's published weights; set it there"
                 )
             check_something_to_train(self.model, self.training(stage), stage)
+            lora = self.training(stage).language.lora
+            if lora is not None and lora.quantize is not None and self.launch.zero_stage is not None:
+                raise ValueError(
+                    f"{stage}.language.lora.quantize: ZeRO cannot share packed weights out; set launch.zero_stage to null"
+                )
         return self
 
     def stages(self) -> tuple[StageName, ...]:

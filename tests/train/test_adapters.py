@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from tinyllava_core.job import TrainJob
-from tinyllava_core.model import checkpoint, lora
+from tinyllava_core.model import checkpoint, lora, quantize
 from tinyllava_core.train.__main__ import main
 
 LORA = {"trainable_from_layer": 0, "lora": {"rank": 2, "alpha": 4, "dropout": 0.1}}
@@ -34,3 +35,23 @@ def test_adapters_are_trained_stored_and_continued_by_the_next_stage(make_job: C
     )  # without adapters: they are merged, and the whole language model is trained
     assert main([str(third.out / "job.yaml")]) == 0
     assert not (third.out / "checkpoint" / lora.CONFIG).exists()
+
+
+def test_adapters_over_packed_weights_are_trained_and_stored(
+    make_job: Callable[..., TrainJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU, for the test's sake; a recipe cannot ask for that."""
+    pytest.importorskip("bitsandbytes")
+    packed = {"trainable_from_layer": 0, "lora": {"rank": 2, "alpha": 4, "dropout": 0.0, "quantize": "nf4"}}
+    job = make_job("packed", language=packed)
+    assert main([str(job.out / "job.yaml")]) == 2
+    monkeypatch.setattr(quantize, "pack", quantize.pack_layers)
+    assert main([str(job.out / "job.yaml")]) == 0
+    losses = [json.loads(line)["loss"] for line in (job.out / "steps.jsonl").read_text().splitlines()]
+    plain = make_job("plain", language={**packed, "lora": {"rank": 2, "alpha": 4, "dropout": 0.0}})
+    assert main([str(plain.out / "job.yaml")]) == 0
+    exact = [json.loads(line)["loss"] for line in (plain.out / "steps.jsonl").read_text().splitlines()]
+    assert losses[0] == pytest.approx(exact[0], rel=0.1)  # rounding to sixteen values changes the loss a little
+    assert losses != exact
+    assert losses[-1] < losses[0]
+    assert (job.out / "checkpoint" / lora.CONFIG).is_file()

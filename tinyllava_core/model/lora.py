@@ -53,9 +53,12 @@ class LoraLinear(nn.Linear):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[..., I] -> [..., O]."""
+        return super().forward(inputs) + self.added(inputs)
+
+    def added(self, inputs: Tensor) -> Tensor:
+        """Give what the adapter adds: [..., I] -> [..., O]."""
         dropped = nn.functional.dropout(inputs, self.dropout, self.training)
-        added = nn.functional.linear(nn.functional.linear(dropped, self.lora_down), self.lora_up)
-        return super().forward(inputs) + self.scale * added
+        return self.scale * nn.functional.linear(nn.functional.linear(dropped, self.lora_down), self.lora_up)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:

@@ -36,6 +36,11 @@ class Lora(Frozen):
     dropout: float = Field(
         0.05, ge=0, lt=1, description="Part of an adapter's inputs that is dropped. Reference: 0.05."
     )
+    quantize: Literal["nf4"] | None = Field(
+        None,
+        description="Compute with the frozen weights packed into 4 bits (QLoRA, arXiv 2305.14314); needs a GPU and "
+        "bitsandbytes. null: as they are. Reference: 8 bits.",
+    )
 
 
 class Language(Part):

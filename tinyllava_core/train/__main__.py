@@ -21,7 +21,7 @@ from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.stream import PlannedPacks, Reading
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, write_result
-from tinyllava_core.model import checkpoint, lora
+from tinyllava_core.model import checkpoint, lora, quantize
 from tinyllava_core.model.assemble import assemble
 from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import TinyLlava
@@ -71,6 +71,8 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     model = load_start(job)
     trainable.choose(model, training)
     before = trainable.tensor_digests(model)
+    if training.language.lora is not None and training.language.lora.quantize is not None:
+        quantize.pack(model, device)
     model.to(device).train()
     spare_and_speed(model, training, job.recipe.launch)
     engine = make_engine(model, job)
