@@ -13,7 +13,7 @@ from prefect import flow
 import flows.study
 from tasks.report import Outcome
 from tinyllava_core.artifact import make_once
-from tinyllava_core.report.facts import Measured, ScoreRow
+from tinyllava_core.report.scores import Measured, ScoreRow
 from tinyllava_core.results import TrainResult
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -43,6 +44,23 @@ def test_several_seeds_give_their_mean_and_its_standard_error() -> None:
     assert (cell.score, cell.error, cell.blind) == (85, pytest.approx(5), 51)
     assert (two.num_seeds, two.train_seconds) == (2, 15)
     assert (one.cells["pope"].score, one.cells["pope"].error, one.cells["pope"].blind) == (70, 1.5, None)
+
+
+def test_a_score_of_another_scale_is_told_in_percent_and_a_variant_by_its_name() -> None:
+    """1,400 of 2,800 is half; an error of 28 is one percent."""
+    score = ScoreRow(
+        benchmark="mme",
+        metric="score",
+        variant="perception",
+        seen=Measured(score=1400, stderr=28, max_score=2800),
+        blind=Measured(score=700, stderr=28, max_score=2800),
+        num_questions=8,
+        num_unparsed=0,
+    )
+    (row,) = tabulate([dataclasses.replace(finished("a", 1, 0), scores=(score,))])
+    assert row.cells.keys() == {"mme perception"}
+    cell = row.cells["mme perception"]
+    assert (cell.score, cell.error, cell.blind) == (50, 1, 25)
 
 
 def test_the_table_reads_the_same_as_cells_as_markdown_and_as_csv() -> None:

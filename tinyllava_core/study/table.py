@@ -27,7 +27,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A variant's score on one benchmark, in percent."""
+    """A variant's score on one benchmark, in percent of the most it can be."""
 
     score: float  # mean over the seeds
     error: float  # standard error: over the seeds where there are several, else over the benchmark's questions
@@ -51,7 +51,7 @@ def tabulate(runs: Sequence[Finished]) -> list[Row]:
     rows = []
     for variant in dict.fromkeys(run.variant for run in runs):
         mine = [run for run in runs if run.variant == variant]
-        names = dict.fromkeys(score.benchmark for run in mine for score in run.scores)
+        names = dict.fromkeys(label(score) for run in mine for score in run.scores)
         cells = {name: cell for name in names if (cell := _cell(mine, name)) is not None}
         rows.append(
             Row(
@@ -67,14 +67,21 @@ def tabulate(runs: Sequence[Finished]) -> list[Row]:
 
 
 def _cell(runs: Sequence[Finished], benchmark: str) -> Cell | None:
-    scores = [score for run in runs for score in run.scores if score.benchmark == benchmark]
+    scores = [score for run in runs for score in run.scores if label(score) == benchmark]
     seen = [score.seen for score in scores if score.seen]
-    blind = [score.blind.score for score in scores if score.blind]
+    blind = [score.blind.percent for score in scores if score.blind]
     if not seen:
         return None
-    values = [one.score for one in seen]
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else seen[0].stderr
+    values = [one.percent for one in seen]
+    error = (
+        statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 100 * seen[0].stderr / seen[0].max_score
+    )
     return Cell(score=statistics.fmean(values), error=error, blind=statistics.fmean(blind) if blind else None)
+
+
+def label(score: ScoreRow) -> str:
+    """Name a score: the benchmark, and which of its variants where it has some."""
+    return f"{score.benchmark} {score.variant}".strip()
 
 
 def benchmarks(rows: Sequence[Row]) -> list[str]:
@@ -122,5 +129,5 @@ def as_csv(runs: Sequence[Finished]) -> str:
             seen, blind = score.seen, score.blind
             numbers = [seen.score if seen else None, seen.stderr if seen else None, blind.score if blind else None]
             cost = [run.num_trained, run.train_seconds, run.last_loss, run.checkpoint]
-            writer.writerow([run.variant, run.seed, score.benchmark, score.metric, *numbers, *cost])
+            writer.writerow([run.variant, run.seed, label(score), score.metric, *numbers, *cost])
     return out.getvalue()
