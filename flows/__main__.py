@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from tasks.alive import home
-from tasks.parts import check_runner
+from tasks.runner import check_runner
 from tasks.server import api
 from tasks.source import check_manifests
 from tasks.variants import runs as planned_runs

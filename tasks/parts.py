@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,16 +37,6 @@ BATCHES_PER_WORKER = 4  # few, for what each costs; more than one, for the last 
 def do_parts(name: str, do: Callable[[Part], Done], parts: Sequence[Part]) -> list[Done]:
     """Do a batch of parts, one after the other, wherever this runs."""
     return [do(part) for part in parts]
-
-
-def check_runner(launch: Launch) -> None:
-    """Raise BadInput if the package that `launch.data_runner` needs is not installed."""
-    package = f"prefect_{launch.data_runner}"
-    if launch.data_runner != "local" and importlib.util.find_spec(package) is None:
-        raise BadInput(
-            f"launch.data_runner: {launch.data_runner} needs the package {package.replace('_', '-')}, which is not "
-            f"installed: pip install 'tinyllava-pipelines[{launch.data_runner}]'"
-        )
 
 
 @contextlib.contextmanager

@@ -20,8 +20,9 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from tasks.alive import alive
-from tasks.parts import check_runner, opened
+from tasks.parts import opened
 from tasks.progress import LOG, slug
+from tasks.runner import check_runner
 from tasks.source import check_manifests
 from tinyllava_core.data.workers import RunParts, run_parts
 from tinyllava_core.lineage.store import leave, publish

@@ -17,9 +17,10 @@ from tasks import parts
 from tasks.download import download
 from tasks.inspect import inspect
 from tasks.mix import mix
-from tasks.parts import batched, check_runner, do_parts, opened
+from tasks.parts import batched, do_parts, opened
 from tasks.plan import plan
 from tasks.run import Run
+from tasks.runner import check_runner
 from tasks.shard import shard
 from tasks.source import Source, source_images
 from tinyllava_core.data.workers import RunParts, run_parts
