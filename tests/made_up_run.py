@@ -90,23 +90,12 @@ def made_up_run(workspace: Path, num_steps: int = 40) -> MadeUp:
         name: run.make("inspect", name, {"download": downloads[name]}, lambda to, n=name: inspect(to, n))
         for name in GOOD
     }
-    mix = MixResult(
-        num_sources=1,
-        num_records=90,
-        num_distinct_records=90,
-        num_images=90,
-        num_text_only=0,
-        num_left_out=0,
-        num_duplicates=0,
-        num_contaminated=0,
-        seed=42,
-    )
     shard = ShardResult(num_shards=1, num_records=90, size_bytes=10**6, sha256="0" * 64)
     trained: Artifact | None = None
     for stage, sources in (("pretrain", ["toy-captions"]), ("sft", ["toy-chat", "toy-places"])):
         entries = [{"source": name, "share": 2.0 if name == "toy-places" else 1.0, "cap": None} for name in sources]
         inputs = {f"inspect {name}": inspected[name] for name in sources}
-        mixed = run.make("mix", stage, inputs, lambda _: mix, {"entries": entries})
+        mixed = run.make("mix", stage, inputs, lambda to, n=sources: mix(to, n), {"entries": entries})
         shards = run.make("shard", stage, {"mix": mixed}, lambda _: shard)
         planned = run.make("plan", stage, {"shard": shards}, lambda to, s=stage, n=sources: plan(to, s, n))
         inputs = {"shard": shards, "plan": planned} | ({"start": trained} if trained else {})
@@ -161,10 +150,24 @@ def inspect(folder: Path, name: str) -> InspectResult:
     return InspectResult(source=name, **counts, num_images=GOOD[name], image_bytes=10**6, num_repaired=0, num_noted=0)
 
 
+def mix(folder: Path, sources: list[str]) -> MixResult:
+    """Every good record once, toy-places twice."""
+    names = mixed_sources(sources)
+    pq.write_table(pa.table({"source": names}), folder / "mix.parquet")
+    counts = {"num_records": len(names), "num_distinct_records": sum(GOOD[name] for name in sources)}
+    left = {"num_left_out": 0, "num_duplicates": 0, "num_contaminated": 0}
+    return MixResult(num_sources=len(sources), **counts, num_images=len(names), num_text_only=0, **left, seed=42)
+
+
+def mixed_sources(sources: list[str]) -> list[str]:
+    """Name the source of each record of a mix."""
+    return [name for name in sources for _ in range(GOOD[name] * (2 if name == "toy-places" else 1))]
+
+
 def plan(folder: Path, stage: str, sources: list[str]) -> PlanResult:
-    """Every good record once, toy-places twice; a caption has 30 tokens (10 supervised), the others 60 (20) and 40 (5)."""
+    """What the mix has; a caption has 30 tokens (10 supervised), the others 60 (20) and 40 (5)."""
     size = {"toy-captions": (30, 10), "toy-chat": (60, 20), "toy-places": (40, 5)}
-    names = [name for name in sources for _ in range(GOOD[name] * (2 if name == "toy-places" else 1))]
+    names = mixed_sources(sources)
     tokens, supervised = ([size[name][place] for name in names] for place in (0, 1))
     table = pa.table({"source": names, "num_tokens": tokens, "num_supervised": supervised})
     pq.write_table(table, folder / "plan.parquet")

@@ -36,10 +36,8 @@ def near_between(first: np.ndarray, second: np.ndarray, max_distance: int) -> Pa
     if len(first) > len(second):  # the fewer are looked up, each under its near bands, among the more
         swapped = near_between(second, first, max_distance)
         return _sorted(swapped.second, swapped.first, swapped.distance)
-    first_hashes, first_of = _distinct(first)
-    second_hashes, second_of = _distinct(second)
-    a, b, distance = _near(first_hashes, second_hashes, max_distance)
-    return _all_of_each(a, b, distance, first_of, second_of)
+    few, many = _distinct(first), _distinct(second)
+    return _all_of_each(*_near(few.hashes, many.hashes, max_distance), few, many)
 
 
 def near_within(group: np.ndarray, hashes: np.ndarray, max_distance: int) -> Pairs:
@@ -112,26 +110,34 @@ def _band(hashes: np.ndarray, band: int) -> np.ndarray:
     return (hashes >> np.uint64(BITS * band)) & np.uint64((1 << BITS) - 1)
 
 
-def _distinct(hashes: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Give each hash with detail once, and the places where it stands."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Distinct:
+    """Hashes with detail, each once, and where each of them stands."""
+
+    hashes: np.ndarray
+    places: np.ndarray  # of all of them, hash by hash
+    ends: np.ndarray  # of each hash's places
+
+    def of(self, number: int) -> np.ndarray:
+        return self.places[self.ends[number - 1] if number else 0 : self.ends[number]]
+
+
+def _distinct(hashes: np.ndarray) -> _Distinct:
     places = np.flatnonzero(np.bitwise_count(hashes) >= FLAT)
-    distinct, of = np.unique(hashes[places], return_inverse=True)
-    by_hash = places[np.argsort(of, kind="stable")]
-    return distinct, np.split(by_hash, np.cumsum(np.bincount(of, minlength=len(distinct)))[:-1])
+    distinct, of, counts = np.unique(hashes[places], return_inverse=True, return_counts=True)
+    return _Distinct(hashes=distinct, places=places[np.argsort(of, kind="stable")], ends=np.cumsum(counts))
 
 
-def _all_of_each(
-    a: np.ndarray, b: np.ndarray, distance: np.ndarray, first_of: list[np.ndarray], second_of: list[np.ndarray]
-) -> Pairs:
+def _all_of_each(a: np.ndarray, b: np.ndarray, distance: np.ndarray, first: _Distinct, second: _Distinct) -> Pairs:
     """Write pairs of distinct hashes out as pairs of the places where they stand."""
-    pairs = [
-        (np.repeat(first_of[i], len(second_of[j])), np.tile(second_of[j], len(first_of[i])))
-        for i, j in zip(a, b, strict=True)
-    ]
-    if not pairs:
+    if not len(a):
         return _sorted(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int16))
-    first, second = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    return _sorted(first, second, np.repeat(distance, [len(one) for one, _ in pairs]))
+    of_pairs = [(first.of(i), second.of(j)) for i, j in zip(a.tolist(), b.tolist(), strict=True)]
+    return _sorted(
+        np.concatenate([np.repeat(one, len(other)) for one, other in of_pairs]),
+        np.concatenate([np.tile(other, len(one)) for one, other in of_pairs]),
+        np.repeat(distance, [len(one) * len(other) for one, other in of_pairs]),
+    )
 
 
 def _sorted(first: np.ndarray, second: np.ndarray, distance: np.ndarray) -> Pairs:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.recipe import Recipe
-from tinyllava_core.results import TRAININGS, InspectResult
+from tinyllava_core.results import TRAININGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,18 +147,14 @@ def curves(facts: RunFacts) -> list[Curve]:
 
 def mix_rows(facts: RunFacts) -> list[MixRow]:
     """Read what each source was to be, and what it is, in each stage's plan."""
-    inspected = [artifact.result(InspectResult) for _, artifact in facts.of("inspect")]
-    good = {result.source: result.num_good for result in inspected}
     rows: list[MixRow] = []
     for stage in TRAININGS:
         mix, plan = facts.one("mix", stage), facts.one("plan", stage)
         if mix is None or plan is None:
             continue
         entries = mix.manifest()["spec"]["entries"]
-        wanted: Counter[str] = Counter()
-        for entry in entries:
-            count = entry["share"] * good.get(entry["source"], 0)
-            wanted[entry["source"]] += min(count, entry["cap"]) if entry["cap"] else count
+        asked = pq.read_table(mix.folder / "mix.parquet", columns=["source"])["source"].to_pylist()
+        wanted = Counter(asked)  # after shares, caps, components and filters
         shares = {entry["source"]: entry["share"] for entry in entries}
         table = pq.read_table(plan.folder / "plan.parquet", columns=["source", "num_tokens", "num_supervised"])
         sums = table.group_by("source").aggregate(
