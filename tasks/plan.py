@@ -9,13 +9,22 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.progress import showing
 from tasks.record import record
+from tasks.retry import store_may_answer
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data import plan as core
 from tinyllava_core.results import PlanResult
 
 
-@task(name="plan", task_run_name="plan: {stage}", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="plan",
+    task_run_name="plan: {stage}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[5, 60],
+    retry_condition_fn=store_may_answer,
+)
 def plan(run: Run, stage: str, shards: Artifact) -> Artifact:
     """Decide which records each step of a stage takes, and how they are packed."""
     spec, processes = core.plan_spec(run.recipe, stage), run.recipe.launch.data_processes

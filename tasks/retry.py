@@ -12,3 +12,8 @@ from tinyllava_core.errors import BadInput
 def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:
     """Tell whether trying again may help: not where the user's input is at fault."""
     return not isinstance(state.result(raise_on_failure=False), BadInput)
+
+
+def store_may_answer(task: Any, task_run: TaskRun, state: Any) -> bool:
+    """Tell whether it was a store or a server that did not answer well."""
+    return isinstance(state.result(raise_on_failure=False), ConnectionError)

@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.progress import showing
 from tasks.record import record
+from tasks.retry import store_may_answer
 from tasks.run import Run
 from tasks.source import Source
 from tinyllava_core.artifact import Artifact
@@ -17,7 +18,15 @@ from tinyllava_core.data import shard as core
 from tinyllava_core.results import ShardResult
 
 
-@task(name="shard", task_run_name="shard: {stage}", cache_policy=NO_CACHE, persist_result=False)
+@task(
+    name="shard",
+    task_run_name="shard: {stage}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[5, 60],
+    retry_condition_fn=store_may_answer,
+)
 def shard(run: Run, stage: str, mixed: Artifact, sources: Mapping[str, Source]) -> Artifact:
     """Write the records of a mix, with their images, into shards in the mix's order."""
     recipe = run.recipe

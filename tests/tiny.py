@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from tinyllava_core.data.shard import INDEX_SCHEMA
+from tinyllava_core.data.shard import INDEX_SCHEMA, SHARDS_SCHEMA
 from tinyllava_core.parts import Language, Vision
 
 WORDS = (
@@ -118,7 +118,13 @@ def make_shards(folder: Path, records: Sequence[tuple[list[tuple[str, str]], lis
             }
         )
     pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), folder / "index.parquet")
-    pq.write_table(pa.table({"shard": [0], "name": [path.name]}), folder / "shards.parquet")
+    pq.write_table(_shards_table(path), folder / "shards.parquet")
+
+
+def _shards_table(tar: Path) -> pa.Table:
+    sha256 = hashlib.sha256(tar.read_bytes()).hexdigest()
+    row = {"shard": 0, "name": tar.name, "size_bytes": tar.stat().st_size, "sha256": sha256}
+    return pa.Table.from_pylist([row], schema=SHARDS_SCHEMA)
 
 
 def tiny_rows(folder: Path) -> tuple[Vision, Language]:

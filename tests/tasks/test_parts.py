@@ -45,7 +45,7 @@ def made(workspace: Path, source: PlantedSource, run_parts: RunParts) -> dict[st
     inspected = inspect.fn(run, entry.source, downloaded, 0.9, {})
     images = source_images(entry.source, downloaded, {})
     sources = {entry.source: Source(downloaded=downloaded, inspected=inspected, images=images)}
-    mixed = mix.fn(run, "sft", sources)
+    mixed = mix.fn(run, "sft", sources, {})
     plan.fn(run, "sft", shard.fn(run, "sft", mixed, sources))
     files = [file for pattern in FILES for file in (workspace / "artifacts").glob(pattern)]
     return {str(file.relative_to(workspace)): file.read_bytes() for file in files}

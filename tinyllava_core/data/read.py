@@ -6,7 +6,6 @@ A tar is a file of bytes: with the offsets of index.parquet, a record is two rea
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tinyllava_core.data.record import Turn
+from tinyllava_core.data.tar_store import ReadAt, read_tars, reader
 
 _COLUMNS = ["position", "shard", "json_offset", "json_size", "image_offsets", "image_sizes"]
 
@@ -34,8 +34,8 @@ class ShardReader:
         offsets, sizes = (index[name].combine_chunks() for name in ("image_offsets", "image_sizes"))
         self._images = np.stack([offsets.flatten().to_numpy(), sizes.flatten().to_numpy()], axis=1)
         self._image_ends = np.cumsum(np.append(0, pa.compute.list_value_length(offsets).to_numpy()))
-        self._names: list[str] = pq.read_table(folder / "shards.parquet", columns=["name"])["name"].to_pylist()
-        self._files: dict[int, int] = {}
+        self._tars = read_tars(folder)
+        self._files: dict[int, ReadAt] = {}
 
     def __len__(self) -> int:
         return len(self._shard)
@@ -57,8 +57,8 @@ class ShardReader:
     def _read(self, row: int, offset: int, size: int) -> bytes:
         shard = int(self._shard[row - self.first_row])
         if shard not in self._files:
-            self._files[shard] = os.open(self.folder / self._names[shard], os.O_RDONLY)
-        return os.pread(self._files[shard], size, offset)
+            self._files[shard] = reader(self._tars[shard], self.folder)
+        return self._files[shard](offset, size)
 
 
 def _rows(index: Path, first: int, stop: int | None) -> pa.Table:

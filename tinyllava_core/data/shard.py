@@ -17,18 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tinyllava_core.data import remote
 from tinyllava_core.data.lookup import lay_out
 from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.data.shard_card import write_card
 from tinyllava_core.data.shard_cut import cut, record_sizes
 from tinyllava_core.data.shard_part import INDEX_SCHEMA, Layout, source_numbers, source_rows, tar_facts, write_part
+from tinyllava_core.data.tar_store import url_of
 from tinyllava_core.data.workers import RunParts, num_cpus, run_parts
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
 from tinyllava_core.results import ShardResult
 from tinyllava_core.settings.shard import Shard
 
-VERSION = 3
+VERSION = 4
 SHARDS_SCHEMA = pa.schema(
     [
         ("shard", pa.int32()),
@@ -36,6 +38,7 @@ SHARDS_SCHEMA = pa.schema(
         ("size_bytes", pa.int64()),
         ("sha256", pa.string()),
         ("num_records", pa.int64()),
+        ("url", pa.string()),  # null: in this folder
     ]
 )
 _WORTH_A_PROCESS = 64_000_000  # bytes of tars; less is written sooner than a process has started
@@ -53,6 +56,7 @@ def shard(
 ) -> ShardResult:
     """Write shard-000000.tar ..., index.parquet, shards.parquet and README.md of the mix in the artifact folder `mixed`.
 
+    With settings.store the tars are in the store, and shards.parquet has their URLs.
     `out` may hold what a killed life left: tars that are whole are kept. `processes`: None for as many as there are cores,
     and work for. Raises BadInput, naming the file, if an image is gone or is not the one that was inspected.
     """
@@ -69,6 +73,8 @@ def shard(
 
 def prepare(mixed: Path, sources: Sequence[InspectedSource], settings: Shard, out: Path) -> tuple[Layout, np.ndarray]:
     """Lay the sources' records out for reading in any order, and cut the mix -> the layout, each record's estimated bytes."""
+    if settings.store is not None:
+        remote.exists(settings.store)  # what is missing to reach it is told now, not after the first tar
     table = pq.read_table(mixed / "mix.parquet", columns=["record_id", "source"])
     _all_known(table, {source.name for source in sources})
     scratch = out / "scratch"
@@ -92,6 +98,7 @@ def prepare(mixed: Path, sources: Sequence[InspectedSource], settings: Shard, ou
         out=out,
         starts=tuple(cut(sizes, settings.records_per_shard, settings.size_bytes).tolist()),
         max_side=settings.max_side,
+        store=settings.store,
     )
     return layout, sizes
 
@@ -109,9 +116,10 @@ def merge(layout: Layout) -> ShardResult:
         "size_bytes": [size for _, size in facts],
         "sha256": [sha256 for sha256, _ in facts],
         "num_records": np.diff(layout.starts),
+        "url": [url_of(layout.store, sha256) if layout.store else None for sha256, _ in facts],
     }
     pq.write_table(pa.table(columns, SHARDS_SCHEMA), layout.out / "shards.parquet")
-    write_card(layout.out)
+    write_card(layout.out, layout.store)
     for scaffolding in (layout.scratch, layout.out / "parts"):
         shutil.rmtree(scaffolding)
     return ShardResult(

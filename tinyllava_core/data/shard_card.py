@@ -42,7 +42,7 @@ the mix's position 42.
 A record is `KEY.json` (record_id, source, turns, images) and its images: `KEY.jpg` for one, `KEY.0.jpg`, `KEY.1.png` for
 several, none for a text. The n-th `<image>` of the turns is the n-th image. An image is its file's own bytes, unless its
 `transform` says how it was made smaller or mended; `sha256` is the original file's.
-
+{elsewhere}
 With `webdataset`, every record:
 
 ```python
@@ -65,9 +65,21 @@ them it takes its columns from the first five records, and fails or loses images
 By position, without reading a tar through: `index.parquet` has the offset, size and sha256 of every member.
 """
 
+_TEXT_OF_STORE = """
+The tars are not in this folder but in `{store}`, each named by its sha256. To bring them here, for what follows:
 
-def write_card(out: Path) -> None:
-    """Write README.md of a finished folder of tars, from its index.parquet and shards.parquet."""
+```python
+import fsspec
+import pyarrow.parquet as pq
+for tar in pq.read_table("shards.parquet").to_pylist():
+    system, path = fsspec.url_to_fs(tar["url"])
+    system.get_file(path, tar["name"])
+```
+"""
+
+
+def write_card(out: Path, store: str | None = None) -> None:
+    """Write README.md of a finished folder of tars, from its index.parquet and shards.parquet. `store`: where the tars are, if not here."""
     index = pq.read_table(out / "index.parquet", columns=["source", "num_images", "image_fields"])
     shards = pq.read_table(out / "shards.parquet", columns=["size_bytes"])
     fields = sorted(pc.unique(pc.list_flatten(index["image_fields"])).to_pylist())
@@ -80,6 +92,7 @@ def write_card(out: Path) -> None:
         size=pc.sum(shards["size_bytes"]).as_py() / 1e6,
         sources="\n".join(f"| {name} | {count:,} |" for name, count in counts),
         last=len(shards) - 1,
+        elsewhere=_TEXT_OF_STORE.format(store=store) if store else "",
         first_field=next(iter(fields), "json"),
     )
     (out / "README.md").write_text(f"---\n{head(fields)}---\n{text}", encoding="utf-8")

@@ -25,6 +25,7 @@ from tinyllava_core.data.record import InspectedSource
 from tinyllava_core.data.repair import repaired, suffix_of
 from tinyllava_core.data.shrink import shrunk
 from tinyllava_core.data.tar import TarWriter
+from tinyllava_core.data.tar_store import is_held, put
 from tinyllava_core.errors import BadInput
 
 INDEX_SCHEMA = pa.schema(
@@ -59,6 +60,7 @@ class Layout:
     out: Path
     starts: tuple[int, ...]  # first position of each tar, then the number of records
     max_side: int | None
+    store: str | None = None  # URL of the folder that the tars are moved to
 
     @property
     def num_parts(self) -> int:
@@ -85,13 +87,22 @@ def source_rows(scratch: Path) -> Path:
 
 
 def write_part(layout: Layout, number: int) -> Path:
-    """Write a tar and then its part of the index, each aside and then renamed; give the part's file.
+    """Write a tar and then its part of the index, each aside and then renamed, and move the tar to its store; give the part's file.
 
     Raises BadInput, naming the file, if an image is gone or is not the one that was inspected.
     """
+    part = layout.part(number)
+    if not is_whole(layout, number):
+        _write(layout, number)
+    if layout.store is not None and (tar := layout.tar(number)).is_file():
+        sha256, size = tar_facts(part)
+        put(tar, layout.store, size, sha256)
+        tar.unlink()
+    return part
+
+
+def _write(layout: Layout, number: int) -> None:
     part, tar = layout.part(number), layout.tar(number)
-    if is_whole(layout, number):
-        return part
     part.unlink(missing_ok=True)
     aside = aside_of(layout.scratch / tar.name)
     with TarWriter(aside) as writer:
@@ -102,15 +113,16 @@ def write_part(layout: Layout, number: int) -> Path:
     aside = aside_of(part)
     pq.write_table(table, aside)
     aside.rename(part)
-    return part
 
 
 def is_whole(layout: Layout, number: int) -> bool:
-    """Tell whether a tar was finished by an earlier life and is still what it was, read to its last byte."""
+    """Tell whether a tar was finished by an earlier life and is still what it was, here or in the store, read to its last byte."""
     part, tar = layout.part(number), layout.tar(number)
-    if not part.is_file() or not tar.is_file():
+    if not part.is_file():
         return False
     sha256, size = tar_facts(part)
+    if not tar.is_file():
+        return layout.store is not None and is_held(layout.store, size, sha256)
     return tar.stat().st_size == size and file_sha256(tar) == sha256
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from tinyllava_core.data.remote import is_remote
 from tinyllava_core.frozen import Frozen
 
 
@@ -21,3 +22,17 @@ class Shard(Frozen):
         ge=16,
         description="Images whose longer side has more pixels are stored scaled down to it, as JPEG. null: every file's own bytes.",
     )
+    store: str | None = Field(
+        None,
+        description="URL of a folder in a store (s3://bucket/folder, gs://...) that each tar is moved to once it is written, "
+        "and read from. null: tars stay in the workspace.",
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_url(cls, store: str | None) -> str | None:
+        if store is not None and not is_remote(store):
+            raise ValueError(
+                f"{store!r} is no URL of a store; expected s3://bucket/folder, gs://..., az://... or file://..."
+            )
+        return store
