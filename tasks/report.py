@@ -46,7 +46,7 @@ class Outcome:
                 "metric": row.metric,
                 "score": _percent(row.seen),
                 "blind": _percent(row.blind),
-                "gain": _gain(row),
+                "gain": f"{row.gain:+.1f}" if row.gain is not None else "",
                 "questions": f"{row.num_questions:,}",
                 "unparsed": f"{row.num_unparsed:,}",
             }
@@ -92,13 +92,6 @@ def report(run: Run, trained: Artifact, scores: Sequence[Artifact], exported: Ar
     )
     _show(outcome)
     return outcome
-
-
-def _gain(row: ScoreRow) -> str:
-    if row.gain is None:
-        return ""
-    interval = row.gain_interval
-    return f"{row.gain:+.1f}" + (f" ({interval[0]:+.1f} .. {interval[1]:+.1f})" if interval else "")
 
 
 def _change(change: Difference | None) -> dict[str, str]:
