@@ -35,6 +35,7 @@ def made(workspace: Path, source: PlantedSource, run_parts: RunParts) -> dict[st
     """Inspect, mix, shard and plan a source with the stages' own tasks; give the bytes of every table and tar."""
     overrides = {
         "sft.mix": [{"source": str(source.manifest)}],
+        "evaluate.benchmarks": [],  # whose pictures the mix would be compared with
         "sft.max_lost_fraction": 0.9,
         "inspect": LIMITS.model_dump(),
         "shard.records_per_shard": 7,
