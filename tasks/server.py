@@ -27,6 +27,7 @@ from filelock import FileLock
 from tasks.alive import bury, home
 from tinyllava_core import process_tree as tree
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.data.opener import Proxy
 
 CLONE = Path(__file__).parents[1]
 STAYING_URL = "http://127.0.0.1:4200/api"  # as in pyproject.toml, [tool.prefect.api]
@@ -75,7 +76,7 @@ def api(workspace: Path, say: Callable[[str], None] = print) -> Iterator[Server]
 def healthy(api_url: str, timeout_s: float = 2.0) -> bool:
     """Tell whether a server answers at this URL."""
     try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=timeout_s) as answer:
+        with urllib.request.build_opener(Proxy()).open(f"{api_url}/health", timeout=timeout_s) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError, ValueError):
         return False

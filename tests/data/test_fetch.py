@@ -149,7 +149,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(tmp_path, url,
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     with pytest.raises(urllib.error.URLError, match="Connection refused"):
-        urllib.request.urlopen(url, timeout=1)
+        urllib.request.build_opener().open(url, timeout=1)  # urlopen would keep this proxy for all tests to come
     assert fetch(url, tmp_path / "a").sha256 == SHA
 
 

@@ -49,7 +49,9 @@ def training(**parts: int | None) -> Training:
 
 
 def test_the_kept_numbers_are_those_of_tensors_on_the_meta_device() -> None:
-    assert json.loads(COUNTS.read_text()) == count()
+    made_up = {"tiny", "test-vit", "test-llama"}  # rows that tests add
+    found = {part: {name: row for name, row in rows.items() if name not in made_up} for part, rows in count().items()}
+    assert json.loads(COUNTS.read_text()) == found
 
 
 def test_totals_are_the_published_ones() -> None:

@@ -73,3 +73,12 @@ with server.api(Path({str(prefect_workspace)!r}), say=lambda _: None) as ours:
     wait_until(lambda: not members(mark), seconds=15)
     assert not healthy(url)
     assert healthy(prefect_server)
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert healthy(prefect_server)

@@ -42,7 +42,7 @@ def make_opener(floor: Floor) -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     opener.addheaders = [("User-Agent", USER_AGENT)]
     for handler in (
-        _Proxy(),
+        Proxy(),
         urllib.request.UnknownHandler(),
         _Http(floor),
         _Https(floor),
@@ -59,7 +59,7 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
-class _Proxy(urllib.request.ProxyHandler):
+class Proxy(urllib.request.ProxyHandler):
     """The proxy of the environment, which does not reach this machine's own servers."""
 
     def proxy_open(self, req: urllib.request.Request, proxy: str, type: str) -> Any:
