@@ -5,6 +5,9 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable
 
+import pytest
+import torch
+
 from tinyllava_core.data.stream import PlannedPacks, stream
 from tinyllava_core.job import TrainJob
 from tinyllava_core.tokenizer import load_tokenizer
@@ -18,6 +21,27 @@ def read_all(job: TrainJob) -> None:
     packs = PlannedPacks(job.shards, job.plan, asked)
     for _ in stream(packs, 0, 0, 1, workers=1):
         pass
+
+
+@pytest.mark.parametrize("first_step", [0, 3, 5])
+def test_workers_give_the_packs_of_every_step_in_order(make_job: Callable[..., TrainJob], first_step: int) -> None:
+    job = make_job("order", max_length=48)  # several packs a step
+    packs = PlannedPacks(job.shards, job.plan, reading(job))
+    plain, ahead = (list(stream(packs, first_step, 0, 2, workers=workers)) for workers in (0, 2))
+    assert len(plain) == len(ahead) == 6 - first_step
+    for mine, theirs in zip(ahead, plain, strict=True):
+        assert [counts for _, counts in mine] == [counts for _, counts in theirs]
+        assert all(torch.equal(a.ids_T, b.ids_T) for (a, _), (b, _) in zip(mine, theirs, strict=True))
+
+
+def test_a_fault_in_a_worker_is_raised_where_the_packs_are_used(
+    make_job: Callable[..., TrainJob], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job("fault")
+    packs = PlannedPacks(job.shards, job.plan, reading(job))
+    monkeypatch.setattr("tinyllava_core.data.stream.pixels", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(stream(packs, 0, 0, 1, workers=1))
 
 
 def test_a_worker_tokenizes_though_its_parent_did_so_in_threads_before(

@@ -6,7 +6,9 @@ A pack is named by (step, number of the pack in the step): any rank can read any
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from tinyllava_core.parts import Vision
 from tinyllava_core.settings.model import ImageMode, Pixels
 from tinyllava_core.settings.writing import Writing
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
+
+_STEPS_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +113,10 @@ def rank_packs(packs: PlannedPacks, step: int, rank: int, world_size: int) -> li
 def stream(
     packs: PlannedPacks, first_step: int, rank: int, world_size: int, workers: int
 ) -> Iterator[list[tuple[Pack, bool]]]:
-    """Give one rank's packs of each step from `first_step` on, read ahead by worker processes."""
+    """Give one rank's packs of each step from `first_step` on, read ahead by worker processes.
+
+    A thread takes the next steps' packs out of the workers' hands while this one trains: that costs milliseconds a pack.
+    """
     dealt = [rank_packs(packs, step, rank, world_size) for step in range(first_step, len(packs.num_packs))]
     keys = [(step, number) for step, numbers in enumerate(dealt, first_step) for number, _ in numbers]
     loader = DataLoader(
@@ -121,9 +128,21 @@ def stream(
         worker_init_fn=_begin_worker,
         multiprocessing_context="fork" if workers else None,
     )
-    arriving = iter(loader)
-    for numbers in dealt:
-        yield [(next(arriving), counts) for _, counts in numbers]
+    arriving = iter(loader)  # forks the workers, before there is a thread
+
+    def take(numbers: list[tuple[int, bool]]) -> list[tuple[Pack, bool]]:
+        return [(next(arriving), counts) for _, counts in numbers]
+
+    if not workers:
+        yield from map(take, dealt)
+        return
+    with ThreadPoolExecutor(1, "packs") as ahead:
+        taken = deque(ahead.submit(take, numbers) for numbers in dealt[:_STEPS_AHEAD])
+        for place in range(len(dealt)):
+            ready = taken.popleft().result()
+            if place + _STEPS_AHEAD < len(dealt):
+                taken.append(ahead.submit(take, dealt[place + _STEPS_AHEAD]))
+            yield ready
 
 
 def _begin_worker(_: int) -> None:
