@@ -16,10 +16,10 @@ test: $(READY) ## format, lint, types, tests
 	$(BIN)/python -m pytest
 
 up: $(READY) ## a Prefect server and a worker that stay, with the flow deployed
-	$(BIN)/python -m tasks.server up
+	$(BIN)/python -m tasks.running.server up
 
 down: ## end them
-	$(BIN)/python -m tasks.server down
+	$(BIN)/python -m tasks.running.server down
 
 clean: ## everything that was made here: environment, artifacts, lineage
 	rm -rf $(VENV) workspace build *.egg-info .pytest_cache .mypy_cache .ruff_cache

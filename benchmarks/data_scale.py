@@ -29,15 +29,15 @@ import pyarrow.parquet as pq
 import yaml
 from made_up_data import table
 
-from tinyllava_core.data.component import Component
-from tinyllava_core.data.inspect import inspect_source
-from tinyllava_core.data.inspect_tables import IMAGES_SCHEMA
-from tinyllava_core.data.mix import mix
-from tinyllava_core.data.picture import Picture
-from tinyllava_core.data.places import ImagePlaces
-from tinyllava_core.data.plan import merge, prepare
-from tinyllava_core.data.plan_part import LENGTHS_SCHEMA, PlanSpec
-from tinyllava_core.data.record import InspectedSource
+from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.inspect.inspect import inspect_source
+from tinyllava_core.data.inspect.picture import Picture
+from tinyllava_core.data.inspect.tables import IMAGES_SCHEMA
+from tinyllava_core.data.manifest.component import Component
+from tinyllava_core.data.mix.mix import mix
+from tinyllava_core.data.plan.part import LENGTHS_SCHEMA, PlanSpec
+from tinyllava_core.data.plan.plan import merge, prepare
+from tinyllava_core.data.record.record import InspectedSource
 from tinyllava_core.estimate.lengths import TABLE
 from tinyllava_core.results import DownloadResult
 from tinyllava_core.settings.inspect import Inspect

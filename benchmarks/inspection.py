@@ -24,11 +24,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tinyllava_core.data.inspect import inspect_source
-from tinyllava_core.data.json_items import json_items
-from tinyllava_core.data.json_split import item_places, read_items
-from tinyllava_core.data.picture import Picture, look
-from tinyllava_core.data.places import ImagePlaces
+from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.inspect.inspect import inspect_source
+from tinyllava_core.data.inspect.picture import Picture, look
+from tinyllava_core.data.record.json_items import json_items
+from tinyllava_core.data.record.json_split import item_places, read_items
 from tinyllava_core.results import DownloadResult
 from tinyllava_core.settings.inspect import Inspect
 

@@ -24,10 +24,10 @@ from made_up_data import table
 from tokenizers import Tokenizer as Rust
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from tinyllava_core.data.order import cut_steps
-from tinyllava_core.data.pack import deal, pack
-from tinyllava_core.data.prompt import encode
-from tinyllava_core.data.record import Turn
+from tinyllava_core.data.plan.order import cut_steps
+from tinyllava_core.data.plan.pack import deal, pack
+from tinyllava_core.data.plan.prompt import encode
+from tinyllava_core.data.record.record import Turn
 from tinyllava_core.estimate.lengths import Drawn, draw
 from tinyllava_core.settings.mix import MixEntry
 from tinyllava_core.tokenizer import load_tokenizer

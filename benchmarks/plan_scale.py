@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from made_up_data import table
 
-from tinyllava_core.data.plan import merge, prepare
-from tinyllava_core.data.plan_part import LENGTHS_SCHEMA, PlanSpec, PlanWork
-from tinyllava_core.data.shard_part import INDEX_SCHEMA
+from tinyllava_core.data.plan.part import LENGTHS_SCHEMA, PlanSpec, PlanWork
+from tinyllava_core.data.plan.plan import merge, prepare
+from tinyllava_core.data.shard.part import INDEX_SCHEMA
 
 PER_TAR = 12_000  # records of a tar of 1 GB
 

@@ -19,9 +19,9 @@ from made_up_data import inspected, interleaved, mixed, table, write_source
 from PIL import Image
 from transformers import CLIPImageProcessor, SiglipImageProcessor
 
-from tinyllava_core.data.example import mean_colour, pixels
-from tinyllava_core.data.read import ShardReader
-from tinyllava_core.data.shard import shard
+from tinyllava_core.data.shard.read import ShardReader
+from tinyllava_core.data.shard.shard import shard
+from tinyllava_core.data.tensors.example import mean_colour, pixels
 from tinyllava_core.parts import VISIONS, Vision
 from tinyllava_core.settings.shard import Shard
 

@@ -19,12 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tinyllava_core.evaluate.answers import read_llava
-from tinyllava_core.evaluate.benchmarks import benchmark
-from tinyllava_core.evaluate.leave import leave_items
-from tinyllava_core.evaluate.questions import Files, read_json
-from tinyllava_core.evaluate.score_file import path_sha256
-from tinyllava_core.evaluate.scoring import estimates, score
+from tinyllava_core.evaluate.questions.answers import read_llava
+from tinyllava_core.evaluate.questions.questions import Files, read_json
+from tinyllava_core.evaluate.score.benchmarks import benchmark
+from tinyllava_core.evaluate.score.leave import leave_items
+from tinyllava_core.evaluate.score.score_file import path_sha256
+from tinyllava_core.evaluate.score.scoring import estimates, score
 
 COMMAND = "import sys; from tinyllava_core.cli import main; sys.exit(main())"
 NUM_QUESTIONS = 214_354  # VQAv2 val; about 5.3 to a picture

@@ -21,10 +21,10 @@ import numpy as np
 import webdataset
 from made_up_data import cpu_of, inspected, interleaved, mixed, table, write_source
 
-from tinyllava_core.data.lookup import RecordFile, lay_out
-from tinyllava_core.data.record import InspectedSource
-from tinyllava_core.data.shard import shard
-from tinyllava_core.data.tar import TarWriter
+from tinyllava_core.data.files.tar import TarWriter
+from tinyllava_core.data.record.record import InspectedSource
+from tinyllava_core.data.shard.lookup import RecordFile, lay_out
+from tinyllava_core.data.shard.shard import shard
 from tinyllava_core.settings.shard import Shard
 
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tinyllava_core.evaluate.compare import Difference
-from tinyllava_core.evaluate.score_pair import Kept, compare_all, kept
+from tinyllava_core.evaluate.compare.compare import Difference
+from tinyllava_core.evaluate.compare.score_pair import Kept, compare_all, kept
 from tinyllava_core.lineage.scored import scored
 from tinyllava_core.lineage.store import open_read_only
 

@@ -22,17 +22,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from tinyllava_core.data.example import Pack, join
-from tinyllava_core.data.pack import pack as pack_places
-from tinyllava_core.data.prompt import Encoded
+from tinyllava_core.data.plan.pack import pack as pack_places
+from tinyllava_core.data.plan.prompt import Encoded
+from tinyllava_core.data.tensors.example import Pack, join
 from tinyllava_core.estimate import lengths
 from tinyllava_core.model import loss as losses_in_pieces
+from tinyllava_core.model import trainable
 from tinyllava_core.model.assemble import published
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.recipe import Recipe, load
 from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import IGNORE
-from tinyllava_core.train import flops, trainable
+from tinyllava_core.train import flops
 from tinyllava_core.train.__main__ import spare_and_speed
 from tinyllava_core.train.engine import TorchEngine
 

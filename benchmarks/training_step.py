@@ -41,16 +41,16 @@ from transformers import (
     TrainingArguments,
 )
 
-from tinyllava_core.data.example import join
-from tinyllava_core.data.pack import pack as pack_places
-from tinyllava_core.data.prompt import Encoded
+from tinyllava_core.data.plan.pack import pack as pack_places
+from tinyllava_core.data.plan.prompt import Encoded
+from tinyllava_core.data.tensors.example import join
 from tinyllava_core.estimate import lengths
+from tinyllava_core.model import trainable
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts.connector import Shape
 from tinyllava_core.recipe import load
 from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import IGNORE
-from tinyllava_core.train import trainable
 from tinyllava_core.train.engine import TorchEngine
 
 PATCHES, SIZE = 81, 72  # 9 x 9 patches of 8 px

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
-from tasks.alive import home
-from tasks.runner import check_runner
-from tasks.server import api
+from tasks.running.alive import home
+from tasks.running.runner import check_runner
+from tasks.running.server import api
 from tasks.source import check_manifests
 from tasks.variants import runs as planned_runs
 from tinyllava_core.errors import BadInput
@@ -113,7 +113,7 @@ def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool 
     with ready(workspace):
         from flows.full_pipeline import full_pipeline
         from flows.plans import plans
-        from tasks.progress import CONSOLE
+        from tasks.running.progress import CONSOLE
 
         if until_plan:
             plans(name, overrides, str(workspace))
@@ -171,7 +171,7 @@ class Lines(logging.Handler):
         """Print one record."""
         ours = record.name == "tinyllava"
         if ours or (record.levelno >= logging.WARNING and not record.name.startswith("prefect")):
-            from tasks.progress import CONSOLE
+            from tasks.running.progress import CONSOLE
 
             CONSOLE.print(self.format(record), markup=False, soft_wrap=True)
 

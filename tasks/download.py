@@ -1,4 +1,4 @@
-"""Stage `download`: one source, image set or benchmark on this disk. What is fetched, and how, is in data/download.py."""
+"""Stage `download`: one source, image set or benchmark on this disk. What is fetched, and how, is in data/download/download.py."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.progress import LOG, showing
 from tasks.record import record
-from tasks.retry import may_help
 from tasks.run import Run
+from tasks.running.progress import LOG, showing
+from tasks.running.retry import may_help
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data import download as core
-from tinyllava_core.data.local_copies import with_copies
-from tinyllava_core.data.local_files import local_digest
-from tinyllava_core.data.manifest import load
-from tinyllava_core.evaluate.benchmarks import benchmark
+from tinyllava_core.data.download import download as core
+from tinyllava_core.data.manifest.local_copies import with_copies
+from tinyllava_core.data.manifest.local_files import local_digest
+from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.results import DownloadResult
+from tinyllava_core.toyworld.server import serving
 
 # fields of a manifest that change nothing of what is fetched
 UNCHANGING = ("description", "homepage", "scorer", "variant", "components", "tree", "manual", "standalone", "about_gb")
@@ -48,7 +49,9 @@ def download(run: Run, source: str) -> Artifact:
             core.VERSION,
             spec,
             inputs={},
-            make=lambda folder: core.download(manifest, folder, cache, on_progress=show, take_out=take_out),
+            make=lambda folder: core.download(
+                manifest, folder, cache, on_progress=show, take_out=take_out, serve=serving
+            ),
         )
     result = artifact.result(DownloadResult)
     if result.num_expected not in (None, result.num_files):

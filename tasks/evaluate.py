@@ -10,15 +10,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from tasks.launch import launch
 from tasks.record import record
 from tasks.run import Run
+from tasks.running.launch import launch
 from tasks.source import image_places, set_inputs
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data.manifest import load
-from tinyllava_core.evaluate.condition import titled
+from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.job import EvaluateJob, read_result
 from tinyllava_core.results import DownloadResult, EvaluateResult
+from tinyllava_core.settings.condition import titled
 from tinyllava_core.settings.launch import Launch
 
 

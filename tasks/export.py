@@ -8,9 +8,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.evaluate import one_process
-from tasks.launch import launch
 from tasks.record import record
 from tasks.run import Run
+from tasks.running.launch import launch
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.job import ExportJob, read_result
 from tinyllava_core.results import ExportResult

@@ -1,4 +1,4 @@
-"""Stage `inspect`: every record and image of one source looked at once. The judgement is in data/inspect.py."""
+"""Stage `inspect`: every record and image of one source looked at once. The judgement is in data/inspect/inspect.py."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.progress import showing
 from tasks.record import record
 from tasks.run import Run
+from tasks.running.progress import showing
 from tasks.source import image_places, set_inputs
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data import inspect as core
-from tinyllava_core.data.manifest import load
+from tinyllava_core.data.inspect import inspect as core
+from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.results import DownloadResult, InspectResult
 
 

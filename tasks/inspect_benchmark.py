@@ -8,15 +8,15 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.progress import showing
 from tasks.record import record
 from tasks.run import Run
+from tasks.running.progress import showing
 from tasks.source import image_places, set_inputs
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data import inspect_images as core
-from tinyllava_core.data.manifest import load
-from tinyllava_core.evaluate.benchmarks import benchmark as row
-from tinyllava_core.evaluate.questions import Files
+from tinyllava_core.data.inspect import images as core
+from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.evaluate.questions.questions import Files
+from tinyllava_core.evaluate.score.benchmarks import benchmark as row
 from tinyllava_core.results import DownloadResult, InspectResult
 
 

@@ -1,4 +1,4 @@
-"""Stage `mix`: which records of which sources, in which order. The order is made in data/mix.py."""
+"""Stage `mix`: which records of which sources, in which order. The order is made in data/mix/mix.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tasks.record import record
 from tasks.run import Run
 from tasks.source import Source
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data import mix as core
-from tinyllava_core.data.manifest import load
-from tinyllava_core.data.mix_spec import mix_spec
+from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.data.mix import mix as core
+from tinyllava_core.data.mix.spec import mix_spec
 
 
 @task(name="mix", task_run_name="mix: {stage}", cache_policy=NO_CACHE, persist_result=False)

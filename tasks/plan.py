@@ -1,4 +1,4 @@
-"""Stage `plan`: every optimizer step of one training stage, laid out beforehand. The layout is made in data/plan.py."""
+"""Stage `plan`: every optimizer step of one training stage, laid out beforehand. The layout is made in data/plan/plan.py."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.progress import showing
 from tasks.record import record
-from tasks.retry import store_may_answer
 from tasks.run import Run
+from tasks.running.progress import showing
+from tasks.running.retry import store_may_answer
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data import plan as core
+from tinyllava_core.data.plan import plan as core
 from tinyllava_core.results import PlanResult
 
 

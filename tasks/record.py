@@ -13,8 +13,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
-from tasks.progress import LOG, slug
 from tasks.run import Run
+from tasks.running.progress import LOG, slug
 from tinyllava_core.artifact import Artifact, make_once
 from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.results import RESULTS

@@ -11,16 +11,16 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from tasks.progress import LOG
 from tasks.record import record
 from tasks.run import Run
+from tasks.running.progress import LOG
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.evaluate.compare import Difference
-from tinyllava_core.evaluate.condition import SEEN, titled
+from tinyllava_core.evaluate.compare.compare import Difference
 from tinyllava_core.report import page as core
 from tinyllava_core.report.gather import gather
 from tinyllava_core.report.scores import Measured, ScoreRow, score_rows
 from tinyllava_core.results import EvaluateResult
+from tinyllava_core.settings.condition import SEEN, titled
 
 HIDDEN = "right answers not public"
 TOLD = (

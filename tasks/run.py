@@ -19,14 +19,14 @@ import yaml
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
-from tasks.alive import alive
-from tasks.parts import opened
-from tasks.progress import LOG, slug
-from tasks.runner import check_runner
+from tasks.running.alive import alive
+from tasks.running.parts import opened
+from tasks.running.progress import LOG, slug
+from tasks.running.runner import check_runner
 from tasks.source import check_manifests
-from tinyllava_core.data.workers import RunParts, run_parts
 from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.recipe import Recipe
+from tinyllava_core.workers import RunParts, run_parts
 
 CLONE = Path(__file__).parents[1]
 PACKAGES = ("prefect", "torch", "transformers", "datasets", "webdataset", "img2dataset", "duckdb", "deepspeed")

@@ -1,4 +1,4 @@
-"""Stage `shard`: one mix as WebDataset tars. They are written in data/shard.py."""
+"""Stage `shard`: one mix as WebDataset tars. They are written in data/shard/shard.py."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.progress import showing
 from tasks.record import record
-from tasks.retry import store_may_answer
 from tasks.run import Run
+from tasks.running.progress import showing
+from tasks.running.retry import store_may_answer
 from tasks.source import Source
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data import shard as core
+from tinyllava_core.data.shard import shard as core
 from tinyllava_core.results import ShardResult
 
 

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data.contamination import vg_coco
-from tinyllava_core.data.filters import read_filters
-from tinyllava_core.data.local_copies import check_names, missing, with_copies
-from tinyllava_core.data.local_files import beside
-from tinyllava_core.data.manifest import Manifest, load
-from tinyllava_core.data.places import ImagePlaces
-from tinyllava_core.data.record import InspectedSource
+from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.manifest.local_copies import check_names, missing, with_copies
+from tinyllava_core.data.manifest.local_files import beside
+from tinyllava_core.data.manifest.manifest import Manifest, load
+from tinyllava_core.data.mix.contamination import vg_coco
+from tinyllava_core.data.mix.filters import read_filters
+from tinyllava_core.data.record.record import InspectedSource
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.benchmarks import benchmark
-from tinyllava_core.quantized import check_quantized
+from tinyllava_core.estimate.quantized import check_quantized
+from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import DownloadResult
 

@@ -11,8 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import State
 
-from tasks.progress import LOG, slug
 from tasks.report import Outcome
+from tasks.running.progress import LOG, slug
 from tinyllava_core.artifact import Artifact, write_aside
 from tinyllava_core.results import TRAININGS, TrainResult
 from tinyllava_core.study import grid, page, table

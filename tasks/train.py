@@ -9,10 +9,10 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.launch import JobFailed, launch
-from tasks.progress import LOG
 from tasks.record import record
 from tasks.run import Run
+from tasks.running.launch import JobFailed, launch
+from tasks.running.progress import LOG
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.parts import VISIONS, Vision, language_row

@@ -23,7 +23,7 @@ def prefect_server(prefect_workspace: Path) -> Iterator[str]:
     """
     from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
-    from tasks.server import api
+    from tasks.running.server import api
 
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_core import job, recipe
-from tinyllava_core.data.places import ImagePlaces
+from tinyllava_core.data.files.places import ImagePlaces
 
 NUM_QUESTIONS = 12
 

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tinyllava_core.data.inspect_tables import IMAGES_SCHEMA, RECORDS_SCHEMA
-from tinyllava_core.data.places import ImagePlaces
-from tinyllava_core.data.record import InspectedSource
+from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.inspect.tables import IMAGES_SCHEMA, RECORDS_SCHEMA
+from tinyllava_core.data.record.record import InspectedSource
 
 PICTURE = {"width": 64, "height": 48, "format": "JPEG", "size_bytes": 99, "reason": None}
 

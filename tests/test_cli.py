@@ -129,8 +129,9 @@ def test_import_hands_over_to_the_importer(started: list[list[str]]):
 
 def test_ask_hands_over_to_the_answerer(started: list[list[str]]):
     cli.main(["ask", "some/checkpoint", "cat.png", "--max-new-tokens", "9", "What is it?"])
-    options = ["--batch-size", "16", "--max-new-tokens", "9", "--device", "auto"]
-    expected = ["-m", "tinyllava_core.evaluate.ask", *options, "--", "some/checkpoint", "cat.png", "What is it?"]
+    numbers = '"batch":null,"out":null,"batch_size":16,"max_new_tokens":9,"device":"auto"'
+    job = '{"checkpoint":"some/checkpoint","images":["cat.png"],"question":"What is it?",' + numbers + "}"
+    expected = ["-m", "tinyllava_core.evaluate.answer.ask", job]
     assert started == [[sys.executable, sys.executable, *expected]]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tinyllava_core import cli
-from tinyllava_core.data import manifest as manifests
-from tinyllava_core.data.manifest import known
+from tinyllava_core.data.manifest import manifest as manifests
+from tinyllava_core.data.manifest.manifest import known
 
 
 def listed(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, str]]:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tinyllava_core.data.manifest import load as load_manifest
+from tinyllava_core.data.manifest.manifest import load as load_manifest
 from tinyllava_core.recipe import load
 
 RECORDS = {

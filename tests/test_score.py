@@ -10,8 +10,8 @@ import pytest
 from judge_server import judge_server
 
 from tinyllava_core import cli
-from tinyllava_core.evaluate.answers import prompt_sha256
-from tinyllava_core.evaluate.questions import Question
+from tinyllava_core.evaluate.questions.answers import prompt_sha256
+from tinyllava_core.evaluate.questions.questions import Question
 
 SUFFIX = "\nAnswer the question using a single word or phrase."
 

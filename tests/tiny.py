@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from tinyllava_core.data.shard import INDEX_SCHEMA, SHARDS_SCHEMA
+from tinyllava_core.data.shard.shard import INDEX_SCHEMA, SHARDS_SCHEMA
 from tinyllava_core.parts import Language, Vision
 
 WORDS = (

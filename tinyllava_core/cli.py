@@ -73,3 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         description = getattr(command, "DESCRIPTION", None)
         command.add_arguments(commands.add_parser(word, help=command.HELP, description=description))
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

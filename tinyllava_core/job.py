@@ -1,6 +1,6 @@
 """The door between the two halves: what a GPU process is told, and how it tells its progress. No torch here.
 
-`tasks/launch.py` writes a job as YAML and starts `python -m tinyllava_core.<half> JOB.yaml`; the process answers with
+`tasks/running/launch.py` writes a job as YAML and starts `python -m tinyllava_core.<half> JOB.yaml`; the process answers with
 progress lines on stdout and its result in `<out>/<kind>.json`.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.data.places import ImagePlaces
+from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.recipe import Recipe, StageName
@@ -22,6 +22,7 @@ from tinyllava_core.recipe import Recipe, StageName
 PROGRESS_MARK = "@progress "  # then one JSON object; every other line is log
 HALVED_PACKS = "halved_packs"  # file in a training's folder
 R = TypeVar("R")
+Device = Literal["auto", "cpu", "cuda"]
 
 
 class TrainJob(Frozen):
@@ -57,9 +58,9 @@ class FeaturesJob(Frozen):
 
 
 class EvaluateJob(Frozen):
-    """Answer one benchmark's questions and score them: `python -m tinyllava_core.evaluate JOB.yaml`."""
+    """Answer one benchmark's questions and score them: `python -m tinyllava_core.evaluate.answer JOB.yaml`."""
 
-    MODULE: ClassVar[str] = "tinyllava_core.evaluate"
+    MODULE: ClassVar[str] = "tinyllava_core.evaluate.answer"
     VERSION: ClassVar[int] = 3  # raise when the same job gives another result than before
     kind: Literal["evaluate"] = "evaluate"
     recipe: Recipe
@@ -70,19 +71,44 @@ class EvaluateJob(Frozen):
     annotations: Path  # official annotation file, or the folder of the official files
     images: ImagePlaces  # where its pictures are
     expected: int | None = None  # questions, where the manifest knows
-    condition: str = "seen"  # what is done to every image: evaluate/condition.py
+    condition: str = "seen"  # what is done to every image: settings/condition.py
     out: Path
 
 
 class ExportJob(Frozen):
-    """Export a checkpoint: `python -m tinyllava_core.model JOB.yaml`."""
+    """Export a checkpoint: `python -m tinyllava_core.export JOB.yaml`."""
 
-    MODULE: ClassVar[str] = "tinyllava_core.model"
+    MODULE: ClassVar[str] = "tinyllava_core.export"
     VERSION: ClassVar[int] = 2  # raise when the same job gives another result than before
     kind: Literal["export"] = "export"
     recipe: Recipe
     checkpoint: Path
     out: Path
+
+
+class AskJob(Frozen):
+    """Answer one question, or a file of them: `python -m tinyllava_core.evaluate.answer.ask JOB`, the job as JSON."""
+
+    MODULE: ClassVar[str] = "tinyllava_core.evaluate.answer.ask"
+    checkpoint: Path  # its folder, or the artifact folder of a trained stage
+    images: tuple[Path, ...] = ()
+    question: str = ""
+    batch: Path | None = None  # a file of questions, instead of one question
+    out: Path | None = None  # where the answers to `batch` go
+    batch_size: int = 16  # questions answered together
+    max_new_tokens: int = 128
+    device: Device = "auto"
+
+
+class ChatJob(Frozen):
+    """Serve a page to talk on: `python -m tinyllava_core.evaluate.answer.chat JOB`, the job as JSON."""
+
+    MODULE: ClassVar[str] = "tinyllava_core.evaluate.answer.chat"
+    checkpoint: Path  # its folder, or the artifact folder of a trained stage
+    host: str = "127.0.0.1"
+    port: int = 7860  # 0: any free one
+    max_new_tokens: int = 256
+    device: Device = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,13 +13,13 @@ from pydantic import Field, model_validator
 
 from tinyllava_core.errors import BadInput, nearest, unknown
 from tinyllava_core.frozen import Frozen, known_keys, read_yaml
-from tinyllava_core.part_counts import check_something_to_train
 from tinyllava_core.settings.data import Data
 from tinyllava_core.settings.evaluate import Evaluate
 from tinyllava_core.settings.inspect import Inspect
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.shard import Shard
+from tinyllava_core.settings.trained import check_something_to_train
 from tinyllava_core.settings.training import Training
 from tinyllava_core.settings.watch import Watch
 

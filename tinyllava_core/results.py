@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tinyllava_core.evaluate.condition import Condition
+from tinyllava_core.settings.condition import Condition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

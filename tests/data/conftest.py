@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tinyllava_core.data.inspect import inspect_source
-from tinyllava_core.data.mix import mix
-from tinyllava_core.data.places import ImagePlaces
-from tinyllava_core.data.record import InspectedSource
+from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.inspect.inspect import inspect_source
+from tinyllava_core.data.mix.mix import mix
+from tinyllava_core.data.record.record import InspectedSource
 from tinyllava_core.results import DownloadResult
 from tinyllava_core.settings.mix import MixEntry
 

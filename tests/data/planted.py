@@ -25,8 +25,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tinyllava_core.data.places import ImagePlace, ImagePlaces
-from tinyllava_core.data.reason import Note, Reason, Repair
+from tinyllava_core.data.files.places import ImagePlace, ImagePlaces
+from tinyllava_core.data.record.reason import Note, Reason, Repair
 from tinyllava_core.results import DownloadResult
 from tinyllava_core.settings.inspect import Inspect
 

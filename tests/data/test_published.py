@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from tinyllava_core.data.local_copies import with_copies
-from tinyllava_core.data.manifest import MANIFESTS, known, load
+from tinyllava_core.data.manifest.local_copies import with_copies
+from tinyllava_core.data.manifest.manifest import MANIFESTS, known, load
 from tinyllava_core.recipe import known_recipes
 from tinyllava_core.recipe import load as load_recipe
 from tinyllava_core.settings.data import Data

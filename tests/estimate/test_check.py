@@ -12,8 +12,8 @@ from tiny import make_shards, png
 
 from tinyllava_core import cli
 from tinyllava_core.artifact import make_once
-from tinyllava_core.data.mix_spec import mix_spec
-from tinyllava_core.data.plan import VERSION, plan, plan_spec
+from tinyllava_core.data.mix.spec import mix_spec
+from tinyllava_core.data.plan.plan import VERSION, plan, plan_spec
 from tinyllava_core.estimate.cached import find_plan, is_here
 from tinyllava_core.recipe import Recipe, load
 from tinyllava_core.results import MixResult, ShardResult

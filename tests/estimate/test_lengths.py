@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tinyllava_core.data.manifest import load as load_manifest
+from tinyllava_core.data.manifest.manifest import load as load_manifest
 from tinyllava_core.estimate.lengths import TABLE, draw
 from tinyllava_core.estimate.stage import estimate
 from tinyllava_core.recipe import load

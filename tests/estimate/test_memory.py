@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tinyllava_core.estimate.memory import Memory, memory
+from tinyllava_core.estimate.part_counts import part_counts
 from tinyllava_core.estimate.shapes import shapes
 from tinyllava_core.estimate.stage import estimate
-from tinyllava_core.part_counts import part_counts
 from tinyllava_core.recipe import load
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.server import free_port, healthy
+from tasks.running.server import free_port, healthy
 from tinyllava_core.process_tree import members
 
 pytestmark = pytest.mark.slow
@@ -35,9 +35,9 @@ def staying(first_run) -> Iterator[dict[str, str]]:
         "COLUMNS": "240",
     }
     here = ("--workspace", str(desk.workspace))
-    call(environment, "tasks.server", "up", *here)
+    call(environment, "tasks.running.server", "up", *here)
     yield environment
-    call(environment, "tasks.server", "down", *here)
+    call(environment, "tasks.running.server", "down", *here)
     assert not healthy(environment["PREFECT_API_URL"])
 
 
@@ -60,11 +60,11 @@ def test_a_deployment_runs_through_server_and_worker(first_run, staying: dict[st
 
 def test_up_twice_is_up_once(first_run, staying: dict[str, str]) -> None:
     desk, _ = first_run
-    said = call(staying, "tasks.server", "up", "--workspace", str(desk.workspace))
+    said = call(staying, "tasks.running.server", "up", "--workspace", str(desk.workspace))
     assert "server    already at" in said
     assert "worker    already at work" in said
 
 
 def test_down_without_up_is_no_fault(tmp_path: Path) -> None:
-    assert call(dict(os.environ), "tasks.server", "down", "--workspace", str(tmp_path)) == ""
+    assert call(dict(os.environ), "tasks.running.server", "down", "--workspace", str(tmp_path)) == ""
     assert members("none") == []

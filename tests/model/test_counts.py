@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.estimate.part_counts import COUNTS, part_counts
+from tinyllava_core.model import trainable
 from tinyllava_core.model.assemble import skeleton
 from tinyllava_core.model.connector import build
 from tinyllava_core.model.table import count
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
-from tinyllava_core.part_counts import COUNTS, part_counts
 from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS
 from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS
 from tinyllava_core.parts.connector import connector_shape
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.training import Training
-from tinyllava_core.train import trainable
 
 CLIP, SIGLIP = "clip-vit-large-patch14-336", "siglip-so400m-patch14-384"
 DINO, MIXTURE = "dinov2-large-patch14-224", "clip-dinov2-large-patch14-224"

@@ -14,14 +14,13 @@ from tiny import make_tokenizer
 from torch import Tensor
 
 from tinyllava_core.errors import BadInput
-from tinyllava_core.model import checkpoint, lora
-from tinyllava_core.model.__main__ import export
+from tinyllava_core.estimate.part_counts import part_counts
+from tinyllava_core.export.__main__ import export
+from tinyllava_core.model import checkpoint, lora, trainable
 from tinyllava_core.model.assemble import skeleton
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
-from tinyllava_core.part_counts import part_counts
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.training import Lora, Training
-from tinyllava_core.train import trainable
 
 SMALL = Lora(rank=4, alpha=8, dropout=0.0)
 

@@ -17,13 +17,12 @@ from torch import Tensor
 from transformers import GenerationConfig, LlavaForConditionalGeneration
 
 from tinyllava_core.errors import BadInput
-from tinyllava_core.model import checkpoint
+from tinyllava_core.model import checkpoint, trainable
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import CONNECTORS
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import IGNORE
-from tinyllava_core.train import trainable
 
 WITHOUT_GRID = {"pixel-shuffle", "average-pool", "conv-abstractor", "grid-queries", "fourier-mlp"}
 RECIPES: dict[str, dict[str, int]] = {

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from tiny import png
 from transformers import LlavaForConditionalGeneration
 
-from tinyllava_core.data.example import blank, join, normalise, pixels
-from tinyllava_core.data.prompt import IGNORE, encode
-from tinyllava_core.data.record import Turn
+from tinyllava_core.data.plan.prompt import IGNORE, encode
+from tinyllava_core.data.record.record import Turn
+from tinyllava_core.data.tensors.example import blank, join, normalise, pixels
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.assemble import assemble

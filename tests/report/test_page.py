@@ -19,7 +19,7 @@ import yaml
 from made_up_run import MadeUp, evaluate, lines, made_up_run, train
 
 from tasks.report import Outcome
-from tinyllava_core.data.places import ImagePlaces
+from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.lineage.store import leave
 from tinyllava_core.recipe import load
 from tinyllava_core.report.examples import examples

@@ -12,9 +12,9 @@ from data.planted import LIMITS, PlantedSource, plant
 
 from tinyllava_core.artifact import make_once
 from tinyllava_core.cli import main
-from tinyllava_core.data.inspect import inspect_source
-from tinyllava_core.data.manifest import load
-from tinyllava_core.data.preview import preview
+from tinyllava_core.data.inspect.inspect import inspect_source
+from tinyllava_core.data.inspect.preview import preview
+from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.errors import BadInput
 
 

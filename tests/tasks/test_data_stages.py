@@ -12,8 +12,8 @@ import yaml
 
 from tasks.download import download
 from tasks.inspect import inspect
-from tasks.retry import may_help
 from tasks.run import Run
+from tasks.running.retry import may_help
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.errors import BadInput
 

@@ -14,8 +14,8 @@ from tasks.download import download
 from tasks.inspect import inspect
 from tasks.run import Run
 from tasks.source import check_manifests, image_places, set_names
-from tinyllava_core.data import manifest as manifests
-from tinyllava_core.data.manifest import load
+from tinyllava_core.data.manifest import manifest as manifests
+from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load as load_recipe
 from tinyllava_core.results import InspectResult

@@ -7,7 +7,7 @@ from torch.nn.functional import conv2d, interpolate
 from transformers import SiglipVisionModel
 
 from tinyllava_core.parts import VISIONS
-from tinyllava_core.toyworld.low_resolution import shrunk
+from tinyllava_core.toyworld.make.low_resolution import shrunk
 
 
 def test_the_small_kernel_gives_what_the_large_one_gives_on_the_patch_enlarged() -> None:

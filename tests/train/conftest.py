@@ -11,7 +11,7 @@ import torch
 from tiny import make_parts, make_shards, png, tiny_rows
 
 from tinyllava_core import parts
-from tinyllava_core.data.plan import plan, plan_spec
+from tinyllava_core.data.plan.plan import plan, plan_spec
 from tinyllava_core.job import TrainJob
 from tinyllava_core.recipe import Recipe
 

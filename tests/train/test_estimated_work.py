@@ -8,9 +8,10 @@ import pytest
 
 from tinyllava_core.estimate.shapes import shapes
 from tinyllava_core.estimate.work import work
+from tinyllava_core.model import trainable
 from tinyllava_core.model.assemble import assemble
 from tinyllava_core.recipe import load
-from tinyllava_core.train import flops, trainable
+from tinyllava_core.train import flops
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tinyllava_core.data.features import Features, distinct_images
+from tinyllava_core.data.tensors.features import Features, distinct_images
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import FeaturesJob, TrainJob
 from tinyllava_core.recipe import load
@@ -88,7 +88,7 @@ def test_a_killed_encoding_goes_on_and_ends_in_the_same_bytes(
 
 
 def test_bfloat16_features_come_back_bit_for_bit(tmp_path: Path) -> None:
-    from tinyllava_core.data.features import FeatureShape, open_features, stored
+    from tinyllava_core.data.tensors.features import FeatureShape, open_features, stored
 
     numbers = torch.randn(3, 2, 4).bfloat16()
     shape = FeatureShape(num_images=3, num_patches=2, width=4, dtype="bfloat16")

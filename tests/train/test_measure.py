@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tinyllava_core.data.stream import PlannedPacks
+from tinyllava_core.data.tensors.stream import PlannedPacks
 from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.model import checkpoint
 from tinyllava_core.results import TrainResult

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tasks import train as task
-from tasks.launch import JobFailed
+from tasks.running.launch import JobFailed
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob
 from tinyllava_core.model import checkpoint
@@ -23,7 +23,7 @@ MakeJob = Callable[..., TrainJob]
 
 
 def test_halves_hold_each_record_and_image_once() -> None:
-    from tinyllava_core.data.example import Pack
+    from tinyllava_core.data.tensors.example import Pack
 
     lengths, image = [4, 3, 5], 9  # the second record has no image, the third has two images of 2 tokens
     ids = torch.tensor([9, 9, 1, 2, 3, 4, 5, 9, 9, 9, 9, 6])

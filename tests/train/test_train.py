@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, read_result
-from tinyllava_core.model import checkpoint
+from tinyllava_core.model import checkpoint, trainable
 from tinyllava_core.model.assemble import assemble
 from tinyllava_core.results import TrainResult
-from tinyllava_core.train import loop, trainable
+from tinyllava_core.train import loop
 from tinyllava_core.train.__main__ import choose_device, run
 from tinyllava_core.train.ledger import read_rows
 from tinyllava_core.train.schedule import lr_factor

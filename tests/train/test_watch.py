@@ -22,9 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob
-from tinyllava_core.model import checkpoint
+from tinyllava_core.model import checkpoint, trainable
 from tinyllava_core.model.assemble import assemble
-from tinyllava_core.train import flops, loop, trainable
+from tinyllava_core.train import flops, loop
 from tinyllava_core.train.__main__ import run
 from tinyllava_core.train.ledger import read_rows
 from tinyllava_core.train.planned import PlannedSteps
@@ -208,7 +208,7 @@ def encoder_attention(model: Any, recipe: str) -> float:
 
 
 def loaded_packs(job: TrainJob) -> Any:
-    from tinyllava_core.data.stream import PlannedPacks
+    from tinyllava_core.data.tensors.stream import PlannedPacks
     from tinyllava_core.train.__main__ import reading
 
     packs = PlannedPacks(job.shards, job.plan, reading(job))

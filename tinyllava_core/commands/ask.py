@@ -6,6 +6,7 @@ import argparse
 
 from tinyllava_core.commands.arguments import become
 from tinyllava_core.errors import BadInput
+from tinyllava_core.job import AskJob
 
 HELP = "ask a trained checkpoint about pictures"
 MORE = "words"
@@ -37,11 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def act(args: argparse.Namespace) -> None:
     """Let the answerer take this process's place."""
     check(args)
-    options = [word for name in ("batch", "out") if (value := getattr(args, name)) for word in (f"--{name}", value)]
-    numbers = ["--batch-size", str(args.batch_size), "--max-new-tokens", str(args.max_new_tokens)]
-    become(
-        "tinyllava_core.evaluate.ask", *options, *numbers, "--device", args.device, "--", args.checkpoint, *args.words
-    )
+    job = job_of(args)
+    become(job.MODULE, job.model_dump_json())
+
+
+def job_of(args: argparse.Namespace) -> AskJob:
+    """Turn the words into the answerer's job."""
+    *images, question = args.words or [""]
+    named = {
+        name: getattr(args, name) for name in ("checkpoint", "batch", "out", "batch_size", "max_new_tokens", "device")
+    }
+    return AskJob(images=tuple(images), question=question, **named)
 
 
 def check(args: argparse.Namespace) -> None:

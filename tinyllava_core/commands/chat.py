@@ -6,6 +6,7 @@ import argparse
 
 from tinyllava_core.commands.arguments import become
 from tinyllava_core.errors import BadInput
+from tinyllava_core.job import ChatJob
 
 HELP = "a page to talk to a trained checkpoint on"
 
@@ -28,10 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def act(args: argparse.Namespace) -> None:
     """Let the page's server take this process's place."""
     check(args)
-    numbers = ["--port", str(args.port), "--max-new-tokens", str(args.max_new_tokens)]
-    become(
-        "tinyllava_core.evaluate.chat", "--host", args.host, *numbers, "--device", args.device, "--", args.checkpoint
-    )
+    named = {name: getattr(args, name) for name in ("checkpoint", "host", "port", "max_new_tokens", "device")}
+    job = ChatJob(**named)
+    become(job.MODULE, job.model_dump_json())
 
 
 def check(args: argparse.Namespace) -> None:

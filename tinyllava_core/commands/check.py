@@ -8,8 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tinyllava_core.commands.arguments import add_overrides, add_workspace, overrides
-from tinyllava_core.commands.show import Row, show
 from tinyllava_core.errors import BadInput
+from tinyllava_core.show import Row, show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,8 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.estimate.cached import find_plan, is_here
     from tinyllava_core.estimate.gpus import gpu_row
     from tinyllava_core.estimate.stage import estimate
-    from tinyllava_core.part_counts import check_something_to_train
     from tinyllava_core.recipe import load
+    from tinyllava_core.settings.trained import check_something_to_train
 
     if not 0 < args.utilisation <= 1:
         raise BadInput(f"--utilisation {args.utilisation}: expected a part of the peak, more than 0 and at most 1")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tinyllava_core.commands.arguments import add_workspace
 
 if TYPE_CHECKING:
-    from tinyllava_core.evaluate.score_pair import Kept
+    from tinyllava_core.evaluate.compare.score_pair import Kept
 
 HELP = "compare the scores of two runs, or of two score files"
 DESCRIPTION = (
@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Compare, and say it."""
-    from tinyllava_core.commands.show import show
-    from tinyllava_core.evaluate.score_pair import HEAD, as_json, compare_all, rows
+    from tinyllava_core.evaluate.compare.score_pair import HEAD, as_json, compare_all, rows
+    from tinyllava_core.show import show
 
     differences = compare_all(_kept(args.first, args.workspace), _kept(args.second, args.workspace))
     if args.format == "json":
@@ -39,7 +39,7 @@ def act(args: argparse.Namespace) -> None:
 
 
 def _kept(word: str, workspace: Path) -> list[Kept]:
-    from tinyllava_core.evaluate.score_pair import kept, read_kept
+    from tinyllava_core.evaluate.compare.score_pair import kept, read_kept
 
     if word.endswith(".json"):
         return [read_kept(Path(word))]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.show import show
 from tinyllava_core.errors import BadInput
+from tinyllava_core.show import show
 
 HELP = "check manifests, all or some: one line per fault"
 
@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Check them. Raises BadInput, after the table of faults, if there is one."""
-    from tinyllava_core.data.lint import lint
-    from tinyllava_core.evaluate.benchmarks import BENCHMARKS
+    from tinyllava_core.data.manifest.lint import lint
+    from tinyllava_core.evaluate.score.benchmarks import BENCHMARKS
 
     checked, faults = lint(args.name or None, scorers=BENCHMARKS)
     if faults:

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.show import Row, show
+from tinyllava_core.show import Row, show
 
 if TYPE_CHECKING:
-    from tinyllava_core.data.manifest import Manifest
+    from tinyllava_core.data.manifest.manifest import Manifest
 
 HELP = "list sources, image sets and benchmarks: how much, under which licence, what they need"
 KINDS = ("source", "images", "benchmark")
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """List them."""
-    from tinyllava_core.data.manifest import known, load
+    from tinyllava_core.data.manifest.manifest import known, load
 
     manifests = sorted(map(load, known()), key=lambda manifest: (KINDS.index(manifest.kind), manifest.name))
     wanted = [manifest for manifest in manifests if args.kind in (None, manifest.kind)]
@@ -33,7 +33,7 @@ def act(args: argparse.Namespace) -> None:
 
 def rows(manifests: list[Manifest]) -> Iterator[Row]:
     """Give one row for each manifest; what nobody knows stays empty."""
-    from tinyllava_core.data.disk import in_words
+    from tinyllava_core.data.files.disk import in_words
 
     for manifest in manifests:
         records = manifest.annotations.count if manifest.annotations else None
@@ -51,7 +51,7 @@ def rows(manifests: list[Manifest]) -> Iterator[Row]:
 
 
 def _other_needs(manifest: Manifest) -> Iterator[str]:
-    from tinyllava_core.evaluate.benchmarks import BENCHMARKS
+    from tinyllava_core.evaluate.score.benchmarks import BENCHMARKS
 
     if manifest.manual:
         yield "a person"

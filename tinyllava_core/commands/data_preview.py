@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Choose, judge and write. Raises BadInput if the source is not on this disk."""
-    from tinyllava_core.data.manifest import load
-    from tinyllava_core.data.preview import preview
+    from tinyllava_core.data.inspect.preview import preview
+    from tinyllava_core.data.manifest.manifest import load
     from tinyllava_core.report.preview import write_preview
 
     if args.count < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tinyllava_core.commands.arguments import add_workspace, pair
-from tinyllava_core.commands.show import Row, show
+from tinyllava_core.show import Row, show
 
 HELP = "ask the lineage database"
 MORE = "values"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.show import show
+from tinyllava_core.show import show
 
 HELP = "list the recipes that come with the package"
 

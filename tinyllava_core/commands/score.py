@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Score, write, print; and write the upload file."""
-    from tinyllava_core.evaluate.benchmarks import benchmark
-    from tinyllava_core.evaluate.score_file import Scoring, lines, score_file, submit_file
+    from tinyllava_core.evaluate.score.benchmarks import benchmark
+    from tinyllava_core.evaluate.score.score_file import Scoring, lines, score_file, submit_file
 
     if args.annotations is None and args.submission is None:
         raise BadInput(

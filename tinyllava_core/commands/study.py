@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tinyllava_core.commands.arguments import add_overrides, add_workspace, become, overrides
-from tinyllava_core.commands.show import show
+from tinyllava_core.show import show
 
 HELP = "run every variant of a study: one table, its figures"
 DESCRIPTION = "Without a name: list the studies that come with the package."

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_core.artifact import canonical
-from tinyllava_core.data.local_copies import missing, with_copies
-from tinyllava_core.data.manifest import load
-from tinyllava_core.data.mix_spec import mix_spec
-from tinyllava_core.data.plan import spec_choices
+from tinyllava_core.data.manifest.local_copies import missing, with_copies
+from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.data.mix.spec import mix_spec
+from tinyllava_core.data.plan.plan import spec_choices
 from tinyllava_core.recipe import Recipe
 
 

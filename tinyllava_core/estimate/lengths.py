@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from tinyllava_core.data.manifest import load
+from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.settings.mix import MixEntry
 
 TABLE = Path(__file__).with_name("lengths.yaml")

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from tinyllava_core.estimate.part_counts import PartCount
 from tinyllava_core.estimate.shapes import Shapes
-from tinyllava_core.part_counts import PartCount
 from tinyllava_core.settings.launch import Launch
+from tinyllava_core.settings.trained import trained
 from tinyllava_core.settings.training import Training
 
 _BLOCK, _RESIDUAL = 34, 4  # bytes for each token and channel
@@ -81,7 +82,10 @@ def _activations(shapes: Shapes, training: Training, tokens: float, images: floa
     first = training.language.trainable_from_layer
     blocks = shapes.language_layers if carried else shapes.language_layers - (first or 0)
     language = stack(blocks, shapes.language_width, tokens)
-    patches, open_from = images * shapes.patches, training.vision.trainable_from_layer
-    if open_from is None:  # forward alone: a block's activations go when the next one has its own
+    patches, vision = (
+        images * shapes.patches,
+        trained("vision", training.vision.trainable_from_layer, shapes.used_blocks),
+    )
+    if vision.first is None:  # forward alone: a block's activations go when the next one has its own
         return language + patches * shapes.vision_width * _BLOCK
-    return language + stack(max(0, shapes.used_blocks - open_from), shapes.vision_width, patches)
+    return language + stack(len(vision.blocks), shapes.vision_width, patches)

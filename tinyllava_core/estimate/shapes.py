@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyllava_core.part_counts import COUNTS
+from tinyllava_core.estimate.part_counts import COUNTS
 from tinyllava_core.parts import VISIONS, language_row
 from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS
 from tinyllava_core.settings.model import Model

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from tinyllava_core.data.order import cut_steps
-from tinyllava_core.data.pack import deal, pack
+from tinyllava_core.data.plan.order import cut_steps
+from tinyllava_core.data.plan.pack import deal, pack
 from tinyllava_core.estimate.lengths import draw
 from tinyllava_core.estimate.memory import Memory, memory
+from tinyllava_core.estimate.part_counts import PartCount, part_counts
 from tinyllava_core.estimate.shapes import Shapes, shapes
 from tinyllava_core.estimate.work import Work, work
-from tinyllava_core.part_counts import PartCount, part_counts
 from tinyllava_core.parts import language_row
-from tinyllava_core.prompts import prompt_row
+from tinyllava_core.parts.prompts import prompt_row
 from tinyllava_core.recipe import Recipe
 
 _STEPS_DRAWN = 24  # steps that stand for all

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinyllava_core.estimate.shapes import Shapes
+from tinyllava_core.settings.trained import trained
 from tinyllava_core.settings.training import Training
 
 
@@ -43,21 +44,21 @@ class Work:
 
 def work(shapes: Shapes, training: Training) -> Work:
     """Count one stage, its parts frozen and opened as it says."""
-    vision_from, language_from = training.vision.trainable_from_layer, training.language.trainable_from_layer
+    vision = trained("vision", training.vision.trainable_from_layer, shapes.used_blocks)
+    language = trained("language", training.language.trainable_from_layer, shapes.language_layers)
     connector_trained = training.connector.trainable_from_layer is not None and shapes.connector > 0
-    carried_into = vision_from is not None or connector_trained  # a gradient passes through the language model
-    open_blocks = 0 if language_from is None else shapes.language_layers - language_from
+    carried_into = vision.first is not None or connector_trained  # a gradient passes through the language model
+    open_blocks = len(language.blocks)
     all_carry = shapes.language_layers if carried_into else open_blocks
     blocks = 2.0 * shapes.language_block * (shapes.language_layers + all_carry + open_blocks)
     scores = 2.0 * shapes.language_layers * shapes.attention_width  # causal: half of 4
     carried_share = all_carry / shapes.language_layers
-    head = 2.0 * shapes.head * (2 + (language_from == 0))
+    head = 2.0 * shapes.head * (2 + language.rest)
     encoder = shapes.used_blocks * shapes.vision_block
-    open_vision = 0 if vision_from is None else max(0, shapes.used_blocks - vision_from)
     looks = 4.0 * shapes.used_blocks * shapes.vision_width * shapes.patches**2
-    vision_share = open_vision / shapes.used_blocks
+    vision_share = len(vision.blocks) / shapes.used_blocks
     through_connector = (
-        connector_trained or vision_from is not None
+        connector_trained or vision.first is not None
     )  # of its own layers the later ones carry in any case
     connector = 2.0 * shapes.connector_a_token * (1 + through_connector + connector_trained)
     forward_image = 2.0 * shapes.patches * encoder + looks

@@ -20,10 +20,10 @@ from transformers.initialization import no_init_weights
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import assemble, checkpoint, foreign, foreign_config
 from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.model.trainable import BEHIND
 from tinyllava_core.parts import VISIONS, Shape, Vision
-from tinyllava_core.prompts import prompt_row
+from tinyllava_core.parts.prompts import prompt_row
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
-from tinyllava_core.train.trainable import BEHIND
 
 _SCALED = ("gemma", "gemma2")  # families whose inputs older transformers multiplied by sqrt(width), image tokens too
 

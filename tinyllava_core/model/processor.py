@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.chat_template import chat_template
+from tinyllava_core.model.chat_template import chat_template
 from tinyllava_core.parts import Vision
-from tinyllava_core.prompts import prompt_row
+from tinyllava_core.parts.prompts import prompt_row
 from tinyllava_core.settings.model import ImageMode
 from tinyllava_core.tokenizer import IMAGE_TOKEN, load_tokenizer
 

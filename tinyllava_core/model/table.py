@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from tinyllava_core.commands.show import show
+from tinyllava_core.estimate.part_counts import COUNTS
 from tinyllava_core.model.assemble import skeleton
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
-from tinyllava_core.part_counts import COUNTS
+from tinyllava_core.model.trainable import BEHIND, BLOCK
 from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS
 from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS, VISION_CONFIGS
 from tinyllava_core.settings.model import Model
-from tinyllava_core.train.trainable import BEHIND, BLOCK
+from tinyllava_core.show import show
 
 _SOME_VISION, _SOME_LANGUAGE = "siglip-so400m-patch14-384", "tinyllama-1.1b"
 

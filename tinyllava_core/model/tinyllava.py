@@ -63,7 +63,7 @@ class TinyLlava(LlavaForConditionalGeneration):
     def image_tokens(self, pixels_N3HW: Tensor) -> Tensor:
         """Encode images into the language model's space -> [N, K, D]. A frozen encoder runs without autograd.
 
-        What comes as [N, P, V] is an encoder's output already (data/features.py). Raises ValueError if the encoder or the connector gives another number of tokens than its row declares.
+        What comes as [N, P, V] is an encoder's output already (data/tensors/features.py). Raises ValueError if the encoder or the connector gives another number of tokens than its row declares.
         """
         vision, trained = self.model.vision_tower, any(p.requires_grad for p in self.model.vision_tower.parameters())
         patches_NPV = pixels_N3HW

@@ -18,7 +18,7 @@ class Language:
     revision: str | None = None  # pinned commit of a hub name; None: the newest, and the lineage says so
     width: int
     num_layers: int
-    prompt: str | None  # key of data/prompt.py's table, for sft; None: the recipe must name one
+    prompt: str | None  # key of data/plan/prompt.py's table, for sft; None: the recipe must name one
     eos: str | None = None  # the token that ends an answer, as its tokenizer says; None: whatever it says
     num_tokens: int | None = None  # of its tokenizer; None: not known here
 

@@ -81,7 +81,7 @@ def _siglip(weights: str, resample: Literal["bicubic", "bilinear"], *, drop_firs
 # Source: each model's preprocessor_config.json and config.json on the hub. Their commits cannot be looked up where this was
 # written, so no revision is pinned.
 VISIONS: dict[str, Vision] = {
-    # The embedded default, made by toyworld/make_backbones.py.
+    # The embedded default, made by toyworld/make.
     "toy-vit": Vision(
         weights=str(TOY_BACKBONES / "vision"),
         image_size=72,
@@ -92,7 +92,7 @@ VISIONS: dict[str, Vision] = {
         mean=_HALF,
         std=_HALF,
     ),
-    # The same encoder for pictures of half the side, made by toyworld/low_resolution.py.
+    # The same encoder for pictures of half the side, made by toyworld/make/low_resolution.py.
     "toy-vit-36": Vision(
         weights=str(TOY_BACKBONES / "vision-36"),
         image_size=36,

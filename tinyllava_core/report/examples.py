@@ -12,13 +12,13 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data.places import ImagePlaces
-from tinyllava_core.evaluate.benchmarks import benchmark
-from tinyllava_core.evaluate.condition import SEEN
-from tinyllava_core.evaluate.questions import Files, Question
+from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.evaluate.questions.questions import Files, Question
+from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.frozen import read_yaml
 from tinyllava_core.report.facts import RunFacts, read_jsonl
 from tinyllava_core.results import DownloadResult, EvaluateResult
+from tinyllava_core.settings.condition import SEEN
 
 PICTURE_SIZE = 192  # pixels of the longer edge
 RIGHT = 0.5  # an item's score from which an answer counts as right here

@@ -1,4 +1,4 @@
-"""Write a contact sheet of a few records: one HTML file that needs nothing else. Which records is data/preview.py's to say."""
+"""Write a contact sheet of a few records: one HTML file that needs nothing else. Which records is data/inspect/preview.py's to say."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tinyllava_core.data.preview import Preview
-from tinyllava_core.data.record import IMAGE_TAG
+from tinyllava_core.data.inspect.preview import Preview
+from tinyllava_core.data.record.record import IMAGE_TAG
 
 
 def write_preview(found: Preview, dropped: bool, seed: int, out: Path) -> None:

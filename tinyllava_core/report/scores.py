@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.evaluate.benchmarks import benchmark
-from tinyllava_core.evaluate.compare import Difference, compare, holm
-from tinyllava_core.evaluate.condition import BLIND, SEEN
-from tinyllava_core.evaluate.leave import read_items
-from tinyllava_core.evaluate.scoring import Item, estimates
+from tinyllava_core.evaluate.compare.compare import Difference, compare, holm
+from tinyllava_core.evaluate.score.benchmarks import benchmark
+from tinyllava_core.evaluate.score.leave import read_items
+from tinyllava_core.evaluate.score.scoring import Item, estimates
 from tinyllava_core.report.facts import RunFacts, read_jsonl
 from tinyllava_core.results import EvaluateResult
+from tinyllava_core.settings.condition import BLIND, SEEN
 
 Conditions = Mapping[str, tuple[EvaluateResult, Artifact]]  # by the condition's word
 

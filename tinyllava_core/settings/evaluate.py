@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from tinyllava_core.evaluate.condition import BLIND, SEEN, check_robustness
 from tinyllava_core.frozen import Frozen
+from tinyllava_core.settings.condition import BLIND, SEEN, check_robustness
 
 
 class Evaluate(Frozen):
@@ -22,7 +22,7 @@ class Evaluate(Frozen):
     robustness: tuple[str, ...] = Field(
         (),
         description="Also score with corrupted images: blur, noise, jpeg, rotate or crop, each with a severity from 1 to 5, "
-        "as in [blur-3, noise-3]. Strengths: evaluate/corrupt.py.",
+        "as in [blur-3, noise-3]. Strengths: evaluate/answer/corrupt.py.",
     )
     batch_size: int = Field(16, ge=1, description="Questions answered together. Answers do not depend on it in fp32.")
     precision: Literal["fp32", "bf16"] = Field("bf16", description="Arithmetic of the forward pass.")

@@ -108,7 +108,7 @@ class Contamination(Frozen):
         ge=0,
         le=11,
         description="Bits in which the perceptual hashes (of 64) of two pictures that look the same may differ; "
-        "re-encoding and halving move a photograph's by up to 8 (data/phash.py). null: compare none.",
+        "re-encoding and halving move a photograph's by up to 8 (data/inspect/phash.py). null: compare none.",
     )
     ids: bool = Field(
         True, description="Also compare the COCO, Visual Genome (and GQA) and OpenImages ids in the files' names."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from tinyllava_core.data.remote import is_remote
+from tinyllava_core.data.files.schemes import is_remote
 from tinyllava_core.frozen import Frozen
 
 

@@ -1,4 +1,4 @@
-"""Section `writing` of a training stage: what the prompt format leaves open. The formats themselves are in prompts.py."""
+"""Section `writing` of a training stage: what the prompt format leaves open. The formats themselves are in parts/prompts.py."""
 
 from __future__ import annotations
 

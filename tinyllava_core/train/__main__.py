@@ -1,4 +1,4 @@
-"""`python -m tinyllava_core.train JOB.yaml`: train one stage on this process's rank. Started by tasks/launch.py, or by hand.
+"""`python -m tinyllava_core.train JOB.yaml`: train one stage on this process's rank. Started by tasks/running/launch.py, or by hand.
 
 Ends with 0 and a result, with 2 and one line for a fault of the user's, with 143 after SIGTERM (state saved).
 """
@@ -18,10 +18,10 @@ import torch.distributed as dist
 from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import file_sha256
-from tinyllava_core.data.stream import PlannedPacks, Reading
+from tinyllava_core.data.tensors.stream import PlannedPacks, Reading
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, write_result
-from tinyllava_core.model import checkpoint, lora, quantize
+from tinyllava_core.model import checkpoint, lora, quantize, trainable
 from tinyllava_core.model.assemble import assemble
 from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import TinyLlava
@@ -29,7 +29,7 @@ from tinyllava_core.parts import VISIONS, language_row, prompt_of, tokenizer_fol
 from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
-from tinyllava_core.train import flops, memory, trainable
+from tinyllava_core.train import flops, memory
 from tinyllava_core.train.engine import DeepSpeedEngine, Engine, TorchEngine, rank, start_ranks, world_size
 from tinyllava_core.train.ledger import Ledger, append_rows, barrier, read_rows
 from tinyllava_core.train.loop import Stopped, Work, train

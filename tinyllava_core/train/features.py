@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.data.example import normalise, pixels
-from tinyllava_core.data.features import FeatureShape, distinct_images, open_features, stored
-from tinyllava_core.data.read import ShardReader
+from tinyllava_core.data.shard.read import ShardReader
+from tinyllava_core.data.tensors.example import normalise, pixels
+from tinyllava_core.data.tensors.features import FeatureShape, distinct_images, open_features, stored
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import FeaturesJob, Progress, tell, write_result
 from tinyllava_core.model.assemble import load_vision

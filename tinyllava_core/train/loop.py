@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tinyllava_core.data.example import Pack
-from tinyllava_core.data.stream import PlannedPacks, rank_packs, stream
+from tinyllava_core.data.tensors.example import Pack
+from tinyllava_core.data.tensors.stream import PlannedPacks, rank_packs, stream
 from tinyllava_core.settings.training import Training
 from tinyllava_core.settings.watch import Watch
 from tinyllava_core.train.engine import Engine, Norms, rank, world_size

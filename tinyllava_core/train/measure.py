@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.data.stream import PlannedPacks, Reading, rank_packs, stream
+from tinyllava_core.data.tensors.stream import PlannedPacks, Reading, rank_packs, stream
 from tinyllava_core.job import TrainJob
 from tinyllava_core.train.engine import Engine, rank, world_size
 from tinyllava_core.train.ledger import append_rows, read_rows

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from tinyllava_core.data.example import Pack
+from tinyllava_core.data.tensors.example import Pack
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import HALVED_PACKS, TrainJob
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tinyllava_core.data.stream import PlannedPacks
+from tinyllava_core.data.tensors.stream import PlannedPacks
 from tinyllava_core.job import Progress, tell
 from tinyllava_core.settings.training import PART_NAMES
 from tinyllava_core.settings.watch import Watch

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tinyllava_core.data.example import Pack, normalise
+from tinyllava_core.data.tensors.example import Pack, normalise
 from tinyllava_core.parts import Vision
 from tinyllava_core.tokenizer import IGNORE
 

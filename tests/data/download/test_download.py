@@ -1,0 +1,433 @@
+import base64
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from tinyllava_core.data.download.download import download
+from tinyllava_core.data.manifest.local_files import beside, local_digest
+from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.data.web import remote
+from tinyllava_core.data.web.patience import Patience
+from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.score.benchmarks import benchmark
+from tinyllava_core.toyworld.server import serving
+
+QUICK = Patience(attempts=2, first_wait_s=0.01, timeout_s=2.0, image_timeout_s=2.0, image_retries=0, stall_s=120)
+
+
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """Write a manifest and load it."""
+
+    def make(**fields):
+        data = {"name": "mine", "licence": "CC0"} | fields
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))
+        return load(str(tmp_path / "mine.yaml"))
+
+    return make
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Download into a fresh folder `out`, as make_once gives one; the cache stays."""
+
+    def run(manifest, on_progress=None):
+        out = tmp_path / "out"
+        subprocess.run(["rm", "-rf", str(out)], check=True)
+        out.mkdir()
+        return out, download(manifest, out, tmp_path / "cache", on_progress, QUICK, serve=serving)
+
+    return run
+
+
+def failures(out):
+    return [(row["name"], row["reason"]) for row in pq.read_table(out / "failures.parquet").to_pylist()]
+
+
+def tree(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_annotations_and_archives_come_to_their_places(tmp_path, server, manifest, call, photos):
+    astronaut, coffee = photos["people/astronaut.jpg"], photos["coffee.png"]
+    text = json.dumps([{"id": "1"}]).encode()
+    server.files = {"/x/data.json": text, "/a.zip": zipped({"a/1.jpg": astronaut}), "/b.zip": zipped({"2.png": coffee})}
+    found = manifest(
+        annotations={"url": f"{server.url}/x/data.json", "format": "llava", "bytes": len(text)},
+        images=[{"archive": {"url": f"{server.url}/a.zip"}}, {"archive": {"url": f"{server.url}/b.zip", "into": "b"}}],
+    )
+    told = []
+    out, result = call(found, told.append)
+    assert (out / result.annotations).read_bytes() == text
+    assert result.annotations_sha256 == hashlib.sha256(text).hexdigest()
+    assert tree(out / result.image_root) == {"a/1.jpg": astronaut, "b/2.png": coffee}
+    assert (result.source, result.kind, result.licence) == ("mine", "source", "CC0")
+    assert result.urls == f"{server.url}/x/data.json {server.url}/a.zip {server.url}/b.zip"
+    assert (result.num_files, result.size_bytes) == (2, len(text) + len(astronaut) + len(coffee))
+    assert (result.num_requested, result.num_failed) == (0, 0)
+    assert failures(out) == []
+    sums = {row["url"]: row["sha256"] for row in pq.read_table(out / "fetched.parquet").to_pylist()}
+    assert sums[f"{server.url}/a.zip"] == hashlib.sha256(server.files["/a.zip"]).hexdigest()
+    names = {progress.note.partition(" ")[0] for progress in told}  # behind the name: rate and time left
+    assert names >= {"data.json", "a.zip", "b.zip"}
+    assert not list((tmp_path / "cache" / "downloads").glob("mine*")), "nothing is kept twice"
+
+
+def test_a_url_table_brings_images_and_keeps_what_failed(server, manifest, call, photos):
+    table = [{"where": "pictures/1", "as": "p/1.jpg"}, {"where": "pictures/gone", "as": "p/2.jpg"}]
+    server.files = {
+        "/w/data.jsonl": b"{}\n",
+        "/w/urls.jsonl": "\n".join(json.dumps(row) for row in table).encode(),
+        "/w/pictures/1": photos["people/astronaut.jpg"],
+    }
+    columns = {"url_column": "where", "name_column": "as"}
+    out, result = call(
+        manifest(
+            annotations={"url": f"{server.url}/w/data.jsonl", "format": "llava"},
+            images=[{"url_table": {"url": f"{server.url}/w/urls.jsonl", **columns}}],
+        )
+    )
+    assert result.annotations == "annotations.jsonl"
+    assert tree(out / "images") == {"p/1.jpg": photos["people/astronaut.jpg"]}
+    assert failures(out) == [("p/2.jpg", "http_404")]
+    assert (result.num_requested, result.num_failed, result.num_files) == (2, 1, 1)
+
+
+def test_local_files_are_used_where_they_are(tmp_path, manifest, call, photos):
+    (tmp_path / "pictures" / "cats").mkdir(parents=True)
+    (tmp_path / "pictures" / "cats" / "1.jpg").write_bytes(photos["cats/chelsea.jpg"])
+    (tmp_path / "mine.json").write_text("[]")
+    out, result = call(manifest(annotations={"path": "mine.json", "format": "llava"}, images=[{"folder": "pictures"}]))
+    assert result.annotations == str(tmp_path / "mine.json")
+    assert result.image_root == str(tmp_path / "pictures")
+    assert (result.num_files, result.size_bytes) == (1, 2 + len(photos["cats/chelsea.jpg"]))
+    assert tree(out / "images") == {}
+
+
+def test_a_text_only_source_needs_no_images(manifest, call, server):
+    server.files = {"/d.json": b"[]"}
+    out, result = call(manifest(annotations={"url": f"{server.url}/d.json", "format": "llava"}))
+    assert (result.image_root, result.num_files) == ("images", 0)
+    assert (out / "images").is_dir()
+
+
+@pytest.mark.parametrize("what", ["annotations", "archive", "path"])
+def test_a_wrong_checksum_is_one_line_with_file_expected_and_found(tmp_path, server, manifest, call, what):
+    server.files = {"/d.json": b"[]", "/a.zip": zipped({})}
+    (tmp_path / "d.json").write_bytes(b"[]")
+    wrong = "ab" * 32
+    annotations = {"format": "llava"} | ({"path": "d.json"} if what == "path" else {"url": f"{server.url}/d.json"})
+    archive = {"url": f"{server.url}/a.zip"}
+    (archive if what == "archive" else annotations)["sha256"] = wrong
+    with pytest.raises(BadInput) as error:
+        call(manifest(annotations=annotations, images=[{"archive": archive}]))
+    name, data = ("a.zip", server.files["/a.zip"]) if what == "archive" else ("d.json", b"[]")
+    expected = f"{name}: wrong checksum: expected sha256 {wrong}, found {hashlib.sha256(data).hexdigest()}"
+    assert expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"annotations": {"path": "none.json", "format": "llava"}},
+            r"annotations\.path: no file .*none\.json \(relative paths",
+        ),
+        (
+            {"annotations": {"path": "mine.yaml", "format": "llava"}, "images": [{"folder": "none"}]},
+            r"images\.folder: no folder .*none \(relative paths",
+        ),
+        (
+            {"annotations": {"path": "mine.yaml", "format": "llava"}, "images": [{"url_table": {"path": "none.csv"}}]},
+            r"url_table\.path: no file",
+        ),
+        ({"annotations": {"path": "mine.yaml", "format": "llava", "bytes": 3}}, r"mine\.yaml: expected 3 bytes, found"),
+    ],
+)
+def test_a_missing_local_file_is_named(manifest, call, fields, message):
+    with pytest.raises(BadInput, match=message):
+        call(manifest(**fields))
+
+
+def test_a_missing_remote_file_is_named(server, manifest, call):
+    with pytest.raises(BadInput, match=r"d\.json: the server answered HTTP status 404"):
+        call(manifest(annotations={"url": f"{server.url}/d.json", "format": "llava"}))
+
+
+def test_an_evil_archive_is_refused(server, manifest, call):
+    server.files = {"/d.json": b"[]", "/a.zip": zipped({"../../evil": b"x"})}
+    annotations = {"url": f"{server.url}/d.json", "format": "llava"}
+    with pytest.raises(BadInput, match="leaves the folder"):
+        call(manifest(annotations=annotations, images=[{"archive": {"url": f"{server.url}/a.zip"}}]))
+
+
+def test_kill_9_in_the_middle_then_again_fetches_only_what_is_missing(tmp_path, server, answer, manifest, call, photos):
+    archive = zipped({f"{n}.jpg": os.urandom(300_000) for n in range(10)})
+    server.files = {"/d.json": b"[]", "/a.zip": archive, "/b.zip": zipped({"b/1.jpg": photos["cats/chelsea.jpg"]})}
+    server.first["/a.zip"] = [answer(cut_after=1_500_000), answer(wait_s=600)]
+    found = manifest(
+        annotations={"url": f"{server.url}/d.json", "format": "llava"},
+        images=[{"archive": {"url": f"{server.url}/{name}.zip"}} for name in ("b", "a")],
+    )
+    caller = """
+import sys
+from pathlib import Path
+from tinyllava_core.data.download.download import download
+from tinyllava_core.data.manifest.local_files import beside, local_digest
+from tinyllava_core.data.manifest.manifest import load
+folder = Path(sys.argv[1])
+(folder / "killed").mkdir()
+download(load(str(folder / "mine.yaml")), folder / "killed", folder / "cache")
+"""
+    process = subprocess.Popen([sys.executable, "-c", caller, str(tmp_path)])
+    deadline, rest = time.monotonic() + 60, ("/a.zip", "bytes=1500000-")
+    while rest not in server.asked:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    asked = len(server.asked)
+    out, result = call(found)
+    assert server.asked[asked:] == [rest], "what had come whole is not asked for again"
+    assert result.num_files == 11
+    assert hashlib.sha256(archive).hexdigest() in pq.read_table(out / "fetched.parquet")["sha256"].to_pylist()
+
+
+def test_the_local_digest_follows_contents_names_sizes_and_times(tmp_path, manifest):
+    (tmp_path / "mine.json").write_text("[]")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "1.jpg").write_bytes(b"one")
+    found = manifest(annotations={"path": "mine.json", "format": "llava"}, images=[{"folder": "pictures"}])
+    digests = [local_digest(found)]
+    assert local_digest(found) == digests[0]
+
+    def changed() -> bool:
+        digests.append(local_digest(found))
+        return digests[-1] not in digests[:-1]
+
+    (tmp_path / "mine.json").write_text("{}")
+    assert changed()
+    (tmp_path / "pictures" / "1.jpg").write_bytes(b"another")
+    assert changed()
+    os.utime(tmp_path / "pictures" / "1.jpg", (1, 1))
+    assert changed()
+    (tmp_path / "pictures" / "1.jpg").rename(tmp_path / "pictures" / "2.jpg")
+    assert changed()
+    (tmp_path / "pictures" / "3.jpg").touch()
+    assert changed()
+
+
+def test_there_is_no_local_digest_of_what_is_downloaded(manifest):
+    assert local_digest(manifest(annotations={"url": "http://a/b.json", "format": "llava"})) is None
+
+
+def test_the_local_digest_of_a_missing_file_names_it(manifest):
+    with pytest.raises(BadInput, match=r"annotations\.path: no file"):
+        local_digest(manifest(annotations={"path": "none.json", "format": "llava"}))
+
+
+def test_the_toy_world_comes_the_same_way_and_leaves_no_port_in_the_data(tmp_path, call, monkeypatch, photos):
+    """A small stand-in for the toy world's tree, behind its own server."""
+    import tinyllava_core.toyworld.server as toyworld
+
+    root = tmp_path / "world"
+    (root / "places").mkdir(parents=True)
+    (root / "places" / "places.json").write_text("[]")
+    (root / "places" / "1.jpg").write_bytes(photos["cats/chelsea.jpg"])
+    rows = [{"url": "1.jpg", "name": "one.jpg"}, {"url": "2.jpg", "name": "two.jpg"}]
+    (root / "places" / "urls.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    monkeypatch.setattr(toyworld, "built", lambda cache: root)
+    out, result = call(load("toy-places"))
+    assert tree(out / "images") == {"one.jpg": photos["cats/chelsea.jpg"]}
+    assert result.urls == "toyworld://places/places.json toyworld://places/urls.jsonl"
+    lost = pq.read_table(out / "failures.parquet").to_pylist()
+    assert [(row["url"], row["name"], row["reason"]) for row in lost] == [
+        ("toyworld://places/2.jpg", "two.jpg", "http_404")
+    ]
+    urls = pq.read_table(out / "fetched.parquet")["url"].to_pylist()
+    assert urls == ["toyworld://places/places.json", "toyworld://places/urls.jsonl"]
+
+
+def test_an_image_set_is_a_download_without_annotations_whose_paths_begin_in_its_root(server, manifest, call, photos):
+    astronaut, coffee = photos["people/astronaut.jpg"], photos["coffee.png"]
+    server.files = {"/a.zip": zipped({"train/1.jpg": astronaut}), "/b.zip": zipped({"train/2.png": coffee})}
+    archives = [{"archive": {"url": f"{server.url}/{name}.zip"}} for name in "ab"]
+    out, result = call(manifest(kind="images", root="train", images=archives))
+    assert (result.kind, result.annotations, result.annotations_sha256) == ("images", None, None)
+    assert tree(out / result.image_root) == {"1.jpg": astronaut, "2.png": coffee}
+    assert (result.num_files, result.size_bytes) == (2, len(astronaut) + len(coffee))
+
+
+def test_a_root_that_is_not_in_the_archive_is_named_with_what_is(server, manifest, call):
+    server.files = {"/a.zip": zipped({"val/1.jpg": b"x"})}
+    archive = {"archive": {"url": f"{server.url}/a.zip"}}
+    with pytest.raises(BadInput, match=r"image set 'mine': root 'train' is not in what was unpacked; there: val"):
+        call(manifest(kind="images", root="train", images=[archive]))
+
+
+@pytest.mark.parametrize("folder", ["coco", "coco/train"])
+def test_a_local_image_set_may_have_its_root_folder_or_be_it(tmp_path, manifest, call, folder):
+    (tmp_path / "coco" / "train").mkdir(parents=True)
+    (tmp_path / "coco" / "train" / "1.jpg").write_bytes(b"one")
+    _, result = call(manifest(kind="images", root="train", images=[{"folder": folder}]))
+    assert result.image_root == str(tmp_path / "coco" / "train")
+    assert result.num_files == 1
+
+
+def test_several_local_folders_are_counted_and_followed_together(tmp_path, manifest, call):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(name.encode())
+    (tmp_path / "mine.json").write_text("[]")
+    folders = [{"folder": "one", "prefix": "a"}, {"folder": "two", "prefix": "b"}]
+    found = manifest(annotations={"path": "mine.json", "format": "llava"}, images=folders)
+    _, result = call(found)
+    assert result.num_files == 2
+    before = local_digest(found)
+    (tmp_path / "two" / "2.jpg").touch()
+    assert local_digest(found) != before
+
+
+def test_several_files_and_archives_come_into_one_folder_with_the_pictures_inside(server, manifest, call):
+    server.files = {"/q.json": b"[1]", "/more.zip": zipped({"set/a.json": b"[2]", "set/images/1.png": b"x"})}
+    files = [{"url": f"{server.url}/q.json"}, {"url": f"{server.url}/more.zip", "unpack": True}]
+    out, result = call(manifest(kind="benchmark", scorer="pope", annotations={"files": files}))
+    assert result.annotations == "annotations"
+    assert tree(out / "annotations") == {"q.json": b"[1]", "set/a.json": b"[2]", "set/images/1.png": b"x"}
+    assert result.size_bytes == 3 + 3 + 1
+
+
+def test_of_an_archive_of_annotations_one_file_may_be_read(server, manifest, call):
+    server.files = {"/vet.zip": zipped({"vet/q.json": b"[1]", "vet/images/1.png": b"x"})}
+    annotations = {"url": f"{server.url}/vet.zip", "unpack": True, "root": "vet", "file": "q.json"}
+    found = manifest(kind="benchmark", scorer="pope", annotations=annotations, images=[{"inside": "images"}])
+    out, result = call(found)
+    assert result.annotations == "annotations/vet/q.json"
+    assert result.annotations_sha256 == hashlib.sha256(b"[1]").hexdigest()
+    folder = beside(found.annotations, out / result.annotations)
+    assert found.places(out, {}, folder).find("1.png") == out / "annotations" / "vet" / "images" / "1.png"
+
+
+@pytest.mark.parametrize("path", ["here", "here/vet"])
+def test_a_local_folder_of_annotations_may_have_its_root_folder_or_be_it(tmp_path, manifest, call, path):
+    (tmp_path / "here" / "vet").mkdir(parents=True)
+    (tmp_path / "here" / "vet" / "q.json").write_text("[]")
+    found = manifest(kind="benchmark", scorer="pope", annotations={"path": path, "root": "vet", "file": "q.json"})
+    _, result = call(found)
+    assert result.annotations == str(tmp_path / "here" / "vet" / "q.json")
+    assert beside(found.annotations, tmp_path / "here" / "vet" / "q.json") == tmp_path / "here" / "vet"
+
+
+def test_a_file_that_the_folder_lacks_is_named_with_what_is_there(tmp_path, manifest, call):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "other.json").touch()
+    with pytest.raises(BadInput, match=r"annotations\.file: no q\.json in .*here; there: other\.json"):
+        call(manifest(kind="benchmark", scorer="pope", annotations={"path": "here", "file": "q.json"}))
+
+
+def test_a_file_that_changed_behind_its_url_is_refused_and_not_kept(tmp_path, server, manifest, call):
+    server.files = {"/d.json": b"[]"}
+    found = manifest(annotations={"url": f"{server.url}/d.json", "format": "llava"})
+    call(found)
+    call(found)
+    server.files = {"/d.json": b"[1]"}
+    with pytest.raises(BadInput, match=r"d\.json: is another file than when it was first downloaded"):
+        call(found)
+    assert not list((tmp_path / "cache" / "downloads").rglob("d.json"))
+
+
+def test_an_image_set_says_how_many_files_were_expected(server, manifest, call):
+    server.files = {"/a.zip": zipped({"1.png": b"x"})}
+    _, result = call(manifest(kind="images", files=2, images=[{"archive": {"url": f"{server.url}/a.zip"}}]))
+    assert (result.num_files, result.num_expected) == (1, 2)
+
+
+def test_of_an_archive_only_what_is_asked_for_comes_out(server, manifest, call):
+    server.files = {"/q.zip": zipped({"a_questions.json": b"[]", "b_questions.json": b"[]"})}
+    server.files |= {"/i.zip": zipped({"deep/x/1.png": b"x", "deep/x/1.txt": b"y"})}
+    annotations = {"url": f"{server.url}/q.zip", "unpack": True, "only": ["*b_questions.json"]}
+    images = [{"archive": {"url": f"{server.url}/i.zip", "strip": "deep/x", "only": ["*.png"]}}]
+    out, result = call(manifest(kind="benchmark", scorer="pope", annotations=annotations, images=images))
+    assert tree(out / "annotations") == {"b_questions.json": b"[]"}
+    assert tree(out / result.image_root) == {"1.png": b"x"}
+
+
+def test_pictures_in_the_cells_of_a_benchmarks_file_are_taken_out_by_its_scorer(tmp_path, server, manifest, call):
+    rows = [["index", "question", "A", "B", "answer", "image"]]
+    rows += [["7", "Which?", "one", "two", "A", base64.b64encode(b"picture" * 20).decode()]]
+    server.files = {"/dev.tsv": "\n".join("\t".join(row) for row in rows).encode()}
+    found = manifest(
+        kind="benchmark",
+        scorer="mmbench",
+        annotations={"url": f"{server.url}/dev.tsv"},
+        images=[{"embedded": True}],
+    )
+    out, cache = tmp_path / "taken", tmp_path / "cache"
+    out.mkdir()
+    result = download(found, out, cache, patience=QUICK, take_out=benchmark("mmbench").write_pictures)
+    assert tree(out / "images") == {"7.jpg": b"picture" * 20}
+    assert result.num_files == 1
+    with pytest.raises(BadInput, match="images: embedded, but its scorer takes no pictures out"):
+        call(found)
+
+
+def test_annotations_archives_and_tables_may_lie_in_a_store(bucket, server, manifest, call, photos):
+    cat = photos["cats/chelsea.jpg"]
+    server.files = {"/1.jpg": cat}
+    remote.write_bytes(f"{bucket}/mine/data.json", b"[]")
+    remote.write_bytes(f"{bucket}/mine/a.zip", zipped({"data/cats/images/a.jpg": cat, "data/readme": b"x"}))
+    remote.write_bytes(f"{bucket}/mine/urls.csv", f"url,name\n{server.url}/1.jpg,b.jpg\n".encode())
+    archive = {"url": f"{bucket}/mine/a.zip", "strip": "data/*/images"}
+    images = [{"archive": archive}, {"url_table": {"url": f"{bucket}/mine/urls.csv", "min_success": 1.0}}]
+    out, result = call(manifest(annotations={"url": f"{bucket}/mine/data.json", "format": "llava"}, images=images))
+    assert (out / result.annotations).read_bytes() == b"[]"
+    assert tree(out / "images") == {"a.jpg": cat, "b.jpg": cat}
+    (attempt,) = pq.read_table(out / "attempts.parquet").to_pylist()
+    assert (attempt["name"], attempt["attempt"], attempt["reason"], attempt["http_status"]) == ("b.jpg", 0, None, 200)
+    assert attempt["size_bytes"] == len(cat)
+
+
+def test_records_and_pictures_may_come_out_of_a_datasets_parquet(tmp_path, manifest, call, photos, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    cat = photos["cats/chelsea.jpg"]
+    rows = [
+        {"id": "1", "image": "1.jpg", "picture": {"bytes": cat, "path": None}},
+        {"id": "2", "image": "2.jpg", "picture": None},
+    ]
+    (tmp_path / "dataset").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "dataset" / "train-00000-of-00001.parquet")
+    hub = {"repo": "./dataset"}
+    found = manifest(
+        annotations={"hub": hub | {"columns": ["id", "image"]}, "format": "llava"},
+        images=[{"hub": hub | {"image_column": "picture", "name_column": "image"}}],
+    )
+    before = local_digest(found)
+    out, result = call(found)
+    assert result.annotations == "annotations.jsonl"
+    assert (out / "annotations.jsonl").read_text() == '{"id": "1", "image": "1.jpg"}\n{"id": "2", "image": "2.jpg"}\n'
+    assert tree(out / "images") == {"1.jpg": cat}
+    assert failures(out) == [("2.jpg", "not_an_image")]
+    assert (result.num_requested, result.num_failed, result.num_files) == (2, 1, 1)
+    assert result.urls == "hub://./dataset/default/train hub://./dataset/default/train"
+    pq.write_table(pa.Table.from_pylist(rows[:1]), tmp_path / "dataset" / "train-00000-of-00001.parquet")
+    assert local_digest(found) != before

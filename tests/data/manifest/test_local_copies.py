@@ -1,0 +1,78 @@
+import pytest
+import yaml
+
+from tinyllava_core.data.manifest.local_copies import check_names, with_copies
+from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.errors import BadInput
+from tinyllava_core.settings.data import Data
+
+COCO = {"kind": "images", "images": [{"archive": {"url": "http://a/coco.zip"}}], "tree": "coco/train2017"}
+CHAT = {"annotations": {"url": "http://a/chat.json", "format": "llava", "count": 3}, "images": [{"set": "coco"}]}
+MME = {"kind": "benchmark", "scorer": "pope", "annotations": {"file": "q.json"}, "manual": "Ask the authors."}
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(fields):
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"name": "mine", **fields}))
+        return load(str(tmp_path / "mine.yaml"))
+
+    return write
+
+
+def test_without_copies_a_manifest_stays_as_it_is(written):
+    manifest = written(COCO)
+    assert with_copies(manifest, Data()) is manifest
+
+
+def test_an_image_set_is_taken_from_its_folder(written, tmp_path):
+    found = with_copies(written(COCO), Data(local={"mine": str(tmp_path)}))
+    assert (found.folders, found.urls()) == ([tmp_path], [str(tmp_path)])
+
+
+def test_a_sources_records_are_taken_from_its_file_and_its_pictures_as_before(written, tmp_path):
+    (tmp_path / "chat.json").write_text("[]")
+    found = with_copies(written(CHAT), Data(local={"mine": str(tmp_path / "chat.json")}))
+    assert found.urls() == [str(tmp_path / "chat.json")]
+    assert (found.sets, found.annotations.count, found.annotations.format) == (["coco"], 3, "llava")
+
+
+def test_a_data_tree_gives_what_is_in_it_and_what_is_not_is_downloaded(written, tmp_path):
+    data = Data(root=str(tmp_path))
+    assert with_copies(written(COCO), data).urls() == ["http://a/coco.zip"]
+    (tmp_path / "coco" / "train2017").mkdir(parents=True)
+    assert with_copies(written(COCO), data).folders == [tmp_path / "coco" / "train2017"]
+    (tmp_path / "other").mkdir()
+    named = Data(root=str(tmp_path), local={"mine": str(tmp_path / "other")})
+    assert with_copies(written(COCO), named).folders == [tmp_path / "other"], "what is named goes first"
+
+
+def test_what_a_person_must_fetch_says_what_and_where_to_say_so(written, tmp_path):
+    with pytest.raises(BadInput) as error:
+        with_copies(written(MME), Data())
+    assert str(error.value) == (
+        "'mine' cannot be downloaded by a program: Ask the authors. Then say where it is: --set 'data.local={mine: PLACE}'"
+    )
+    (tmp_path / "q.json").write_text("{}")
+    found = with_copies(written(MME), Data(local={"mine": str(tmp_path)}))
+    assert (found.manual, found.annotations.path, found.annotations.file) == (None, str(tmp_path), "q.json")
+
+
+def test_a_copy_that_is_not_there_is_named(written, tmp_path):
+    with pytest.raises(BadInput, match=r"data\.local: mine: no folder .*nowhere"):
+        with_copies(written(COCO), Data(local={"mine": str(tmp_path / "nowhere")}))
+    with pytest.raises(BadInput, match=r"data\.local: mine: no file or folder .*nowhere"):
+        with_copies(written(CHAT), Data(local={"mine": str(tmp_path / "nowhere")}))
+    with pytest.raises(BadInput, match=r"data\.local: mine: no folder .*mine\.yaml"):
+        with_copies(written(COCO), Data(local={"mine": str(tmp_path / "mine.yaml")}))
+
+
+def test_a_name_that_no_manifest_has_is_refused_with_the_nearest():
+    check_names(Data(local={"toy-chat": "x", "own": "y"}), ["own"])
+    with pytest.raises(BadInput, match=r"unknown manifest in data\.local 'toy-caht'; nearest: 'toy-chat'"):
+        check_names(Data(local={"toy-caht": "x"}), [])
+
+
+def test_a_data_root_that_is_no_folder_is_refused():
+    with pytest.raises(BadInput, match=r"data\.root: no folder nowhere"):
+        check_names(Data(root="nowhere"), [])

@@ -1,0 +1,125 @@
+"""A file of questions: each answered as it would be alone, once, in its order, also past a kill; every fault has its line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.answer.answer import Answerer, Asked
+from tinyllava_core.evaluate.answer.ask import main
+from tinyllava_core.evaluate.answer.ask_many import ask_many, read_requests
+from tinyllava_core.job import AskJob
+
+ROWS = [
+    {"question": "is there a red square?", "image": "0.png", "id": 7},
+    {"question": "what is written?", "image": ["1.png", "2.png"]},
+    {"question": "yes or no", "image": None},
+    {"question": "exit?", "image": "3.png", "note": {"kept": True}},
+    {"question": "no image key"},
+]
+
+
+@pytest.fixture
+def questions(images: Path, tmp_path: Path) -> Path:
+    for file in images.iterdir():
+        shutil.copy(file, tmp_path)
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def answerer(checkpoint_folder: Path) -> Answerer:
+    return Answerer(checkpoint_folder)
+
+
+def expected(answerer: Answerer, folder: Path) -> list[dict]:
+    rows = []
+    for row in ROWS:
+        image = row.get("image")
+        names = [] if image is None else [image] if isinstance(image, str) else image
+        pictures = tuple(answerer.picture(folder / name) for name in names)
+        ids = answerer.ids(row["question"], num_images=len(pictures))
+        rows.append({**row, "answer": answerer.answer([Asked(ids=ids, pictures=pictures)], 6)[0]})
+    return rows
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_line_comes_out_again_with_the_answer_it_would_have_alone(
+    checkpoint_folder: Path, answerer: Answerer, questions: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "answers.jsonl"
+    sizes = {"batch_size": 2, "max_new_tokens": 6}
+    todo = AskJob(checkpoint=checkpoint_folder, batch=questions, out=out, device="cpu", **sizes)
+    assert main([todo.model_dump_json()]) == 0
+    assert lines(out) == expected(answerer, tmp_path)
+
+
+def test_a_killed_run_goes_on_and_asks_nothing_twice(
+    answerer: Answerer, questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three answers are there, and the fourth was cut off in the middle of its line."""
+    out, requests = tmp_path / "answers.jsonl", read_requests(questions)
+    told = expected(answerer, tmp_path)
+    whole = [json.dumps(row) + "\n" for row in told]
+    out.write_text("".join(whole[:3]) + whole[3][:9])
+    asked: list[int] = []
+    answer = answerer.answer
+    monkeypatch.setattr(answerer, "answer", lambda batch, n: asked.append(len(batch)) or answer(batch, n))
+    ask_many(answerer, requests, out, 16, 6)
+    assert asked == [2]
+    assert lines(out) == told
+    ask_many(answerer, requests, out, 16, 6)
+    assert asked == [2]
+
+
+def test_answers_to_other_questions_are_not_gone_on_with(answerer: Answerer, questions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    out.write_text(json.dumps({**ROWS[1], "answer": "x"}) + "\n")
+    with pytest.raises(BadInput, match=r"answers\.jsonl, line 1: is no answer to .*questions\.jsonl, line 1"):
+        ask_many(answerer, read_requests(questions), out, 2, 6)
+    out.write_text("".join(json.dumps({**row, "answer": "x"}) + "\n" for row in [*ROWS, ROWS[0]]))
+    with pytest.raises(BadInput, match="6 answers to 5 questions"):
+        ask_many(answerer, read_requests(questions), out, 2, 6)
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ('{"question": "what?"', "line 2: not JSON"),
+        ("[1]", "line 2: expected an object"),
+        ('{"image": "0.png"}', "line 2: question = None; expected a text"),
+        ('{"question": " "}', "line 2: question = ' '; expected a text"),
+        ('{"question": "what?", "image": 3}', "line 2: image = 3; expected a path"),
+        ('{"question": "what?", "image": "9.png"}', "line 2: .*9.png: no such file"),
+        ('{"question": "what?", "answer": "yes"}', "line 2: has an answer already"),
+    ],
+)
+def test_a_wrong_line_is_named_before_a_model_is_loaded(questions: Path, line: str, fault: str) -> None:
+    questions.write_text(json.dumps(ROWS[0]) + "\n" + line + "\n")
+    with pytest.raises(BadInput, match=fault):
+        read_requests(questions)
+
+
+def test_a_picture_that_cannot_be_read_is_named_with_its_line_and_keeps_what_was_answered(
+    answerer: Answerer, questions: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "3.png").write_text("no picture")
+    with pytest.raises(BadInput, match=r"line 4: .*3\.png: cannot be read as a picture"):
+        ask_many(answerer, read_requests(questions), tmp_path / "answers.jsonl", 1, 6)
+    assert len(lines(tmp_path / "answers.jsonl")) == 3
+
+
+def test_a_file_without_questions_or_that_is_not_there_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(BadInput, match="holds no question"):
+        read_requests(tmp_path / "empty.jsonl")
+    with pytest.raises(BadInput, match="no such file"):
+        read_requests(tmp_path / "none.jsonl")

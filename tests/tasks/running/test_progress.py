@@ -1,0 +1,82 @@
+"""Progress: a bar on a terminal, a line now and then elsewhere, and never a reason to stop."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+from rich.console import Console
+
+from tasks.running import progress
+from tasks.running.progress import line, showing, slug
+from tinyllava_core.job import Progress
+
+HALF = Progress(done=150, total=300, unit="steps", note="loss 1.23")
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "CONSOLE", Console(file=screen, force_terminal=True, width=120))
+    with showing("sft") as show:
+        show(HALF)
+    drawn = screen.getvalue()
+    for words in ("sft", "150/300", "steps", "loss 1.23"):
+        assert words in drawn
+
+
+def test_the_next_part_of_a_stage_has_a_total_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(progress, "CONSOLE", Console(file=screen, force_terminal=True, width=120))
+    with showing("download") as show:
+        show(Progress(done=8570642, total=8570642, unit="bytes", note="images.zip"))
+        show(Progress(done=1140, total=0, unit="files", note="unpacking"))
+    last = [frame for frame in screen.getvalue().split("\r") if "files" in frame][-1]
+    assert "1140/?" in last
+    assert "8570642" not in last
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    with caplog.at_level(logging.INFO, "tinyllava"), showing("sft") as show:
+        show(HALF)
+    assert caplog.messages == ["sft: 150 of 300 steps in 0 s, loss 1.23"]
+
+
+def test_lines_are_rare(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "tinyllava"), showing("sft") as show:
+        for _ in range(100):
+            show(HALF)
+    assert caplog.messages == []
+
+
+def test_a_line_without_a_note_has_no_loose_end() -> None:
+    assert line("shard", Progress(done=1200, total=4800, unit="records"), 3.4) == "shard: 1,200 of 4,800 records in 3 s"
+
+
+def test_an_unknown_total_is_no_fault() -> None:
+    with showing("inspect") as show:
+        show(Progress(done=10, total=0, unit="records"))
+
+
+def test_progress_that_prefect_cannot_take_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_, **__) -> None:
+        raise ConnectionError("no server")
+
+    monkeypatch.setattr(progress, "create_progress_artifact", away)
+    monkeypatch.setattr(progress.TaskRunContext, "get", lambda: object())
+    with showing("sft") as show:
+        show(HALF)
+        show(HALF)
+    assert [message for message in caplog.messages if "no server" in message] == [
+        "sft: progress is no longer shown in Prefect: no server"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [("progress-evaluate toy-vqa blind", "progress-evaluate-toy-vqa-blind"), ("A_b.C", "a-b-c")]
+)
+def test_keys_are_what_prefect_takes(text: str, key: str) -> None:
+    assert slug(text) == key

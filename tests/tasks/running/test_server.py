@@ -1,0 +1,84 @@
+"""A server for one command: used where one answers, started where none does, gone when its user is gone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from waiting import wait_until
+
+from tasks.running.server import Server, api, free_port, has_dataclasses_backport, healthy
+from tinyllava_core.process_tree import members
+
+
+def test_a_server_that_answers_is_used_as_it_is(
+    prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_server)
+    told: list[str] = []
+    with api(tmp_path, told.append) as server:
+        assert server == Server(api_url=prefect_server)
+        assert server.ui_url == prefect_server.replace("/api", "/v2")
+    assert healthy(prefect_server)
+    assert told == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_answers_at_a_free_port() -> None:
+    assert not healthy(f"http://127.0.0.1:{free_port()}/api")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_backport_is_noticed(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def distribution(name: str) -> object:
+        assert name == "dataclasses"
+        if not installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return object()
+
+    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
+    assert has_dataclasses_backport() is installed
+
+
+@pytest.mark.slow
+def test_a_server_of_our_own_is_gone_when_its_user_is_killed(prefect_server: str, prefect_workspace: Path) -> None:
+    """It shares the database of a server that is at work, as two runs at once in one workspace do."""
+    script = f"""
+import time
+from pathlib import Path
+from tasks.running import server
+from tinyllava_core import process_tree as tree
+plant = tree.plant
+def told(*args, **kwargs):
+    planted = plant(*args, **kwargs)
+    print(planted.mark, flush=True)
+    return planted
+tree.plant = told
+with server.api(Path({str(prefect_workspace)!r}), say=lambda _: None) as ours:
+    print(ours.api_url, flush=True)
+    time.sleep(60)
+"""
+    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    mark, url = process.stdout.readline().strip(), process.stdout.readline().strip()
+    assert healthy(url)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not members(mark), seconds=15)
+    assert not healthy(url)
+    assert healthy(prefect_server)
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert healthy(prefect_server)

@@ -1,0 +1,288 @@
+"""Stage `download`: bring one source, image set or benchmark to this disk: annotations, images, failures by reason.
+
+Local files are used where they are. Nothing is judged here: what came is what the manifest said, or it is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock
+
+from tinyllava_core.artifact import file_sha256
+from tinyllava_core.data.download.hub import bring_images, bring_rows
+from tinyllava_core.data.download.served import TOYWORLD, Serve, Served, served
+from tinyllava_core.data.download.table.attempt import Attempt, write_attempts
+from tinyllava_core.data.download.table.fault import FetchFault
+from tinyllava_core.data.download.table.rows import read_rows
+from tinyllava_core.data.download.table.table import Failure, fetch_images, write_failures
+from tinyllava_core.data.files.archive import unpack
+from tinyllava_core.data.files.checksums import remember
+from tinyllava_core.data.manifest.hub import HubImages, HubRows
+from tinyllava_core.data.manifest.images import Archive, UrlTable
+from tinyllava_core.data.manifest.local_files import (
+    check_sum,
+    content_sha256,
+    count,
+    inner_root,
+    local_file,
+    local_folders,
+    local_path,
+    read_path,
+)
+from tinyllava_core.data.manifest.manifest import Manifest
+from tinyllava_core.data.web.fetch import Fetched, fetch
+from tinyllava_core.data.web.pace import OnProgress, Teller
+from tinyllava_core.data.web.patience import Patience
+from tinyllava_core.errors import BadInput
+from tinyllava_core.results import DownloadResult
+
+VERSION = 3
+_FETCHED_SCHEMA = pa.schema([("url", pa.string()), ("sha256", pa.string()), ("size_bytes", pa.int64())])
+
+TakeOut = Callable[[Path, Path], object]  # (annotations, folder): writes the pictures that are in cells of the file
+
+
+def download(
+    manifest: Manifest,
+    out: Path,
+    cache: Path,
+    on_progress: OnProgress | None = None,
+    patience: Patience | None = None,
+    take_out: TakeOut | None = None,
+    serve: Serve | None = None,
+) -> DownloadResult:
+    """Bring what `manifest` names into `out`: annotations, images/, fetched.parquet, failures.parquet, attempts.parquet.
+
+    Image sets that it draws on are downloads of their own. Half-fetched files live in `cache`, so that a killed download
+    goes on where it was. `take_out`: the scorer's, for a manifest whose images are embedded. `serve`: who makes the world of
+    URLs that begin with toyworld://. Raises BadInput on a wrong checksum or size, a file that the server does not have, an unsafe
+    archive, a missing local file; ConnectionError, Stalled or RuntimeError on a server or process that gave up.
+    """
+    work = cache / "downloads" / manifest.name
+    work.mkdir(parents=True, exist_ok=True)
+    images = out / "images"
+    shutil.rmtree(images, ignore_errors=True)  # of a killed call: the archives are unpacked anew
+    images.mkdir(parents=True)
+    with FileLock(cache / "downloads" / f".{manifest.name}.lock"), served(manifest, cache, serve) as world:
+        job = _Download(world, cache, work, images, patience or Patience(), Teller(on_progress))
+        annotations = job.annotations(manifest, out)
+        for place in manifest.images:
+            if place.archive:
+                job.archive(place.archive)
+            elif place.url_table:
+                job.url_table(manifest, place.url_table)
+            elif place.hub:
+                job.hub_images(manifest, place.hub)
+            elif place.embedded:
+                if annotations is None or take_out is None:
+                    raise BadInput(
+                        f"{manifest.name!r}: images: embedded, but its scorer takes no pictures out of a file"
+                    )
+                take_out(annotations, images)
+        num_files, size_bytes = count(images, *local_folders(manifest))
+        root = _image_root(manifest, images)
+        write_failures(job.failures, out / "failures.parquet")
+        write_attempts(job.attempts, out / "attempts.parquet")
+        pq.write_table(pa.Table.from_pylist(job.fetched, _FETCHED_SCHEMA), out / "fetched.parquet")
+        shutil.rmtree(work)
+    return DownloadResult(
+        source=manifest.name,
+        kind=manifest.kind,
+        licence=manifest.licence,
+        urls=" ".join(manifest.urls()),
+        annotations=_inside(out, annotations) if annotations else None,
+        annotations_sha256=content_sha256(annotations) if annotations else None,
+        image_root=_inside(out, root),
+        num_files=num_files,
+        num_expected=manifest.files,
+        size_bytes=size_bytes + (_size(annotations) if annotations else 0),
+        num_requested=job.num_requested,
+        num_failed=len(job.failures),
+    )
+
+
+@dataclass(slots=True)
+class _Download:
+    """One call of `download`: where things go, and what was seen on the way."""
+
+    served: Served
+    cache: Path
+    work: Path
+    images: Path
+    patience: Patience
+    tell: Teller
+    num_requested: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    fetched: list[dict[str, str | int]] = field(default_factory=list)
+
+    def annotations(self, manifest: Manifest, out: Path) -> Path | None:
+        """Give what is read of the annotations: a file or folder, in `out` or where it is on this disk; None: no such thing."""
+        wanted = manifest.annotations
+        if wanted is None:
+            return None
+        if wanted.path is not None:
+            place = local_path(manifest, "annotations.path", wanted.path)
+            if place.is_file():
+                _check_file(place, wanted.bytes, wanted.sha256)
+            return read_path(wanted, place, manifest.name)
+        if wanted.hub is not None:
+            return self._hub_rows(manifest, wanted.hub, out / "annotations.jsonl")
+        target = out / "annotations"
+        shutil.rmtree(target, ignore_errors=True)  # of a killed call
+        for file in wanted.downloads():
+            fetched = self._fetch(file.url, file.sha256, file.bytes)
+            if not wanted.makes_folder:
+                target = out / f"annotations{fetched.suffix}"
+                shutil.copyfile(fetched, target)
+            elif file.unpack:
+                unpack(fetched, target, only=file.only)
+            else:
+                target.mkdir(exist_ok=True)
+                shutil.copyfile(fetched, target / fetched.name)
+        return read_path(wanted, target, manifest.name)
+
+    def archive(self, archive: Archive) -> None:
+        """Fetch and unpack one archive into the image root."""
+        file = self._fetch(archive.url, archive.sha256, archive.bytes)
+        unpack(
+            file,
+            self.images / archive.into,
+            strip=archive.strip,
+            only=archive.only,
+            on_files=lambda done: self.tell(done, 0, "files", f"unpacking {file.name}"),
+        )
+
+    def url_table(self, manifest: Manifest, table: UrlTable) -> None:
+        """Fetch the images of one URL table; its failed rows are kept."""
+        if table.url is not None:
+            file = self._fetch(table.url, table.sha256, None)
+        else:
+            assert table.path is not None, "the manifest has exactly one of url, path"
+            file = local_file(manifest, "url_table.path", table.path)
+            check_sum(file, table.sha256, file_sha256(file))
+        rows = read_rows(
+            file,
+            url_column=table.url_column,
+            name_column=table.name_column,
+            base_url=self.served.real(table.url or ""),
+            as_written=self.served.written,
+        )
+        fetched = fetch_images(
+            rows,
+            self.images,
+            self.work / f"table-{_short(table.url or str(file))}",
+            min_success=table.min_success,
+            distributor=table.distributor,
+            patience=self.patience,
+            on_rows=lambda done: self.tell(done, len(rows), "images", file.name),
+        )
+        self.failures += fetched.failures
+        self.attempts += fetched.attempts
+        self.num_requested += len(rows)
+
+    def hub_images(self, manifest: Manifest, hub: HubImages) -> None:
+        """Write out the pictures of a hub's dataset; rows without one are kept as failures."""
+        brought = bring_images(
+            hub,
+            manifest.local("."),
+            self.images,
+            self.work / f"hub-{_short(hub.model_dump_json())}",
+            stall_s=self.patience.stall_s,
+            on_rows=lambda done, total: self.tell(done, total, "images", hub.repo),
+        )
+        self._remember(hub.written(), brought.sha256, brought.size_bytes)
+        self.num_requested += brought.num_rows
+        self.failures += [
+            Failure(url=hub.written(), name=name, reason=FetchFault.NOT_AN_IMAGE, detail="the row has no picture")
+            for name in brought.without_picture
+        ]
+
+    def _hub_rows(self, manifest: Manifest, hub: HubRows, to: Path) -> Path:
+        brought = bring_rows(
+            hub,
+            manifest.local("."),
+            to,
+            self.work / f"hub-{_short(hub.model_dump_json())}",
+            stall_s=self.patience.stall_s,
+            on_rows=lambda done, total: self.tell(done, total, "rows", hub.repo),
+        )
+        self._remember(f"{hub.written()} (rows)", brought.sha256, brought.size_bytes)
+        return to
+
+    def _fetch(self, url: str, sha256: str | None, size_bytes: int | None) -> Path:
+        """Give the file behind `url`, in the cache until the whole download is done; found there, or fetched."""
+        name = _file_name(url)
+        target = self.work / _short(url) / name
+        if target.exists():  # of a killed call
+            got = Fetched(size_bytes=target.stat().st_size, sha256=file_sha256(target))
+            if sha256 in (None, got.sha256):
+                return self._note(url, target, got)
+            target.unlink()
+        got = fetch(
+            self.served.real(url),
+            target,
+            sha256=sha256,
+            size_bytes=size_bytes,
+            on_bytes=self.tell.bytes_of(name),
+            patience=self.patience,
+        )
+        return self._note(url, target, got)
+
+    def _note(self, url: str, target: Path, got: Fetched) -> Path:
+        try:
+            self._remember(url, got.sha256, got.size_bytes)
+        except BadInput:
+            target.unlink()
+            raise
+        return target
+
+    def _remember(self, url: str, sha256: str, size_bytes: int) -> None:
+        if not url.startswith(TOYWORLD):  # this package draws those itself, and may draw them otherwise tomorrow
+            remember(self.cache, url, sha256, size_bytes)
+        self.fetched.append({"url": url, "sha256": sha256, "size_bytes": size_bytes})
+
+
+def _image_root(manifest: Manifest, images: Path) -> Path:
+    """Give the folder that paths begin in: of what was unpacked, or the local one; in it `root`, where a set names one."""
+    if len(manifest.images) == 1 and manifest.folders:
+        return inner_root(manifest.folders[0], manifest.root)
+    if not (images / manifest.root).is_dir():
+        there = ", ".join(sorted(path.name for path in images.iterdir())[:5]) or "nothing"
+        raise BadInput(
+            f"image set {manifest.name!r}: root {manifest.root!r} is not in what was unpacked; there: {there}"
+        )
+    return images / manifest.root
+
+
+def _check_file(path: Path, size_bytes: int | None, sha256: str | None) -> None:
+    if size_bytes is not None and path.stat().st_size != size_bytes:
+        raise BadInput(
+            f"{path}: expected {size_bytes} bytes, found {path.stat().st_size}; correct `bytes` in the manifest"
+        )
+    if sha256 is not None:
+        check_sum(path, sha256, file_sha256(path))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else count(path)[1]
+
+
+def _inside(out: Path, path: Path) -> str:
+    return str(path.relative_to(out) if path.is_relative_to(out) else path)
+
+
+def _file_name(url: str) -> str:
+    return Path(unquote(urlsplit(url).path)).name or "file"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

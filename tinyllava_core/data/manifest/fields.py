@@ -1,0 +1,27 @@
+"""What several sections of a manifest are made of: a checksum, a URL, a name, a path that stays inside."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# http(s), the toy world's own server, or a store: see data/files/schemes.py
+Url = Annotated[str, StringConstraints(pattern=r"^((https?|toyworld|s3|gs|az|memory)://[^/\s]+/|file:///)\S+$")]
+# no dots: WebDataset keys and record ids hang on it
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+def relative(path: str) -> bool:
+    """Tell whether a path stays inside the folder it is relative to."""
+    return not path.startswith("/") and "\\" not in path and ".." not in PurePosixPath(path).parts
+
+
+def exactly_one(model: Any, *fields: str, where: str = "") -> None:
+    """Raises ValueError unless exactly one of the fields is given."""
+    given = [field for field in fields if getattr(model, field)]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise ValueError(f"{where}expected exactly one of {', '.join(fields)}; found {found}")

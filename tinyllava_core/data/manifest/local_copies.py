@@ -1,0 +1,62 @@
+"""A person's own copies of published data, used in place of what a manifest would download. No manifest is edited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tinyllava_core.data.manifest.images import Images
+from tinyllava_core.data.manifest.manifest import Manifest, known
+from tinyllava_core.errors import BadInput, unknown
+from tinyllava_core.settings.data import Data
+
+
+def with_copies(manifest: Manifest, data: Data) -> Manifest:
+    """Put a person's own copy, where the recipe's section `data` has one, in the place of the manifest's downloads.
+
+    Raises BadInput if the copy is not there, or there is none and a person has to fetch it.
+    """
+    copy = _copy(manifest, data)
+    if copy is None:
+        if manifest.manual:
+            raise BadInput(
+                f"{manifest.name!r} cannot be downloaded by a program: {manifest.manual.strip()} "
+                f"Then say where it is: --set 'data.local={{{manifest.name}: PLACE}}'"
+            )
+        return manifest
+    update: dict[str, object] = {"manual": None}
+    if manifest.kind == "images":
+        update["images"] = (Images(folder=str(copy)),)
+    else:
+        assert manifest.annotations is not None, "only image sets have none"
+        only_here = {"url": None, "files": (), "unpack": False, "only": (), "path": str(copy)}
+        update["annotations"] = manifest.annotations.model_copy(update=only_here)
+    return manifest.model_copy(update=update)
+
+
+def missing(manifests: Iterable[Manifest], data: Data) -> list[str]:
+    """List the names of what a person has to fetch and has not named a copy of."""
+    return [manifest.name for manifest in manifests if manifest.manual and _copy(manifest, data) is None]
+
+
+def check_names(data: Data, used: Iterable[str]) -> None:
+    """Raises BadInput if `data.local` names what no manifest is called, or `data.root` is no folder."""
+    names = {*known(), *used}
+    for name in data.local:
+        if name not in names:
+            raise unknown("manifest in data.local", name, names)
+    if data.root is not None and not Path(data.root).expanduser().is_dir():
+        raise BadInput(f"data.root: no folder {data.root}; expected one that holds coco/, gqa/ and the like")
+
+
+def _copy(manifest: Manifest, data: Data) -> Path | None:
+    if manifest.name in data.local:
+        path = Path(data.local[manifest.name]).expanduser().absolute()
+        if not (path.is_dir() if manifest.kind == "images" else path.exists()):
+            wanted = "folder" if manifest.kind == "images" else "file or folder"
+            raise BadInput(f"data.local: {manifest.name}: no {wanted} {path}")
+        return path
+    if data.root is not None and manifest.tree is not None:
+        path = Path(data.root).expanduser().absolute() / manifest.tree
+        return path if path.exists() else None
+    return None

@@ -1,0 +1,139 @@
+"""Count the tokens of one tar's records. A part is a function of the shards, the spec and its number: any worker may do any.
+
+The tokens themselves are not kept: training reads and tokenizes each record again when its turn comes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tinyllava_core.artifact import aside_of
+from tinyllava_core.data.plan.order import GroupBy
+from tinyllava_core.data.plan.prompt import encode
+from tinyllava_core.data.shard.read import ShardReader
+from tinyllava_core.frozen import Frozen
+from tinyllava_core.parts import language_row, tokenizer_folder
+from tinyllava_core.settings.writing import Writing
+from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
+
+_CHUNK = 1000  # records tokenized in one call
+LENGTHS_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),  # of index.parquet
+        ("num_tokens", pa.int32()),
+        ("num_supervised", pa.int32()),
+        ("truncated", pa.bool_()),
+        ("reason", pa.dictionary(pa.int8(), pa.string())),  # null: can be trained on
+    ]
+)
+
+
+class PlanSpec(Frozen):
+    """Everything besides the shards that decides a plan."""
+
+    stage: str
+    tokenizer: str  # folder or hub name, as the language model's row gives it
+    tokenizer_sha256: str
+    tokens_per_image: int
+    prompt: str
+    writing: Writing = Writing()
+    max_length: int
+    pack_length: int
+    global_batch: int
+    epochs: int
+    group_by: GroupBy | None
+    held_out: int = 0
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanWork:
+    """What every worker needs to count any tar's tokens."""
+
+    shards: Path
+    spec: PlanSpec
+    out: Path
+    first_rows: tuple[int, ...]  # row of index.parquet where each tar's records begin, then the number of rows
+
+    def part(self, number: int) -> Path:
+        """Name the file of one tar's lengths."""
+        return self.out / "parts" / f"lengths-{number:06d}.parquet"
+
+
+def plan_part(work: PlanWork, number: int) -> Path:
+    """Write how many tokens each record of one tar has, aside and then renamed; give the file. What is there is kept."""
+    path, start, stop = work.part(number), work.first_rows[number], work.first_rows[number + 1]
+    if path.is_file() and pq.read_metadata(path).num_rows == stop - start:
+        return path
+    # Alone, the tokenizer has its threads; beside others, each process is one.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", str(multiprocessing.parent_process() is None).lower())
+    reader, tokenizer = ShardReader(work.shards, first_row=start, stop_row=stop), _tokenizer(work.spec.tokenizer)
+    with pq.ParquetWriter(aside := aside_of(path), LENGTHS_SCHEMA) as writer:
+        for first in range(start, stop, _CHUNK):
+            rows = range(first, min(first + _CHUNK, stop))
+            writer.write_table(lengths(reader, rows, work.spec, tokenizer))
+    aside.rename(path)
+    return path
+
+
+def lengths(reader: ShardReader, rows: range, spec: PlanSpec, tokenizer: Tokenizer) -> pa.Table:
+    """Tokenize records once -> a row each: how long it is, cut to `max_length`, or why it cannot be trained on."""
+    turns = [reader.turns(row) for row in rows]
+    found: dict[str, list[object]] = {name: [] for name in LENGTHS_SCHEMA.names}
+    for row, item in zip(rows, encode(turns, spec.prompt, tokenizer, spec.tokens_per_image, spec.writing), strict=True):
+        kept = item.cut(spec.max_length)
+        values = (
+            row,
+            len(kept.ids),
+            kept.num_supervised,
+            len(item.ids) > spec.max_length,
+            item.voided(spec.max_length),
+        )
+        for column, value in zip(found.values(), values, strict=True):
+            column.append(value)
+    return pa.table(found, LENGTHS_SCHEMA)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """What tokenizing told about the records of the shards that can be trained on, column by column, and about the others."""
+
+    rows: np.ndarray  # of index.parquet
+    num_tokens: np.ndarray
+    num_supervised: np.ndarray
+    truncated: np.ndarray
+    voided_rows: np.ndarray
+    voided_reasons: pa.Array
+
+    def only(self, which: np.ndarray) -> Lengths:
+        """Give some of the records that can be trained on, by a mask."""
+        kept = {name: getattr(self, name)[which] for name in ("rows", "num_tokens", "num_supervised", "truncated")}
+        return replace(self, **kept)
+
+
+def read_lengths(work: PlanWork) -> Lengths:
+    """Put the parts together, in order."""
+    numbers = range(len(work.first_rows) - 1)
+    table = pa.concat_tables([pq.read_table(work.part(number)) for number in numbers]).unify_dictionaries()
+    good = table["reason"].is_null()
+    kept, voided = table.filter(good), table.filter(pa.compute.invert(good))
+    columns = {name: kept[name].to_numpy() for name in ("num_tokens", "num_supervised", "truncated")}
+    return Lengths(
+        rows=kept["row"].to_numpy(),
+        voided_rows=voided["row"].to_numpy(),
+        voided_reasons=voided["reason"].cast(pa.string()).combine_chunks(),
+        **columns,
+    )
+
+
+@cache
+def _tokenizer(language: str) -> Tokenizer:
+    return load_tokenizer(tokenizer_folder(language_row(language)))

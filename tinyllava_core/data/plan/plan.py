@@ -1,0 +1,218 @@
+"""Stage `plan`: lay out every optimizer step of one training stage beforehand. It trains nothing and needs no GPU.
+
+Which records, in which packed sequences, how many tokens, how many of them supervised: training is a function of this.
+The tokens of each tar are counted on their own (plan_part.py); the layout itself is a matter of seconds.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tinyllava_core.artifact import file_sha256
+from tinyllava_core.data.plan.held_out import held_out
+from tinyllava_core.data.plan.order import cut_steps, epoch_order
+from tinyllava_core.data.plan.pack import pack
+from tinyllava_core.data.plan.part import Lengths, PlanSpec, PlanWork, plan_part, read_lengths
+from tinyllava_core.errors import BadInput
+from tinyllava_core.job import Progress
+from tinyllava_core.parts import language_row, prompt_of, tokenizer_folder
+from tinyllava_core.recipe import Recipe
+from tinyllava_core.results import PlanResult
+from tinyllava_core.workers import RunParts, num_cpus, run_parts
+
+VERSION = 4
+_WORTH_A_PROCESS = 20_000  # records; fewer are counted sooner than a process has started
+
+PLAN_SCHEMA = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("pack", pa.int32()),
+        ("slot", pa.int32()),
+        ("epoch", pa.int32()),
+        ("position", pa.int64()),
+        ("record_id", pa.string()),
+        ("source", pa.string()),
+        ("shard", pa.int32()),
+        ("place", pa.int32()),
+        ("num_tokens", pa.int32()),
+        ("num_supervised", pa.int32()),
+        ("num_images", pa.int16()),
+        ("truncated", pa.bool_()),
+    ]
+)
+_VOIDED_SCHEMA = pa.schema(
+    [("position", pa.int64()), ("record_id", pa.string()), ("source", pa.string()), ("reason", pa.string())]
+)
+
+
+def plan_spec(recipe: Recipe, stage: str) -> PlanSpec:
+    """Derive the plan's spec from a recipe. Raises BadInput if the tokenizer cannot be had."""
+    folder = tokenizer_folder(language_row(recipe.model.language))
+    return PlanSpec(tokenizer_sha256=file_sha256(folder / "tokenizer.json"), **spec_choices(recipe, stage))
+
+
+def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
+    """Give what a recipe says of a plan: its spec, but for the tokenizer's own bytes."""
+    training = recipe.training(stage)
+    return {
+        "stage": stage,
+        "tokenizer": recipe.model.language,
+        "tokens_per_image": recipe.model.tokens_per_image,
+        "prompt": prompt_of(training.prompt, language_row(recipe.model.language)),
+        "writing": training.writing,
+        "max_length": training.max_length,
+        "pack_length": training.pack_length or training.max_length,
+        "global_batch": training.global_batch,
+        "epochs": training.epochs,
+        "group_by": training.group_by,
+        "held_out": training.held_out,
+        "seed": recipe.seed,
+    }
+
+
+def plan(
+    shards: Path,
+    spec: PlanSpec,
+    out: Path,
+    *,
+    processes: int | None = None,
+    run_parts: RunParts = run_parts,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> PlanResult:
+    """Write plan.parquet, steps.parquet and voided.parquet for the shards of one mix.
+
+    Every step takes exactly `global_batch` records, the last one what is left; a record that cannot be trained on at
+    `max_length` is kept in voided.parquet under its reason. `out` may hold what a killed life left: tars whose tokens are
+    counted are not counted again. Raises BadInput if nothing is left to train on.
+    """
+    work = prepare(shards, spec, out)
+    total, done = work.first_rows[-1], 0
+    if processes is None:
+        processes = min(num_cpus(), 1 + total // _WORTH_A_PROCESS)
+    for number, _ in run_parts(partial(plan_part, work), range(len(work.first_rows) - 1), processes):
+        done += work.first_rows[number + 1] - work.first_rows[number]
+        if on_progress:
+            on_progress(Progress(done=done, total=total, unit="records", note=f"shard {number}"))
+    return merge(work)
+
+
+def prepare(shards: Path, spec: PlanSpec, out: Path) -> PlanWork:
+    """Find out which rows of the index are which tar's."""
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    shard = pq.read_table(shards / "index.parquet", columns=["shard"])["shard"].to_numpy()
+    first_rows = np.searchsorted(shard, np.arange(int(shard[-1]) + 2 if len(shard) else 1))  # the index is in order
+    return PlanWork(shards=shards, spec=spec, out=out, first_rows=tuple(first_rows.tolist()))
+
+
+def merge(work: PlanWork) -> PlanResult:
+    """Lay out all steps from the counted tokens, and take the scaffolding away."""
+    spec, out, lengths = work.spec, work.out, read_lengths(work)
+    columns = ["position", "record_id", "source", "shard", "place", "num_images"]
+    index = pq.read_table(work.shards / "index.parquet", columns=columns)
+    _write_voided(index, lengths, out)
+    if not len(lengths.rows):
+        raise BadInput(
+            f"plan {spec.stage}: none of {len(index)} records can be trained on at max_length {spec.max_length} "
+            f"({spec.tokens_per_image} tokens an image); reasons in {out / 'voided.parquet'}; raise {spec.stage}.max_length"
+        )
+    kept_out = _hold_out(work, index, lengths)
+    planned, steps = _write_layout(index, lengths.only(~kept_out), spec, out)
+    shutil.rmtree(out / "parts")
+    packs, longest = steps["num_packs"].to_numpy(), steps["longest_pack"].to_numpy()
+    num_tokens = pc.sum(planned["num_tokens"]).as_py()
+    return PlanResult(
+        stage=spec.stage,
+        num_steps=len(steps),
+        num_records=len(planned),
+        num_voided=len(lengths.voided_rows),
+        num_truncated=int(lengths.truncated.sum()),
+        num_held_out=int(kept_out.sum()),
+        num_packs=int(packs.sum()),
+        num_tokens=num_tokens,
+        num_supervised=pc.sum(planned["num_supervised"]).as_py(),
+        num_images=pc.sum(planned["num_images"]).as_py(),
+        padding_fraction=round(1 - num_tokens / int((packs.astype(np.int64) * longest).sum()), 6),
+    )
+
+
+def _hold_out(work: PlanWork, index: pa.Table, lengths: Lengths) -> np.ndarray:
+    """Choose the records to measure on and lay them out in held_out/, as steps of their own -> [kept records] bool."""
+    if not work.spec.held_out:
+        return np.zeros(len(lengths.rows), bool)
+    images = pq.read_table(work.shards / "index.parquet", columns=["image_sha256"])["image_sha256"]
+    rows = pa.array(lengths.rows)
+    chosen = held_out(index["record_id"].take(rows), images.take(rows), work.spec.held_out, work.spec.seed)
+    if chosen.any():
+        (home := work.out / "held_out").mkdir(exist_ok=True)
+        once = work.spec.model_copy(update={"epochs": 1, "group_by": None})
+        _write_layout(index, lengths.only(chosen), once, home)
+    return chosen
+
+
+def _write_layout(index: pa.Table, lengths: Lengths, spec: PlanSpec, out: Path) -> tuple[pa.Table, pa.Table]:
+    """Lay records out and write plan.parquet and steps.parquet; give both."""
+    placed = lay_out(lengths, index["num_images"].to_numpy(), spec)
+    which = placed.pop("which")
+    table = index.take(pa.array(lengths.rows[which]))
+    for name in ("num_tokens", "num_supervised", "truncated"):
+        placed[name] = getattr(lengths, name)[which]
+    planned = pa.table(
+        {name: pa.array(placed[name]) if name in placed else table.column(name) for name in PLAN_SCHEMA.names},
+        schema=PLAN_SCHEMA,
+    )
+    pq.write_table(planned, out / "plan.parquet")
+    return planned, _write_steps(planned, out)
+
+
+def lay_out(lengths: Lengths, num_images: np.ndarray, spec: PlanSpec) -> dict[str, np.ndarray]:
+    """Place every kept record in each epoch -> columns step, pack, slot, epoch and `which` of the kept records, by place."""
+    count, tokens = len(lengths.rows), lengths.num_tokens
+    has_image = num_images[lengths.rows] > 0
+    placed = {name: np.empty(count * spec.epochs, np.int32) for name in ("step", "pack", "slot", "epoch")}
+    placed["which"] = np.empty(count * spec.epochs, np.int64)
+    step = start = 0
+    for epoch in range(spec.epochs):
+        order = epoch_order(count, epoch, spec.seed)
+        for members in cut_steps(order, has_image, tokens, spec.global_batch, spec.group_by, spec.seed):
+            packs = pack(tokens[members], spec.pack_length)
+            sizes = np.fromiter(map(len, packs), np.int32, len(packs))
+            mine = slice(start, start + len(members))
+            placed["step"][mine], placed["epoch"][mine] = step, epoch
+            placed["pack"][mine] = np.repeat(np.arange(len(packs)), sizes)
+            placed["slot"][mine] = np.arange(len(members)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            placed["which"][mine] = members[np.concatenate(packs)]
+            step, start = step + 1, mine.stop
+    return placed
+
+
+def _write_voided(index: pa.Table, lengths: Lengths, out: Path) -> None:
+    voided = index.select(["position", "record_id", "source"]).take(pa.array(lengths.voided_rows))
+    pq.write_table(voided.append_column("reason", lengths.voided_reasons).cast(_VOIDED_SCHEMA), out / "voided.parquet")
+
+
+def _write_steps(table: pa.Table, out: Path) -> pa.Table:
+    by_pack = table.group_by(["step", "pack"]).aggregate([("num_tokens", "sum")])
+    longest = by_pack.group_by("step").aggregate([("num_tokens_sum", "max")]).sort_by("step")["num_tokens_sum_max"]
+    sums: list[tuple[str, str]] = [("record_id", "count"), ("pack", "max")]
+    sums += [(name, "sum") for name in ("num_tokens", "num_supervised", "num_images")]
+    grouped = table.group_by("step").aggregate(sums).sort_by("step")
+    steps = pa.table(
+        {
+            "step": grouped["step"],
+            "num_records": grouped["record_id_count"],
+            "num_packs": pa.array(grouped["pack_max"].to_numpy() + 1, pa.int32()),
+            "longest_pack": longest,
+            **{name: grouped[f"{name}_sum"] for name in ("num_tokens", "num_supervised", "num_images")},
+        }
+    )
+    pq.write_table(steps, out / "steps.parquet")
+    return steps

@@ -1,0 +1,164 @@
+"""From a record's bytes to tensors: pixels of images, one packed sequence of several records. It reads no files.
+
+Shapes: N images, H height, W width, T tokens of a pack.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from tinyllava_core.data.plan.prompt import Encoded
+from tinyllava_core.parts import Vision
+from tinyllava_core.settings.model import ImageMode, Pixels
+from tinyllava_core.tokenizer import IGNORE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """Several records as one sequence, and their images."""
+
+    ids_T: Tensor  # int64
+    labels_T: Tensor  # int64, IGNORE where not supervised
+    position_T: Tensor  # int64, from 0 in each record
+    record_T: Tensor  # int64, which record of the pack a token belongs to
+    pixels_N3HW: Tensor  # uint8; N may be 0
+    features_NPV: Tensor | None = None  # the encoder's output in their place (then there are no pixels)
+
+    @property
+    def num_supervised(self) -> int:
+        """Tokens that are predicted."""
+        return int((self.labels_T != IGNORE).sum())
+
+
+def join(
+    records: Sequence[Encoded], images: Sequence[Tensor], image_size: int, features_NPV: Tensor | None = None
+) -> Pack:
+    """Lay records one behind the other. `images` [3, H, W] uint8 each, or `features_NPV`, in the order of their tags."""
+    lengths = torch.tensor([len(record.ids) for record in records])
+    total = int(lengths.sum())
+    starts = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+    return Pack(
+        ids_T=torch.tensor([token for record in records for token in record.ids]),
+        labels_T=torch.tensor([label for record in records for label in record.labels]),
+        position_T=torch.arange(total) - starts,
+        record_T=torch.repeat_interleave(torch.arange(len(records)), lengths),
+        pixels_N3HW=torch.stack(list(images))
+        if images
+        else torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8),
+        features_NPV=features_NPV,
+    )
+
+
+def pixels(image: bytes, vision: Vision, image_mode: ImageMode, way: Pixels = "fast") -> Tensor:
+    """Decode an image file and bring it to the encoder's size -> [3, H, W] uint8."""
+    return fit(decode(image, _SCRATCH), vision, image_mode, way)  # what comes out of `fit` is memory of its own
+
+
+def fit(image_HW3: np.ndarray, vision: Vision, image_mode: ImageMode, way: Pixels = "fast") -> Tensor:
+    """Bring a decoded image to the encoder's size -> [3, H, W] uint8.
+
+    `square`: as the encoder's own processor (squashed, or short edge and centre crop). `pad`: first pasted on a square of
+    the mean colour. Resampling is torch's, antialiased, on uint8 (`fast`: within one grey level of Pillow's nearly
+    everywhere), or Pillow's own (`pil`).
+    """
+    resize = _resize if way == "fast" else _resize_pil
+    if image_mode == "pad":
+        image_HW3 = pad_square(image_HW3, mean_colour(vision))
+    image_3HW = torch.from_numpy(image_HW3).permute(2, 0, 1)
+    size = vision.image_size
+    if not vision.crop:
+        return resize(image_3HW, size, size, vision.resample)
+    height, width = image_3HW.shape[1:]
+    short, edge = min(height, width), vision.short_edge or size
+    image_3HW = resize(image_3HW, max(edge, height * edge // short), max(edge, width * edge // short), vision.resample)
+    top, left = (image_3HW.shape[1] - size) // 2, (image_3HW.shape[2] - size) // 2
+    return image_3HW[:, top : top + size, left : left + size].contiguous()
+
+
+def blank(vision: Vision) -> Tensor:
+    """Make an image that shows nothing: the encoder's mean colour -> [3, H, W] uint8."""
+    colour = torch.tensor(mean_colour(vision), dtype=torch.uint8)
+    return colour[:, None, None].expand(3, vision.image_size, vision.image_size).contiguous()
+
+
+def normalise(pixels_N3HW: Tensor, vision: Vision, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Scale uint8 pixels to the encoder's input -> [N, 3, H, W] of `dtype`, on the device where they are."""
+    mean, std = (torch.tensor(values, device=pixels_N3HW.device)[:, None, None] for values in (vision.mean, vision.std))
+    return ((pixels_N3HW.to(torch.float32) / 255 - mean) / std).to(dtype)
+
+
+def decode(image: bytes, scratch: Scratch | None = None) -> np.ndarray:
+    """Decode an image file -> [H, W, 3] uint8 RGB. Alpha is laid on white; EXIF rotation is not applied, as in the reference.
+
+    `scratch`: memory that a JPEG is decoded into; the array is valid until it is used again.
+    """
+    if image[:2] == b"\xff\xd8":
+        try:
+            buffer = scratch.for_jpeg(image) if scratch else None
+            return np.asarray(simplejpeg.decode_jpeg(image, colorspace="RGB", buffer=buffer))
+        except ValueError:
+            pass  # what libjpeg-turbo refuses, Pillow judges
+    opened: Image.Image = Image.open(io.BytesIO(image))
+    if opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info:
+        opened = opened.convert("RGBA")
+        opened = Image.alpha_composite(Image.new("RGBA", opened.size, (255, 255, 255, 255)), opened)
+    return np.array(opened.convert("RGB"))
+
+
+class Scratch(threading.local):
+    """Memory that a thread decodes into again and again: getting a megabyte anew costs a quarter of a decoding."""
+
+    def __init__(self) -> None:
+        self._bytes = np.empty(0, np.uint8)
+
+    def for_jpeg(self, image: bytes) -> np.ndarray:
+        """Give memory that is large enough. Raises ValueError if the header cannot be read."""
+        height, width, *_ = simplejpeg.decode_jpeg_header(image)
+        if len(self._bytes) < height * width * 3:
+            self._bytes = np.empty(height * width * 3, np.uint8)
+        return self._bytes
+
+
+_SCRATCH = Scratch()
+
+
+def mean_colour(vision: Vision) -> tuple[int, int, int]:
+    """Give the encoder's mean as a colour, cut to whole grey levels as LLaVA's expand2square does."""
+    red, green, blue = (int(255 * value) for value in vision.mean)
+    return red, green, blue
+
+
+def pad_square(image_HW3: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
+    """Paste an image in the middle of a square of `colour` -> [S, S, 3], S its longer side."""
+    height, width = image_HW3.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.empty((side, side, 3), np.uint8)
+    rows, row = square.reshape(side, side * 3), np.tile(np.asarray(colour, np.uint8), side)
+    for band in (rows[:top], rows[top + height :], rows[:, : left * 3], rows[:, (left + width) * 3 :]):
+        band[:] = row[: band.shape[1]]  # whole rows, not pixel by pixel: a tenth of the time
+    square[top : top + height, left : left + width] = image_HW3
+    return square
+
+
+def _resize(image_3HW: Tensor, height: int, width: int, resample: str) -> Tensor:
+    if image_3HW.shape[1:] == (height, width):
+        return image_3HW.contiguous()
+    batch_13HW = image_3HW[None]  # channels-last in memory, which torch's uint8 kernel is fastest on
+    return interpolate(batch_13HW, (height, width), mode=resample, antialias=True, align_corners=False)[0].contiguous()
+
+
+def _resize_pil(image_3HW: Tensor, height: int, width: int, resample: str) -> Tensor:
+    how = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[resample]
+    scaled = Image.fromarray(image_3HW.permute(1, 2, 0).numpy()).resize((width, height), how)
+    return torch.from_numpy(np.array(scaled)).permute(2, 0, 1).contiguous()

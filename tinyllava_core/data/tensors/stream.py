@@ -1,0 +1,151 @@
+"""The packs of a plan, read from the shards in the plan's order. It decides nothing: order and packing are the plan's.
+
+A pack is named by (step, number of the pack in the step): any rank can read any pack, so resuming is a step number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from tinyllava_core.data.plan.pack import deal
+from tinyllava_core.data.plan.prompt import encode
+from tinyllava_core.data.shard.read import ShardReader
+from tinyllava_core.data.tensors.example import Pack, join, pixels
+from tinyllava_core.data.tensors.features import Features
+from tinyllava_core.parts import Vision
+from tinyllava_core.settings.model import ImageMode, Pixels
+from tinyllava_core.settings.writing import Writing
+from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
+
+_STEPS_AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How records become tensors: what the plan was made with."""
+
+    tokenizer_folder: Path
+    prompt: str
+    max_length: int
+    vision: Vision
+    tokens_per_image: int
+    image_mode: ImageMode
+    pixels: Pixels = "fast"
+    writing: Writing = field(default_factory=Writing)
+
+
+class PlannedPacks(Dataset[Pack]):
+    """Every pack of a plan, by (step, number)."""
+
+    def __init__(self, shards: Path, plan: Path, reading: Reading, features: Path | None = None) -> None:
+        self.reader = ShardReader(shards)
+        self.features = Features(shards, features) if features else None
+        self.reading = reading
+        self.tokenizer: Tokenizer | None = None
+        steps = pq.read_table(plan / "steps.parquet")
+        self.num_packs: list[int] = steps["num_packs"].to_pylist()
+        self.num_records: list[int] = steps["num_records"].to_pylist()
+        self.num_tokens: list[int] = steps["num_tokens"].to_pylist()
+        self.num_supervised: list[int] = steps["num_supervised"].to_pylist()
+        table = pq.read_table(
+            plan / "plan.parquet", columns=["step", "pack", "position", "num_tokens", "num_supervised"]
+        )
+        self._planned = {name: table[name].to_numpy() for name in table.column_names}
+        row_of_position = np.full(int(self.reader.positions.max()) + 1, -1, np.int64)
+        row_of_position[self.reader.positions] = np.arange(len(self.reader))
+        self._rows = row_of_position[self._planned["position"]]
+        packs_before = np.concatenate([[0], np.cumsum(self.num_packs)])
+        pack_number = packs_before[self._planned["step"]] + self._planned["pack"]
+        self._packs_before = packs_before
+        self._starts = np.searchsorted(pack_number, np.arange(packs_before[-1] + 1))
+        self._pack_tokens = np.add.reduceat(self._planned["num_tokens"], self._starts[:-1], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._packs_before[-1])
+
+    def pack_tokens(self, step: int) -> np.ndarray:
+        """Give the length of each pack of a step -> [packs], longest first."""
+        return self._pack_tokens[self._packs_before[step] : self._packs_before[step + 1]]
+
+    def __getitem__(self, key: tuple[int, int]) -> Pack:  # type: ignore[override]
+        step, number = key
+        which = int(self._packs_before[step]) + number
+        places = range(int(self._starts[which]), int(self._starts[which + 1]))
+        if self.tokenizer is None:
+            self.tokenizer = load_tokenizer(self.reading.tokenizer_folder)
+        rows = [int(self._rows[place]) for place in places]
+        found = encode(
+            [self.reader.turns(row) for row in rows],
+            self.reading.prompt,
+            self.tokenizer,
+            self.reading.tokens_per_image,
+            self.reading.writing,
+        )
+        records = [record.cut(self.reading.max_length) for record in found]
+        for place, record in zip(places, records, strict=True):
+            planned = (int(self._planned["num_tokens"][place]), int(self._planned["num_supervised"][place]))
+            assert (len(record.ids), record.num_supervised) == planned, f"plan and tokens disagree at position {place}"
+        if self.features is not None:
+            return join(records, [], self.reading.vision.image_size, self.features.of(rows))
+        images = [
+            pixels(image, self.reading.vision, self.reading.image_mode, self.reading.pixels)
+            for row in rows
+            for image in self.reader.images(row)
+        ]
+        return join(records, images, self.reading.vision.image_size)
+
+
+def rank_packs(packs: PlannedPacks, step: int, rank: int, world_size: int) -> list[tuple[int, bool]]:
+    """Deal a step's packs to one rank -> [(number, counts)]. Every rank gets equally many, and nearly the same work."""
+    return deal(packs.pack_tokens(step), world_size)[rank]
+
+
+def stream(
+    packs: PlannedPacks, first_step: int, rank: int, world_size: int, workers: int
+) -> Iterator[list[tuple[Pack, bool]]]:
+    """Give one rank's packs of each step from `first_step` on, read ahead by worker processes.
+
+    A thread takes the next steps' packs out of the workers' hands while this one trains: that costs milliseconds a pack.
+    """
+    dealt = [rank_packs(packs, step, rank, world_size) for step in range(first_step, len(packs.num_packs))]
+    keys = [(step, number) for step, numbers in enumerate(dealt, first_step) for number, _ in numbers]
+    loader = DataLoader(
+        packs,
+        sampler=keys,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_begin_worker,
+        multiprocessing_context="fork" if workers else None,
+    )
+    arriving = iter(loader)  # forks the workers, before there is a thread
+
+    def take(numbers: list[tuple[int, bool]]) -> list[tuple[Pack, bool]]:
+        return [(next(arriving), counts) for _, counts in numbers]
+
+    if not workers:
+        yield from map(take, dealt)
+        return
+    with ThreadPoolExecutor(1, "packs") as ahead:
+        taken = deque(ahead.submit(take, numbers) for numbers in dealt[:_STEPS_AHEAD])
+        for place in range(len(dealt)):
+            ready = taken.popleft().result()
+            if place + _STEPS_AHEAD < len(dealt):
+                taken.append(ahead.submit(take, dealt[place + _STEPS_AHEAD]))
+            yield ready
+
+
+def _begin_worker(_: int) -> None:
+    """Keep a forked worker from threads: those that its parent had started are not there, and waiting for them is for ever."""
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -1,0 +1,207 @@
+"""A page to talk to a checkpoint on: the process behind `tinyllava chat`. One model, one answer at a time.
+
+It keeps nothing: the browser holds the conversation and sends all of it with each question. The page itself is chat.html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from torch import Tensor
+
+from tinyllava_core.data.record.record import IMAGE_TAG, Turn
+from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.answer.answer import Answerer, Asked
+from tinyllava_core.evaluate.answer.ask import Stream, load
+from tinyllava_core.frozen import Frozen
+from tinyllava_core.job import ChatJob
+
+PAGE = Path(__file__).with_name("chat.html")
+MAX_BODY_BYTES = 64_000_000  # of one request: a conversation with its pictures
+
+
+class Line(Frozen):
+    """What one side said. `images`: data URLs, as a browser makes them."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    images: tuple[str, ...] = ()
+
+
+class Conversation(Frozen):
+    """A conversation whose last line waits for an answer."""
+
+    lines: tuple[Line, ...]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve the page until Ctrl-C. Exit code 2 and one line on stderr where the input is at fault."""
+    try:
+        todo = ChatJob.parse(json.loads(arguments[0]), "job")
+        door = listen(todo.host, todo.port)
+        answerer = load(todo.checkpoint, todo.device)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    server = uvicorn.Server(uvicorn.Config(make_app(answerer, todo.max_new_tokens), log_level="warning"))
+    host, port = door.getsockname()[:2]
+    print(f"chat at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
+    server.run(sockets=[door])
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the address before the model is loaded. Raises BadInput if it is not to be had."""
+    door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        door.bind((host, port))
+    except OSError as error:
+        door.close()
+        raise BadInput(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port or --host"
+        ) from None
+    return door
+
+
+def make_app(answerer: Answerer, max_new_tokens: int) -> Starlette:
+    """Build the page and what it asks for."""
+    one_at_a_time = threading.Lock()
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+
+    async def about(_: Request) -> Response:
+        return JSONResponse(facts(answerer))
+
+    async def reply(request: Request) -> Response:
+        try:
+            asked = read(answerer, await _body(request), max_new_tokens)
+        except BadInput as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+        events = answer(answerer, asked, max_new_tokens, one_at_a_time)
+        return StreamingResponse(events, media_type="application/x-ndjson")
+
+    return Starlette(routes=[Route("/", page), Route("/about", about), Route("/reply", reply, methods=["POST"])])
+
+
+def facts(answerer: Answerer) -> dict[str, Any]:
+    """Say what the page tells of the model."""
+    loaded, card = answerer.loaded, answerer.loaded.card
+    return {
+        "language": card.language,
+        "connector": card.connector,
+        "prompt": loaded.prompt,
+        "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "picture": f"{loaded.vision.image_size} px, {loaded.image_mode}",
+        "folder": str(loaded.folder),
+    }
+
+
+def read(answerer: Answerer, body: bytes, max_new_tokens: int) -> Asked:
+    """Turn a request into what the model takes. Raises BadInput where it is no conversation, or too long a one."""
+    try:
+        data = json.loads(body)
+    except ValueError:
+        raise BadInput("the request is not JSON") from None
+    lines = Conversation.parse(data, "the request").lines
+    roles = [line.role for line in lines]
+    if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+        raise BadInput(f"the sides must take turns, the user first and last; found {', '.join(roles) or 'nothing'}")
+    if not lines[-1].text.strip():
+        raise BadInput("the question is empty")
+    if any(IMAGE_TAG in line.text for line in lines):
+        raise BadInput(f"a text holds {IMAGE_TAG}, which stands for a picture; add the picture instead")
+    turns = [Turn(role=line.role, text=IMAGE_TAG * len(line.images) + line.text) for line in lines]
+    ids = answerer.conversation_ids(turns)
+    room = getattr(answerer.loaded.model.config.text_config, "max_position_embeddings", None)
+    if room is not None and len(ids) + max_new_tokens > room:
+        raise BadInput(
+            f"the conversation is too long: {len(ids):,} tokens and an answer of up to {max_new_tokens:,}, of {room:,}; "
+            "start a new one"
+        )
+    names = [(image, f"picture {number}") for number, image in enumerate((i for line in lines for i in line.images), 1)]
+    return Asked(ids=ids, pictures=tuple(answerer.decoded(_bytes(image, name), name) for image, name in names))
+
+
+async def answer(
+    answerer: Answerer, asked: Asked, max_new_tokens: int, one_at_a_time: threading.Lock
+) -> AsyncIterator[str]:
+    """Give the answer as it is made, as lines of JSON: {"text"} each, at last {"tokens", "seconds"} or {"error"}.
+
+    If the reader goes away, the model stops at the next token.
+    """
+    loop, events, gone = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None](), threading.Event()
+
+    def tell(event: dict[str, Any] | None) -> None:
+        loop.call_soon_threadsafe(events.put_nowait, event)
+
+    def work() -> None:
+        with one_at_a_time:
+            if gone.is_set():
+                return
+            stream, started = _Counted(answerer, lambda text: tell({"text": text})), time.monotonic()
+            try:
+                answerer.answer([asked], max_new_tokens, stream, gone.is_set)
+                tell({"tokens": stream.tokens, "seconds": round(time.monotonic() - started, 2)})
+            except Exception as error:
+                tell({"error": f"{type(error).__name__}: {error}"})
+            tell(None)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (event := await events.get()) is not None:
+            yield json.dumps(event, ensure_ascii=False) + "\n"
+    finally:
+        gone.set()
+
+
+class _Counted(Stream):
+    """Counts the tokens that it hands on."""
+
+    def __init__(self, answerer: Answerer, write: Any) -> None:
+        super().__init__(answerer.tokenizer, answerer.stop_ids, write)
+        self.tokens = -1  # the first call brings the prompt
+
+    def put(self, value: Tensor) -> None:
+        self.tokens += 1
+        super().put(value)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise BadInput(f"the request is larger than {MAX_BODY_BYTES:,} bytes; use smaller pictures")
+    return bytes(body)
+
+
+def _bytes(url: str, name: str) -> bytes:
+    head, comma, data = url.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise BadInput(f"{name}: expected a data URL in base64")
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error:
+        raise BadInput(f"{name}: its base64 is broken") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

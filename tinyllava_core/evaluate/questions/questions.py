@@ -1,0 +1,151 @@
+"""The questions of a benchmark as values, and how official files are read strictly: one clear line for each fault.
+
+Not the rules of any one benchmark (`benchmarks/<name>.py`), no answers (`answers.py`), and nothing that scores (`scoring.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.errors import BadInput
+
+QuestionId = int | str
+T = TypeVar("T")
+
+SHORT_ANSWER = (
+    "\nAnswer the question using a single word or phrase."  # Source: LLaVA's question files, all five of them
+)
+OPTION_LETTER = "\nAnswer with the option's letter from the given choices directly."  # Source: the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where a benchmark's official files are."""
+
+    annotations: Path
+    images: ImagePlaces | None = None  # None: pictures are not looked for, their usual names are given
+    questions: Path | None = None  # a second official file, for the benchmarks that have one
+    asking: bool = True  # False: only to score; then texts that another file holds may be missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question of a benchmark, as the model is asked it."""
+
+    question_id: QuestionId  # unique within the benchmark, of the official file's own type
+    image: str | None  # relative to the image root; None: a question without a picture
+    text: str  # with the suffix, without the prompt format: LLaVA's `text`
+    gold: tuple[str, ...]  # what the official file says is right: one label, ten humans, ...; empty: not public
+    category: str = ""
+    facets: tuple[str, ...] = ()  # names of the sub-scores that it counts in
+    choices: tuple[str, ...] = ()  # texts of the options A, B, ...
+    group: str = ""  # what it shares with others, where that is not its image
+    context: str = ""  # what a judge is told besides
+
+    @property
+    def cluster(self) -> str:
+        """Name what this question shares with others, so that their scores are not independent: its group or image."""
+        if self.group:
+            return self.group
+        return self.image if self.image is not None else f"question {self.question_id}"
+
+
+def check_unique(question_ids: Collection[QuestionId], where: str) -> None:
+    """Raises BadInput, with the first of them, if an id occurs twice."""
+    seen: set[QuestionId] = set()
+    for question_id in question_ids:
+        if question_id in seen:
+            raise BadInput(f"{where}: question_id {question_id!r} occurs twice; answers could not be told apart")
+        seen.add(question_id)
+
+
+def check_images(questions: Sequence[Question], images: ImagePlaces) -> None:
+    """Raises BadInput, with how many and the first, if pictures that the questions ask about are not on this disk."""
+    named = list(dict.fromkeys(question.image for question in questions if question.image is not None))
+    missing = [image for image in named if images.find(image) is None]
+    if missing:
+        raise BadInput(
+            f"{images.told()}: {len(missing)} of {len(named)} pictures of the benchmark are not there (the first: {missing[0]}); "
+            "download them again: a score without them would be another benchmark's"
+        )
+
+
+def picture_finder(images: ImagePlaces | None, folders: Iterable[str], endings: Iterable[str]) -> Callable[[str], str]:
+    """Make a function: a picture's stem -> its path, in the first folder that has it.
+
+    Where none has it (or no place is to be looked at), the first name is given.
+    """
+
+    @cache
+    def find(stem: str) -> str:
+        names = [f"{folder}{stem}{ending}" for folder in folders for ending in endings]
+        return next((name for name in names if images is not None and images.find(name)), names[0])
+
+    return find
+
+
+def official(path: Path, pattern: str) -> Path:
+    """Give the one file that `pattern` matches in a folder, or the path itself if it is a file. Raises BadInput."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob(pattern))
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise BadInput(f"{path}: expected exactly one file {pattern} in this folder, found {names}")
+    return found[0]
+
+
+def read_json(path: Path) -> Any:
+    """Read one JSON file. Raises BadInput with the line of what is not JSON."""
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise BadInput(
+            f"{path}, line {error.lineno}: not JSON: {error.msg}; expected one JSON value in the whole file"
+        ) from None
+
+
+def read_json_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read a file of one JSON object a line -> (line number from 1, object). Raises BadInput with the line that is none."""
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadInput(f"{path}, line {number}: not JSON: {error.msg}; expected one JSON object per line") from None
+        if not isinstance(row, dict):
+            raise BadInput(
+                f"{path}, line {number}: found a JSON {type(row).__name__}; expected one JSON object per line"
+            )
+        rows.append((number, row))
+    if not rows:
+        raise BadInput(f"{path}: the file is empty; expected one JSON object per line")
+    return rows
+
+
+def key(row: Mapping[str, Any], name: str, kind: type[T] | tuple[type[T], ...], where: str) -> Any:
+    """Give `row[name]`. Raises BadInput if it is missing or not of `kind`."""
+    if name not in row:
+        raise BadInput(f"{where}: key {name!r} is missing; found: {', '.join(map(str, row)) or 'nothing'}")
+    value = row[name]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+        raise BadInput(f"{where}: {name} = {value!r}; expected {names}")
+    return value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        raise BadInput(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: byte {error.start} is not UTF-8; expected a text file") from None

@@ -1,0 +1,28 @@
+"""The table of benchmarks: one row each, exact keys. A manifest's `scorer` names one; each file holds one's rules."""
+
+from __future__ import annotations
+
+from tinyllava_core.errors import unknown
+from tinyllava_core.evaluate.score.benchmarks.chair import CHAIR
+from tinyllava_core.evaluate.score.benchmarks.gqa import GQA
+from tinyllava_core.evaluate.score.benchmarks.llavabench import LLAVABENCH
+from tinyllava_core.evaluate.score.benchmarks.mmbench import MMBENCH
+from tinyllava_core.evaluate.score.benchmarks.mme import MME
+from tinyllava_core.evaluate.score.benchmarks.mmmu import MMMU
+from tinyllava_core.evaluate.score.benchmarks.mmvet import MMVET
+from tinyllava_core.evaluate.score.benchmarks.pope import POPE
+from tinyllava_core.evaluate.score.benchmarks.scienceqa import SCIENCEQA
+from tinyllava_core.evaluate.score.benchmarks.textvqa import TEXTVQA
+from tinyllava_core.evaluate.score.benchmarks.vqa import VQA
+from tinyllava_core.evaluate.score.scoring import Benchmark
+
+BENCHMARKS: dict[str, Benchmark] = {
+    row.name: row for row in (VQA, GQA, SCIENCEQA, TEXTVQA, POPE, MME, MMBENCH, MMVET, LLAVABENCH, MMMU, CHAIR)
+}
+
+
+def benchmark(name: str) -> Benchmark:
+    """Give a benchmark's row. Raises BadInput on an unknown name, with the known ones."""
+    if name not in BENCHMARKS:
+        raise unknown("scorer", name, BENCHMARKS)
+    return BENCHMARKS[name]

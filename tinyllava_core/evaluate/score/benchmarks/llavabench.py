@@ -1,0 +1,143 @@
+"""LLaVA-Bench-in-the-Wild: 60 open questions about 24 pictures; a judge compares each answer with GPT-4's own.
+
+The score is the mean grade of the model's answers in percent of the reference answers' mean grade, so it can pass 100.
+Comparable only for the same judge. Source: LLaVA `eval_gpt_review_bench.py`, `summarize_gpt_review.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.questions import (
+    Files,
+    Question,
+    check_unique,
+    key,
+    picture_finder,
+    read_json,
+    read_json_lines,
+)
+from tinyllava_core.evaluate.score.judge import ANSWER, Judge
+from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
+from tinyllava_core.evaluate.score.statistics import Measure, ratio
+
+TEMPERATURE, MAX_TOKENS = 0.2, 1024
+SYSTEM = (
+    "You are a helpful and precise assistant for checking the quality of the answer."  # Source: the official script
+)
+_FILES = ("questions.jsonl", "context.jsonl", "answers_gpt4.jsonl", "rule.json")
+
+
+def read(files: Files) -> list[Question]:
+    """Read the official folder: questions.jsonl, context.jsonl, answers_gpt4.jsonl, and LLaVA's rule.json.
+
+    Raises BadInput if one is missing, or a question has no context, reference answer or rule.
+    """
+    missing = [name for name in _FILES if not (files.annotations / name).is_file()]
+    if missing:
+        raise BadInput(
+            f"{files.annotations}: no {', '.join(missing)}; expected the benchmark's three files and LLaVA's "
+            "llava/eval/table/rule.json in one folder"
+        )
+    questions, contexts, references = (files.annotations / name for name in _FILES[:3])
+    captions = {row["image"]: row["caption"] for _, row in read_json_lines(contexts)}
+    answers = {row["question_id"]: row["text"] for _, row in read_json_lines(references)}
+    rules = read_json(files.annotations / _FILES[3])
+    image = picture_finder(files.images, ("", "images/"), ("",))
+    found = []
+    for number, row in read_json_lines(questions):
+        where = f"{questions}, line {number}"
+        question_id, name = key(row, "question_id", (int, str), where), key(row, "image", str, where)
+        category = key(row, "category", str, where)
+        rule = rules.get(f"llava_bench_{category}") if isinstance(rules, dict) else None
+        if name not in captions or question_id not in answers or rule is None:
+            raise BadInput(f"{where}: no context, reference answer or rule for it in the other three files")
+        text = key(row, "text", str, where)
+        found.append(
+            Question(
+                question_id=question_id,
+                image=image(name),
+                text=text,
+                gold=(answers[question_id],),
+                category=category,
+                facets=(category,),
+                context=_request(captions[name], text, answers[question_id], rule),
+            )
+        )
+    check_unique([question.question_id for question in found], str(questions))
+    return found
+
+
+def _request(caption: str | list[str], question: str, reference: str, rule: dict[str, Any]) -> str:
+    """Lay out what the judge is told; the model's answer goes where ANSWER stands."""
+    role = rule["role"]
+    blocks = [("Context", caption if isinstance(caption, str) else "\n".join(caption)), ("Question", question)]
+    text = "".join(f"[{name}]\n{body}\n\n" for name, body in blocks)
+    for place, body in ((1, reference), (2, ANSWER)):
+        text += f"[{role} {place}]\n{body}\n\n[End of {role} {place}]\n\n"
+    return f"{text}[System]\n{rule['prompt']}\n\n"
+
+
+def parse(reply: str) -> tuple[float, float] | None:
+    """Read a judge's reply -> (reference's grade, model's grade); None unless its first line is exactly two numbers.
+
+    Commas become spaces, single spaces divide: `8 9` and `8,9` are read; `8, 9`, a space at the end and `8/10 9` are not.
+    """
+    words = reply.split("\n")[0].replace(",", " ").split(" ")
+    try:
+        first, second = (float(word) for word in words)
+    except ValueError:
+        return None
+    return first, second
+
+
+def judged(questions: Sequence[Question], answers: Texts, judge: Judge) -> list[Item]:
+    """Grade every answer once. Unparsed: the reply held no two grades; both count as -1, and stay in the means."""
+    items = []
+    for question, text in zip(questions, in_order(questions, answers), strict=True):
+        messages = [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": question.context.replace(ANSWER, text)},
+        ]
+        pair = parse(judge.ask(messages, temperature=TEMPERATURE, max_tokens=MAX_TOKENS))
+        reference, model = pair or (-1.0, -1.0)
+        worth = min(1.0, max(0.0, model / 10))
+        items.append(
+            item(question, f"{reference:g} {model:g}", worth, counts=(model, reference), unparsed=pair is None)
+        )
+    return items
+
+
+def measures(items: Sequence[Item]) -> list[Measure]:
+    """Measure the relative score, and both sides' mean grade times ten: of all questions and of each category."""
+    found = []
+    for name, rows in [("all", list(range(len(items)))), *facet_rows(items).items()]:
+        grades_IC = np.array([items[place].counts for place in rows])
+        tenths_IC = np.full((len(rows), 1), 10.0)
+        found.append(_ratio("relative" if name == "all" else f"relative.{name}", rows, grades_IC))
+        for column, side in enumerate(("model", "reference")):
+            found.append(_ratio(f"{side}.{name}", rows, np.hstack([grades_IC[:, column : column + 1], tenths_IC])))
+    return found
+
+
+def _ratio(name: str, rows: list[int], columns_IC: np.ndarray) -> Measure:
+    return Measure(name=name, rows_I=np.array(rows), columns_IC=columns_IC, statistic=ratio)
+
+
+LLAVABENCH = Benchmark(
+    name="llavabench",
+    variants={
+        "official": Variant(
+            meaning="mean grade in percent of the reference answers' mean grade", read=read, judged=judged,
+            measures=measures,
+        )
+    },
+    default="official",
+    cluster="image",
+    max_new_tokens=1024,  # Source: LLaVA `model_vqa.py`
+)  # fmt: skip
