@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from tinyllava_core.commands.arguments import become
 from tinyllava_core.errors import BadInput
-from tinyllava_core.job import AskJob
+
+if TYPE_CHECKING:
+    from tinyllava_core.job import AskJob
 
 HELP = "ask a trained checkpoint about pictures"
 MORE = "words"
@@ -44,6 +47,8 @@ def act(args: argparse.Namespace) -> None:
 
 def job_of(args: argparse.Namespace) -> AskJob:
     """Turn the words into the answerer's job."""
+    from tinyllava_core.job import AskJob
+
     *images, question = args.words or [""]
     named = {
         name: getattr(args, name) for name in ("checkpoint", "batch", "out", "batch_size", "max_new_tokens", "device")

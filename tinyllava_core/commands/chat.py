@@ -6,7 +6,6 @@ import argparse
 
 from tinyllava_core.commands.arguments import become
 from tinyllava_core.errors import BadInput
-from tinyllava_core.job import ChatJob
 
 HELP = "a page to talk to a trained checkpoint on"
 
@@ -28,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Let the page's server take this process's place."""
+    from tinyllava_core.job import ChatJob
+
     check(args)
     named = {name: getattr(args, name) for name in ("checkpoint", "host", "port", "max_new_tokens", "device")}
     job = ChatJob(**named)

@@ -20,7 +20,7 @@ from tinyllava_core.data.record.record import PARSERS
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.frozen import Frozen
 
-MANIFESTS = Path(__file__).parents[2] / "data_manifests"
+MANIFESTS = Path(__file__).parents[3] / "data_manifests"
 
 
 class Manifest(Frozen):
