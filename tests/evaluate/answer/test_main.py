@@ -16,8 +16,8 @@ from tinyllava_core import job
 from tinyllava_core.evaluate.answer.__main__ import main, model_id
 from tinyllava_core.evaluate.questions.questions import Question
 from tinyllava_core.evaluate.score.benchmarks import BENCHMARKS
-from tinyllava_core.evaluate.score.benchmarks.pope import POPE
-from tinyllava_core.evaluate.score.benchmarks.vqa_text import normalise_m4c
+from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import normalise_m4c
+from tinyllava_core.evaluate.score.benchmarks.yes_no.pope import POPE
 from tinyllava_core.results import EvaluateResult
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from tinyllava_core.errors import unknown
-from tinyllava_core.evaluate.score.benchmarks.chair import CHAIR
-from tinyllava_core.evaluate.score.benchmarks.gqa import GQA
-from tinyllava_core.evaluate.score.benchmarks.llavabench import LLAVABENCH
-from tinyllava_core.evaluate.score.benchmarks.mmbench import MMBENCH
-from tinyllava_core.evaluate.score.benchmarks.mme import MME
-from tinyllava_core.evaluate.score.benchmarks.mmmu import MMMU
-from tinyllava_core.evaluate.score.benchmarks.mmvet import MMVET
-from tinyllava_core.evaluate.score.benchmarks.pope import POPE
-from tinyllava_core.evaluate.score.benchmarks.scienceqa import SCIENCEQA
-from tinyllava_core.evaluate.score.benchmarks.textvqa import TEXTVQA
-from tinyllava_core.evaluate.score.benchmarks.vqa import VQA
+from tinyllava_core.evaluate.score.benchmarks.choice.mmbench import MMBENCH
+from tinyllava_core.evaluate.score.benchmarks.choice.mmmu import MMMU
+from tinyllava_core.evaluate.score.benchmarks.choice.scienceqa import SCIENCEQA
+from tinyllava_core.evaluate.score.benchmarks.described.chair import CHAIR
+from tinyllava_core.evaluate.score.benchmarks.judged.llavabench import LLAVABENCH
+from tinyllava_core.evaluate.score.benchmarks.judged.mmvet import MMVET
+from tinyllava_core.evaluate.score.benchmarks.short_answer.gqa import GQA
+from tinyllava_core.evaluate.score.benchmarks.short_answer.textvqa import TEXTVQA
+from tinyllava_core.evaluate.score.benchmarks.short_answer.vqa import VQA
+from tinyllava_core.evaluate.score.benchmarks.yes_no.mme import MME
+from tinyllava_core.evaluate.score.benchmarks.yes_no.pope import POPE
 from tinyllava_core.evaluate.score.scoring import Benchmark
 
 BENCHMARKS: dict[str, Benchmark] = {

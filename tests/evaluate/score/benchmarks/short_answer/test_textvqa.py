@@ -11,7 +11,13 @@ from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import read_answers
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.textvqa import TEXTVQA, join, own_answers, question_of, submit
+from tinyllava_core.evaluate.score.benchmarks.short_answer.textvqa import (
+    TEXTVQA,
+    join,
+    own_answers,
+    question_of,
+    submit,
+)
 from tinyllava_core.evaluate.score.scoring import Scored
 from tinyllava_core.evaluate.score.scoring import score as score_answers
 

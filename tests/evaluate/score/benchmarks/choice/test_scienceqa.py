@@ -9,7 +9,7 @@ import pytest
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.scienceqa import SCIENCEQA, parse
+from tinyllava_core.evaluate.score.benchmarks.choice.scienceqa import SCIENCEQA, parse
 from tinyllava_core.evaluate.score.scoring import score
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.gqa import GQA, convert, own_answers
+from tinyllava_core.evaluate.score.benchmarks.short_answer.gqa import GQA, convert, own_answers
 from tinyllava_core.evaluate.score.scoring import score
 
 

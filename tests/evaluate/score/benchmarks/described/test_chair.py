@@ -9,7 +9,7 @@ import pytest
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.chair import ASK, CHAIR, objects_in
+from tinyllava_core.evaluate.score.benchmarks.described.chair import ASK, CHAIR, objects_in
 from tinyllava_core.evaluate.score.scoring import score
 
 CATEGORIES = {1: "person", 17: "cat", 18: "dog", 58: "hot dog"}

@@ -28,7 +28,7 @@ from tinyllava_core.evaluate.questions.questions import (
     read_json,
     read_json_lines,
 )
-from tinyllava_core.evaluate.score.benchmarks.vqa_text import always_vqa, normalise_m4c, official_vqa
+from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import always_vqa, normalise_m4c, official_vqa
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, item, mean_and_facets
 
 

@@ -29,7 +29,7 @@ from tinyllava_core.evaluate.questions.questions import (
     read_json,
     read_json_lines,
 )
-from tinyllava_core.evaluate.score.benchmarks.vqa_text import m4c
+from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import m4c
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, item, mean_and_facets
 
 NUM_HUMANS = 10

@@ -10,7 +10,7 @@ from judge_server import judge_server
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.llavabench import LLAVABENCH, SYSTEM, parse
+from tinyllava_core.evaluate.score.benchmarks.judged.llavabench import LLAVABENCH, SYSTEM, parse
 from tinyllava_core.evaluate.score.judge import Judge
 from tinyllava_core.evaluate.score.scoring import Scored, score
 

@@ -11,7 +11,13 @@ import pytest
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.mmbench import MMBENCH, extract, own_answers, submit, write_pictures
+from tinyllava_core.evaluate.score.benchmarks.choice.mmbench import (
+    MMBENCH,
+    extract,
+    own_answers,
+    submit,
+    write_pictures,
+)
 from tinyllava_core.evaluate.score.scoring import score
 
 LETTER = "\nAnswer with the option's letter from the given choices directly."

@@ -9,7 +9,7 @@ import pytest
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.mmmu import (
+from tinyllava_core.evaluate.score.benchmarks.choice.mmmu import (
     DISCIPLINES,
     MMMU,
     normalise,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tinyllava_core.evaluate.score.benchmarks.vqa_text import (
+from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import (
     CONTRACTIONS,
     m4c,
     normalise_m4c,

@@ -11,7 +11,7 @@ from judge_server import judge_server
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import read_answers
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.mmvet import (
+from tinyllava_core.evaluate.score.benchmarks.judged.mmvet import (
     ASKS_FOR_DIGIT,
     HOUSE_PROMPT,
     MMVET,

@@ -9,7 +9,7 @@ import pytest
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.vqa import VQA, own_answers, submit
+from tinyllava_core.evaluate.score.benchmarks.short_answer.vqa import VQA, own_answers, submit
 from tinyllava_core.evaluate.score.scoring import Scored, score
 
 SUFFIX = "\nAnswer the question using a single word or phrase."

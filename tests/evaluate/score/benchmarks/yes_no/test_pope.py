@@ -10,8 +10,8 @@ import pytest
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.pope import POPE, own_answers, parse
-from tinyllava_core.evaluate.score.benchmarks.pope import read as read_files
+from tinyllava_core.evaluate.score.benchmarks.yes_no.pope import POPE, own_answers, parse
+from tinyllava_core.evaluate.score.benchmarks.yes_no.pope import read as read_files
 from tinyllava_core.evaluate.score.scoring import Scored
 from tinyllava_core.evaluate.score.scoring import score as score_answers
 

@@ -10,7 +10,7 @@ import pytest
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import read_answers
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.score.benchmarks.mme import COGNITION, MME, PERCEPTION, join, own_answers, parse
+from tinyllava_core.evaluate.score.benchmarks.yes_no.mme import COGNITION, MME, PERCEPTION, join, own_answers, parse
 from tinyllava_core.evaluate.score.scoring import score
 
 SUFFIX = "\nAnswer the question using a single word or phrase."
