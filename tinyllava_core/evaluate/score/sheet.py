@@ -1,6 +1,7 @@
-"""Excel sheets of plain cells, as one benchmark's server takes them: written and read without a spreadsheet library.
+"""Excel sheets of plain cells, as one benchmark's server takes them. Not a spreadsheet: one sheet, texts, whole numbers, no formats.
 
-Not a spreadsheet: one sheet, texts and whole numbers, no formats.
+They are read with openpyxl, since anybody may have written them. They are written here: openpyxl would make a formula of an answer
+that begins with "=", cut a long one, and put the time of day into the file.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from tinyllava_core.errors import BadInput
@@ -34,6 +34,7 @@ _PARTS = {
 }
 _FIXED = (1980, 1, 1, 0, 0, 0)  # equal rows, equal bytes
 Cell = str | int | None
+MAX_CELLS = 5_000_000  # many times any benchmark's upload
 
 
 def write_sheet(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
@@ -60,46 +61,28 @@ def _cell(value: Cell) -> str:
 
 
 def read_sheet(path: Path) -> list[list[str]]:
-    """Read the first sheet's cells as texts, an empty one as "". Raises BadInput if the file is no .xlsx."""
+    """Read the first sheet's cells as texts, an empty one as "".
+
+    Raises BadInput if the file is no .xlsx, or has more cells than any upload: one far cell would stand for a billion empty ones.
+    """
+    from openpyxl import load_workbook
+
+    rows, cells = list[list[str]](), 0
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if re.fullmatch(r"xl/worksheets/sheet\d+\.xml", name))
-            shared = _shared(archive)
-            sheet = ElementTree.fromstring(archive.read(names[0]))
+        with path.open("rb") as file:
+            sheet = load_workbook(file, read_only=True, data_only=True).worksheets[0]
+            sheet.reset_dimensions()  # each row as wide as it is, whatever the file claims of itself
+            for row in sheet.iter_rows(values_only=True):
+                cells += 1 + len(row)
+                if cells > MAX_CELLS:
+                    raise BadInput(
+                        f"{path}: more than {MAX_CELLS:,} cells up to its last one; expected an upload sheet"
+                    )
+                rows.append(["" if value is None else str(value) for value in row])
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except (zipfile.BadZipFile, KeyError, IndexError, ElementTree.ParseError):
+    except BadInput:
+        raise
+    except Exception:  # the library raises whatever it stumbles over
         raise BadInput(f"{path}: cannot be read as an Excel sheet; expected an .xlsx file") from None
-    return [_row(row, shared) for row in sheet.iter(f"{{{_MAIN}}}row")]
-
-
-def _shared(archive: zipfile.ZipFile) -> list[str]:
-    if "xl/sharedStrings.xml" not in archive.namelist():
-        return []
-    root = ElementTree.fromstring(archive.read("xl/sharedStrings.xml"))
-    return ["".join(text.text or "" for text in one.iter(f"{{{_MAIN}}}t")) for one in root.iter(f"{{{_MAIN}}}si")]
-
-
-def _row(row: ElementTree.Element, shared: Sequence[str]) -> list[str]:
-    cells: list[str] = []
-    for cell in row.iter(f"{{{_MAIN}}}c"):
-        column = _column(cell.get("r"))
-        cells += [""] * ((len(cells) if column is None else column) - len(cells))
-        value = cell.find(f"{{{_MAIN}}}v")
-        if cell.get("t") == "inlineStr":
-            cells.append("".join(text.text or "" for text in cell.iter(f"{{{_MAIN}}}t")))
-        elif cell.get("t") == "s" and value is not None:
-            cells.append(shared[int(value.text or 0)])
-        else:
-            cells.append((value.text or "") if value is not None else "")
-    return cells
-
-
-def _column(reference: str | None) -> int | None:
-    """Give a cell's column, from 0: "B7" is 1."""
-    if reference is None:
-        return None
-    column = 0
-    for letter in reference.rstrip("0123456789"):
-        column = 26 * column + ord(letter) - ord("A") + 1
-    return column - 1
+    return rows
