@@ -12,7 +12,7 @@ from inspected import inspected
 
 from tinyllava_core.data.mix.filters import FUNCTIONS, OPERATORS, read_filters
 from tinyllava_core.data.mix.mix import mix
-from tinyllava_core.data.mix.tables import described_columns
+from tinyllava_core.data.mix.tables import add_view, connect, described_columns
 from tinyllava_core.errors import BadInput
 from tinyllava_core.settings.mix import MixEntry
 
@@ -157,6 +157,24 @@ def test_a_value_that_cannot_be_read_is_told_with_what_helps(tmp_path: Path) -> 
 
 def test_a_value_that_is_tried_is_null_where_it_is_none(tmp_path: Path) -> None:
     assert kept(tmp_path, "TRY_CAST(answer AS INTEGER) > 1") == [1]
+
+
+def test_a_mix_reaches_no_file_but_its_own_whatever_a_filter_could_say(tmp_path: Path) -> None:
+    """Even if something slipped through the reading of filters: the second lock."""
+    mine, other = tmp_path / "mine [1]", tmp_path / "other"
+    for folder in (mine, other):
+        folder.mkdir()
+        pq.write_table(pa.table({"x": [1]}), folder / "a.parquet")
+    with connect(tmp_path / "scratch", [mine]) as connection:
+        add_view(connection, "record", [mine / "a.parquet"])
+        assert connection.execute("SELECT x FROM record").fetchall() == [(1,)]
+        for place in (other / "a.parquet", mine / ".." / "other" / "a.parquet"):
+            with pytest.raises(duckdb.PermissionException):
+                connection.execute(f"SELECT x FROM '{place}'")
+        with pytest.raises(duckdb.PermissionException):
+            connection.execute(f"COPY (SELECT 1) TO '{other}/b.csv'")
+        with pytest.raises(duckdb.InvalidInputException):
+            connection.execute("SET enable_external_access = true")
 
 
 def test_every_allowed_function_is_one_of_the_databases_own_and_gives_the_same_for_the_same() -> None:

@@ -2,7 +2,7 @@
 
 A condition is data that somebody wrote: DuckDB parses it, and its parse tree may hold nothing but declared columns,
 constants, operators and the functions listed below. So it reads no file, no table and no setting, and gives the same
-answer on every machine.
+answer on every machine; and the connection on which it runs reaches no file but the mix's own.
 """
 
 from __future__ import annotations
@@ -21,72 +21,15 @@ from tinyllava_core.errors import BadInput, nearest
 from tinyllava_core.settings.mix import MixEntry
 
 OPERATORS = frozenset(["+", "-", "*", "/", "//", "%", "||", "~~", "!~~", "~~*", "!~~*", "~~~"])
-FUNCTIONS = frozenset(
-    [
-        "abs",
-        "bit_count",
-        "ceil",
-        "char_length",
-        "character_length",
-        "concat",
-        "concat_ws",
-        "contains",
-        "ends_with",
-        "exp",
-        "floor",
-        "greatest",
-        "ilike_escape",
-        "instr",
-        "isfinite",
-        "isnan",
-        "jaccard",
-        "least",
-        "left",
-        "len",
-        "length",
-        "levenshtein",
-        "like_escape",
-        "list_contains",
-        "list_distinct",
-        "list_extract",
-        "list_has",
-        "list_has_all",
-        "list_has_any",
-        "list_max",
-        "list_min",
-        "list_value",
-        "ln",
-        "log",
-        "lower",
-        "ltrim",
-        "not_ilike_escape",
-        "not_like_escape",
-        "pow",
-        "prefix",
-        "regexp_extract",
-        "regexp_full_match",
-        "regexp_matches",
-        "regexp_replace",
-        "replace",
-        "reverse",
-        "right",
-        "round",
-        "rtrim",
-        "sign",
-        "split_part",
-        "sqrt",
-        "starts_with",
-        "string_split",
-        "strip_accents",
-        "strlen",
-        "strpos",
-        "substr",
-        "substring",
-        "suffix",
-        "trim",
-        "upper",
-    ]
-)
+FUNCTIONS = frozenset({
+    "abs", "bit_count", "ceil", "char_length", "character_length", "concat", "concat_ws", "contains", "ends_with", "exp",
+    "floor", "greatest", "ilike_escape", "instr", "isfinite", "isnan", "jaccard", "least", "left", "len", "length",
+    "levenshtein", "like_escape", "list_contains", "list_distinct", "list_extract", "list_has", "list_has_all",
+    "list_has_any", "list_max", "list_min", "list_value", "ln", "log", "lower", "ltrim", "not_ilike_escape",
+    "not_like_escape", "pow", "prefix", "regexp_extract", "regexp_full_match", "regexp_matches", "regexp_replace",
+    "replace", "reverse", "right", "round", "rtrim", "sign", "split_part", "sqrt", "starts_with", "string_split",
+    "strip_accents", "strlen", "strpos", "substr", "substring", "suffix", "trim", "upper",
+})  # fmt: skip
 _PARTS = {"COLUMN_REF", "CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR", "FUNCTION", "CAST", "BETWEEN", "CASE"}
 _REFUSED = {
     "SUBQUERY": "a subquery",
@@ -133,7 +76,7 @@ def run_filters(connection: duckdb.DuckDBPyConnection, entry: MixEntry, source: 
     failed = " ".join(f"WHEN ({given.sql}) IS NOT TRUE THEN {number}" for number, given in enumerate(filters))
     met = " ".join(f"WHEN {number} THEN {_met(given)}" for number, given in enumerate(filters))
     rules = " ".join(f"WHEN {number} THEN $rule_{number}" for number in range(len(filters)))
-    with_scores = f"LEFT JOIN read_parquet({as_literal(_scores(entry))}) USING (record_id)" if entry.scores else ""
+    with_scores = f"LEFT JOIN read_parquet({as_literal(scores_file(entry))}) USING (record_id)" if entry.scores else ""
     query = f"""
         INSERT INTO left_out
         SELECT candidate.number, CASE looked_at.failed {rules} END, CASE looked_at.failed {met} END
@@ -150,6 +93,12 @@ def run_filters(connection: duckdb.DuckDBPyConnection, entry: MixEntry, source: 
         ) from None
 
 
+def scores_file(entry: MixEntry) -> Path:
+    """Give the place of an entry's table of scores."""
+    assert entry.scores is not None
+    return Path(entry.scores).expanduser().resolve()
+
+
 def score_columns(path: str, taken: Mapping[str, str]) -> dict[str, str]:
     """Give the columns that a table of scores adds to a record -> name, SQL type.
 
@@ -163,8 +112,9 @@ def score_columns(path: str, taken: Mapping[str, str]) -> dict[str, str]:
         raise BadInput(f"scores {path!r}: no column record_id; found {', '.join(names)}")
     if clash := next((name for name in names if name.lower() in taken and name != "record_id"), None):
         raise BadInput(f"scores {path!r}: column {clash!r} is a record's own; give it another name")
-    with connect(Path()) as connection:
-        table = f"read_parquet({as_literal(Path(path).expanduser())})"
+    file = Path(path).expanduser()
+    with connect(readable=[file.parent]) as connection:
+        table = f"read_parquet({as_literal(file)})"
         kinds = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
         twice = connection.execute(f"SELECT record_id FROM {table} GROUP BY 1 HAVING count(*) > 1 LIMIT 1").fetchall()
     if twice:
@@ -241,11 +191,6 @@ def _met(given: Filter) -> str:
         f"'{name} = ' || coalesce(left(CAST(looked_at.\"{name}\" AS VARCHAR), 100), 'NULL')" for name in given.columns
     ]
     return " || ', ' || ".join(said)
-
-
-def _scores(entry: MixEntry) -> Path:
-    assert entry.scores is not None
-    return Path(entry.scores).expanduser().resolve()
 
 
 def _one_line(error: Exception) -> str:

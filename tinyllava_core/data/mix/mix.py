@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.data.mix.contamination import CONTAMINATION_SCHEMA, find_contamination
 from tinyllava_core.data.mix.duplicates import DUPLICATES_SCHEMA, find_duplicates
-from tinyllava_core.data.mix.filters import run_filters
+from tinyllava_core.data.mix.filters import run_filters, scores_file
 from tinyllava_core.data.mix.tables import add_records, connect, run_sql, write_rows
 from tinyllava_core.data.record.record import InspectedSource
 from tinyllava_core.errors import BadInput, nearest
@@ -75,7 +75,8 @@ def mix(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise BadInput(f"mix: source {twice!r} is there twice; name it once and set its share")
     scratch = out / "scratch"
-    with connect(scratch) as connection:
+    scores = [scores_file(entry).parent for entry, _ in entries if entry.scores is not None]
+    with connect(scratch, [*(source.records for _, source in entries), *benchmarks, *scores]) as connection:
         add_records(connection, [source.records for _, source in entries])
         for entry, source in entries:
             run_filters(connection, entry, source.name)

@@ -18,16 +18,21 @@ HERE = Path(__file__).parent
 _ROWS = 50_000  # taken from the database at a time
 
 
-def connect(scratch: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Open an empty database in memory. Without a scratch folder it can reach no file."""
+def connect(scratch: Path | None = None, readable: Sequence[Path] = ()) -> duckdb.DuckDBPyConnection:
+    """Open an empty database in memory that reaches no file but its scratch folder's and those in the folders `readable`."""
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         "preserve_insertion_order": "false",
     }
-    if scratch is None:
-        return duckdb.connect(config=config | {"enable_external_access": "false"})
-    return duckdb.connect(config=config | {"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch)})
+    if scratch is not None:
+        config |= {"memory_limit": MEMORY_LIMIT, "temp_directory": str(scratch)}
+    connection = duckdb.connect(config=config)
+    folders = [name for folder in readable for name in (str(folder), _without_pattern(folder))]
+    connection.execute("SET allowed_directories = $folders", {"folders": folders})
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def add_records(connection: duckdb.DuckDBPyConnection, inspected: Sequence[Path]) -> None:
@@ -63,8 +68,7 @@ def described_columns() -> dict[str, str]:
 
 def as_literal(file: Path) -> str:
     """Write a file's path as an SQL text, in which DuckDB sees no pattern. CREATE VIEW takes no bound values."""
-    escaped = "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(file))
-    return "'" + escaped.replace("'", "''") + "'"
+    return "'" + _without_pattern(file).replace("'", "''") + "'"
 
 
 def write_rows(rows: duckdb.DuckDBPyConnection, schema: pa.Schema, path: Path) -> None:
@@ -76,3 +80,7 @@ def write_rows(rows: duckdb.DuckDBPyConnection, schema: pa.Schema, path: Path) -
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE VIEW described AS {(HERE / 'record_columns.sql').read_text(encoding='utf-8')}")
+
+
+def _without_pattern(path: Path) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
