@@ -17,15 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import yaml
-
 from tasks.running.alive import home
 from tasks.running.runner import check_runner
 from tasks.running.server import api
 from tasks.source import check_manifests
 from tasks.variants import runs as planned_runs
 from tinyllava_core.errors import BadInput
-from tinyllava_core.recipe import load
+from tinyllava_core.recipe import load, read_overrides
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -88,20 +86,6 @@ class Stopped(BaseException):
 def stop(number: int, _: FrameType | None) -> NoReturn:
     """Handle a signal: leave every block on the way out, and with it every process that was started there."""
     raise Stopped(number)
-
-
-def read_overrides(settings: Sequence[str]) -> dict[str, Any]:
-    """Turn `key=value` words into overrides; the values are YAML. Raises BadInput."""
-    overrides = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise BadInput(f"--set {setting!r}: expected key=value, as in sft.lr=1e-5")
-        try:
-            overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise BadInput(f"--set {setting}: the value is not YAML; expected a number, a word or a [list]") from None
-    return overrides
 
 
 def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool = False) -> None:

@@ -6,9 +6,11 @@ that says `extends: base` is base with a few keys set.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import yaml
 from pydantic import Field, model_validator
 
 from tinyllava_core.errors import BadInput, nearest, unknown
@@ -105,6 +107,20 @@ def load(name: str, overrides: dict[str, Any] | None = None) -> Recipe:
     for key, value in (overrides or {}).items():
         _set(data, key, value)
     return Recipe.parse(data, f"recipe {name!r}")
+
+
+def read_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Read `key=value` words, as --set takes them: dotted keys, YAML values. Raises BadInput."""
+    found = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise BadInput(f"--set {word!r}: expected key=value, as in sft.lr=1e-5")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BadInput(f"--set {word}: the value is not YAML; expected a number, a word or a [list]") from None
+    return found
 
 
 def known_recipes() -> list[str]:

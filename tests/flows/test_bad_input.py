@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.__main__ import main, read_overrides
+from flows.__main__ import main
 from tinyllava_core.errors import BadInput
+from tinyllava_core.recipe import read_overrides
 
 CLONE = Path(__file__).parents[2]
 

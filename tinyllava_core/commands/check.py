@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.arguments import add_overrides, add_workspace, overrides
+from tinyllava_core.commands.arguments import add_overrides, add_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
 
@@ -43,13 +43,13 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.estimate.cached import find_plan, is_here
     from tinyllava_core.estimate.gpus import gpu_row
     from tinyllava_core.estimate.stage import estimate
-    from tinyllava_core.recipe import load
+    from tinyllava_core.recipe import load, read_overrides
     from tinyllava_core.settings.trained import check_something_to_train
 
     if not 0 < args.utilisation <= 1:
         raise BadInput(f"--utilisation {args.utilisation}: expected a part of the peak, more than 0 and at most 1")
     gpu = gpu_row(args.gpu)
-    recipe = load(args.recipe, overrides(args.set))
+    recipe = load(args.recipe, read_overrides(args.set))
     for stage in recipe.stages():
         check_something_to_train(recipe.model_in(stage), recipe.training(stage), stage)
     plans = {stage: find_plan(args.workspace, recipe, stage) for stage in recipe.stages()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.arguments import add_workspace, pair
+from tinyllava_core.commands.arguments import add_workspace
+from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
 
 HELP = "ask the lineage database"
@@ -31,7 +32,7 @@ def act(args: argparse.Namespace) -> None:
         ]
         show(("query", "parameters", "what it answers"), rows, args.format)
         return
-    values = dict(map(pair, args.values))
+    values = dict(map(_pair, args.values))
     bind(args.question, values)  # a fault in the question is told before the database is looked for
 
     from tinyllava_core.lineage.store import open_read_only
@@ -39,3 +40,10 @@ def act(args: argparse.Namespace) -> None:
     with open_read_only(args.workspace) as connection:
         answer = ask(connection, args.question, values)
     show(answer.columns, answer.rows, args.format)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise BadInput(f"{word!r}: expected key=value")
+    return key, value

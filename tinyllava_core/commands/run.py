@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.arguments import add_overrides, add_workspace, become, overrides
+from tinyllava_core.commands.arguments import add_overrides, add_workspace, become
 
 HELP = "run the whole pipeline on a recipe"
 
@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Check the input here, before anything heavy starts; then let the flow take this process's place."""
-    from tinyllava_core.recipe import load
+    from tinyllava_core.recipe import load, read_overrides
 
-    load(args.recipe, overrides(args.set))
+    load(args.recipe, read_overrides(args.set))
     settings = [word for setting in args.set for word in ("--set", setting)]
     become("flows", args.recipe, *settings, "--workspace", str(args.workspace))

@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 
-from tinyllava_core.commands.arguments import add_overrides, add_workspace, overrides
+from tinyllava_core.commands.arguments import add_overrides, add_workspace
 
 HELP = "write a Slurm batch script that runs the whole pipeline on a recipe"
 DESCRIPTION = "The script goes to stdout: `tinyllava slurm base --nodes 2 > job.sh && sbatch job.sh`."
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Check the recipe with these machines, then print the script."""
-    from tinyllava_core.recipe import load
+    from tinyllava_core.recipe import load, read_overrides
 
-    given = overrides(args.set)
+    given = read_overrides(args.set)
     recipe = load(args.recipe, given)
     gpus = args.gpus or recipe.launch.processes
     machines: dict[str, object] = {"launch.launcher": recipe.launch.launcher, "launch.processes": gpus}

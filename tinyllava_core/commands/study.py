@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.arguments import add_overrides, add_workspace, become, overrides
+from tinyllava_core.commands.arguments import add_overrides, add_workspace, become
 from tinyllava_core.show import show
 
 HELP = "run every variant of a study: one table, its figures"
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Check every recipe of the study; then let the flow take this process's place."""
+    from tinyllava_core.recipe import read_overrides
     from tinyllava_core.study.grid import known_studies, load, runs
 
     if args.study is None:
@@ -29,6 +30,6 @@ def act(args: argparse.Namespace) -> None:
             [(study.name, study.recipe, len(runs(study, {})), study.description) for study in studies],
         )
         return
-    runs(load(args.study), overrides(args.set))
+    runs(load(args.study), read_overrides(args.set))
     settings = [word for setting in args.set for word in ("--set", setting)]
     become("flows", "--study", args.study, *settings, "--workspace", str(args.workspace))
