@@ -43,9 +43,14 @@ def packed(tiny_parts: Path, which: list[int]) -> tuple[torch.Tensor, ...]:
     return pack.ids_T, pack.position_T, pack.record_T, normalise(pack.pixels_N3HW, VISIONS["tiny"]), keep
 
 
+def logits_of(model: TinyLlava, *pack: torch.Tensor) -> torch.Tensor:
+    *read, keep = pack
+    return model.lm_head(model._hidden(*read)[keep])
+
+
 def test_a_pack_of_records_gives_the_logits_of_each_record_alone(tiny_model: TinyLlava, tiny_parts: Path) -> None:
-    together = tiny_model.supervised_logits(*packed(tiny_parts, [0, 1, 2]))
-    alone = torch.cat([tiny_model.supervised_logits(*packed(tiny_parts, [which])) for which in range(3)])
+    together = logits_of(tiny_model, *packed(tiny_parts, [0, 1, 2]))
+    alone = torch.cat([logits_of(tiny_model, *packed(tiny_parts, [which])) for which in range(3)])
     assert together.shape == alone.shape
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
@@ -59,7 +64,7 @@ def test_logits_equal_those_of_transformers_own_llava(
         ids, position, record, images, keep = packed(tiny_parts, [which])
         with torch.no_grad():
             expected = theirs(input_ids=ids[None], pixel_values=images if len(images) else None).logits[0, keep]
-            found = tiny_model.supervised_logits(ids, position, record, images, keep)
+            found = logits_of(tiny_model, ids, position, record, images, keep)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -139,7 +144,7 @@ def test_image_tokens_and_marked_places_must_agree() -> None:
 def test_a_text_only_pack_has_the_trained_parts_in_its_graph(tiny_model: TinyLlava, tiny_parts: Path) -> None:
     for parameter in tiny_model.model.vision_tower.parameters():
         parameter.requires_grad_(False)
-    logits = tiny_model.supervised_logits(*packed(tiny_parts, [1]))
+    logits = logits_of(tiny_model, *packed(tiny_parts, [1]))
     logits.sum().backward()
     for name, parameter in tiny_model.named_parameters():
         if part_of(name) == "connector":

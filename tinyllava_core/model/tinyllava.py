@@ -83,13 +83,6 @@ class TinyLlava(LlavaForConditionalGeneration):
         hidden_SD = self._hidden(ids_T, position_T, record_T, pixels_N3HW)[keep_T]
         return token_losses(self.lm_head, hidden_SD, labels_T[1:][keep_T[:-1]], self.config.text_config.vocab_size)
 
-    def supervised_logits(
-        self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor, keep_T: Tensor
-    ) -> Tensor:
-        """Run one pack and give the logits of the places that `keep_T` marks -> [S, vocabulary]."""
-        logits: Tensor = self.lm_head(self._hidden(ids_T, position_T, record_T, pixels_N3HW)[keep_T])
-        return logits
-
     def _hidden(self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor) -> Tensor:
         """Run one pack up to the head -> [T, D].
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,29 +15,38 @@ def mean_of(sums):
     return sums[:, 0] / sums[:, 1]
 
 
-def with_ones(values: list[float]) -> np.ndarray:
-    return np.array([values, np.ones(len(values))]).T
+def error_of(values: list[float], clusters: list[str], *, closed_form: bool = True) -> float:
+    """The standard error of a mean, between 0 and 1: from the formula, or from the bootstrap."""
+    measure = replace(statistics.mean_measure("", values), closed_form=closed_form)
+    if not closed_form:
+        measure = replace(measure, statistic=mean_of, max_score=1.0)
+    stderr = statistics.estimate(measure, *statistics.codes(clusters)).stderr
+    return stderr / 100 if closed_form else stderr
+
+
+def bootstrapped(values: list[float], clusters: list[str]) -> float:
+    return error_of(values, clusters, closed_form=False)
 
 
 def test_with_one_item_per_cluster_it_is_the_textbook_standard_error() -> None:
     # mean .75, sample variance (3 * .0625 + .5625) / 3 = .25, so .5 / sqrt(4)
-    assert statistics.standard_error([1, 0, 1, 1], ["a", "b", "c", "d"]) == pytest.approx(0.25)
+    assert error_of([1, 0, 1, 1], ["a", "b", "c", "d"]) == pytest.approx(0.25)
 
 
 def test_items_of_one_image_count_as_one_draw() -> None:
     # two images, sums of deviations 1 and -1: sqrt(2/1 * (1 + 1)) / 4
-    assert statistics.standard_error([1, 1, 0, 0], ["a", "a", "b", "b"]) == pytest.approx(0.5)
-    assert statistics.standard_error([1, 0, 1, 0], ["a", "a", "b", "b"]) == 0  # the images do not differ
+    assert error_of([1, 1, 0, 0], ["a", "a", "b", "b"]) == pytest.approx(0.5)
+    assert error_of([1, 0, 1, 0], ["a", "a", "b", "b"]) == 0  # the images do not differ
 
 
 def test_one_image_alone_says_nothing_about_the_error() -> None:
-    assert statistics.standard_error([1, 1, 0], ["a"] * 3) == 0.5
-    assert statistics.bootstrap_error(with_ones([1, 1, 0]), ["a"] * 3, mean_of) == 0.5
+    assert error_of([1, 1, 0], ["a"] * 3) == 0.5
+    assert bootstrapped([1, 1, 0], ["a"] * 3) == 0.5
 
 
 def test_the_bootstrap_of_two_images_has_its_exact_spread() -> None:
     # the mean of two draws out of {0, 1} is 0, .5, 1 with 1/4, 1/2, 1/4: standard deviation sqrt(1/8)
-    found = statistics.bootstrap_error(with_ones([1, 0]), ["a", "b"], mean_of)
+    found = bootstrapped([1, 0], ["a", "b"])
     assert found == pytest.approx(math.sqrt(1 / 8), rel=0.05)
 
 
@@ -45,25 +55,25 @@ def test_the_bootstrap_agrees_with_the_closed_form_on_many_images() -> None:
     ease = draw.random(300)  # pictures are easy or hard, so their six questions go together
     values = (draw.random((300, 6)) < ease[:, None]).astype(float).ravel().tolist()
     clusters = [f"{image}.jpg" for image in range(300) for _ in range(6)]
-    closed = statistics.standard_error(values, clusters)
-    assert statistics.bootstrap_error(with_ones(values), clusters, mean_of) == pytest.approx(closed, rel=0.1)
-    alone = statistics.standard_error(values, [str(place) for place in range(len(values))])
+    closed = error_of(values, clusters)
+    assert bootstrapped(values, clusters) == pytest.approx(closed, rel=0.1)
+    alone = error_of(values, [str(place) for place in range(len(values))])
     assert closed > 1.3 * alone
 
 
 def test_the_bootstrap_is_the_same_each_time_and_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     values, clusters = [1.0, 0, 1, 1, 0, 0, 1], list("aabbcdd")
-    first = statistics.bootstrap_error(with_ones(values), clusters, mean_of)
-    assert statistics.bootstrap_error(with_ones(values), clusters, mean_of) == first
-    assert statistics.bootstrap_error(with_ones(values[::-1]), clusters[::-1], mean_of) == first
+    first = bootstrapped(values, clusters)
+    assert bootstrapped(values, clusters) == first
+    assert bootstrapped(values[::-1], clusters[::-1]) == first
     monkeypatch.setattr(statistics, "_CELLS", 100)  # many small blocks
-    assert statistics.bootstrap_error(with_ones(values), clusters, mean_of) == first
+    assert bootstrapped(values, clusters) == first
 
 
 def test_asking_every_question_twice_makes_nobody_surer() -> None:
     values, clusters = [1.0, 0, 1, 1, 0, 0, 1], list("aabbcdd")
-    once = statistics.bootstrap_error(with_ones(values), clusters, mean_of)
-    assert statistics.bootstrap_error(with_ones(values * 2), clusters * 2, mean_of) == pytest.approx(once)
+    once = bootstrapped(values, clusters)
+    assert bootstrapped(values * 2, clusters * 2) == pytest.approx(once)
 
 
 def test_the_mean_does_not_depend_on_the_order() -> None:

@@ -26,11 +26,6 @@ def join(folder: str, *names: str) -> str:
     return "/".join((folder.rstrip("/"), *names))
 
 
-def name_of(path: str) -> str:
-    """Give the last part of a URL."""
-    return PurePosixPath(path.partition("://")[2]).name
-
-
 def open_file(path: str, mode: str = "rb") -> IO[Any]:
     """Open a remote file; what is written is there, whole, once it is closed. Raises as `size` does."""
     with _told(path):
@@ -86,14 +81,6 @@ def read_bytes(path: str) -> bytes:
         system, inner = _system(path)
         read: bytes = system.cat_file(inner)
         return read
-
-
-def list_files(folder: str) -> list[str]:
-    """List the URLs of all files under a remote folder, sorted; none if it is not there. Raises as `size` does."""
-    with _told(folder):
-        system, inner = _system(folder)
-        found: list[str] = sorted(system.find(inner))
-    return [folder.rstrip("/") + name.removeprefix(inner.rstrip("/")) for name in found]
 
 
 def copy_here(path: str, to: Path, on_bytes: OnBytes | None = None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 # I items, G clusters, C columns, R resamples
 Floats = NDArray[np.float64]
@@ -133,33 +133,17 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def standard_error(values: Sequence[float], clusters: Sequence[str]) -> float:
-    """Give the standard error of the mean of scores in 0..1, items of one cluster counted as one draw.
+def _ratio_error(sums_GC: Floats) -> float:
+    """Give the standard error of a ratio of cluster sums, in 0..1.
 
     sqrt(G/(G-1) * sum over clusters of (sum of deviations)^2) / I; with one item per cluster this is the sample
     standard deviation / sqrt(I). One cluster alone: `UNKNOWN`.
     """
-    return _ratio_error(cluster_sums(mean_measure("", values), *codes(clusters)))
-
-
-def _ratio_error(sums_GC: Floats) -> float:
     if len(sums_GC) < 2:
         return UNKNOWN
     whole, num_clusters = sums_GC.sum(axis=0), len(sums_GC)
     deviation_G = sums_GC[:, 0] - whole[0] / whole[1] * sums_GC[:, 1]
     return math.sqrt(num_clusters / (num_clusters - 1) * float(deviation_G @ deviation_G)) / float(whole[1])
-
-
-def bootstrap_error(columns_IC: ArrayLike, clusters: Sequence[str], statistic: Statistic) -> float:
-    """Give the standard error of a statistic of column sums, whole clusters drawn with replacement.
-
-    `statistic` takes sums [R, C] and gives [R]: F1 is made of the sums of true positives, false positives and false
-    negatives. One cluster alone: `UNKNOWN`.
-    """
-    items_IC = np.asarray(columns_IC, dtype=np.float64)
-    everything = Measure(name="", rows_I=np.arange(len(items_IC)), columns_IC=items_IC, statistic=statistic)
-    sums_GC = cluster_sums(everything, *codes(clusters))
-    return UNKNOWN if len(sums_GC) < 2 else float(bootstrap(sums_GC, statistic).std(ddof=1))
 
 
 def bootstrap(sums_GC: Floats, statistic: Statistic) -> Floats:
