@@ -6,7 +6,7 @@ Plain functions, not subflows: a subflow costs a second at its end, and stays Ru
 from __future__ import annotations
 
 from tasks.download import download
-from tasks.evaluate import evaluate
+from tasks.evaluate import answer, evaluate
 from tasks.inspect_benchmark import inspect_benchmark
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
@@ -25,8 +25,9 @@ def look_at(run: Run, benchmarks: dict[str, Artifact], sets: dict[str, Artifact]
 
 def score(run: Run, trained: Artifact, benchmarks: dict[str, Artifact], sets: dict[str, Artifact]) -> list[Artifact]:
     """Answer and score every benchmark, under every condition that the recipe asks for."""
+    spent = answer(run, trained, benchmarks, sets)
     return [
-        evaluate(run, name, benchmarks[name], trained, condition=condition, sets=sets)
+        evaluate(run, name, benchmarks[name], trained, condition, sets, spent_s=spent.get((name, condition), 0.0))
         for name in run.recipe.evaluate.benchmarks
         for condition in run.recipe.evaluate.conditions
     ]

@@ -1,10 +1,11 @@
-"""Stage `evaluate`: one benchmark on one checkpoint. The answering is a job of its own, tinyllava_core/evaluate."""
+"""Stage `evaluate`: benchmarks on one checkpoint. The answering is one process for all of them, tinyllava_core/evaluate/answer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -14,12 +15,14 @@ from tasks.record import record
 from tasks.run import Run
 from tasks.running.launch import launch
 from tasks.source import image_places, set_inputs
-from tinyllava_core.artifact import Artifact
-from tinyllava_core.data.manifest.manifest import load
-from tinyllava_core.job import EvaluateJob, read_result
+from tinyllava_core.artifact import Artifact, fingerprint, unfinished
+from tinyllava_core.data.manifest.manifest import Manifest, load
+from tinyllava_core.job import EvaluateJob, is_done, read_result, read_seconds
 from tinyllava_core.results import DownloadResult, EvaluateResult
 from tinyllava_core.settings.condition import titled
 from tinyllava_core.settings.launch import Launch
+
+Spent = dict[tuple[str, str], float]  # (benchmark, condition) -> the seconds that its answers and their scoring took
 
 
 def _task_run_name() -> str:
@@ -27,45 +30,107 @@ def _task_run_name() -> str:
     return f"evaluate: {titled(given['benchmark'], given['condition'])}"
 
 
+@task(name="answer", cache_policy=NO_CACHE, persist_result=False)
+def answer(run: Run, trained: Artifact, downloads: Mapping[str, Artifact], sets: Mapping[str, Artifact]) -> Spent:
+    """Answer all that the recipe asks for and that is not answered yet, in one process that loads the checkpoint once.
+
+    Each benchmark under each condition stays an artifact of its own: what is answered waits in its folder for `evaluate`.
+    Gives the seconds that each took.
+    """
+    settings = run.recipe.evaluate
+    todo = [
+        _Evaluation(run, name, downloads[name], trained, word, sets)
+        for name in settings.benchmarks
+        for word in settings.conditions
+    ]
+    with unfinished(run.workspace, "evaluate", [one.fingerprint for one in todo]) as folders:
+        held = {one: one.job(folders[one.fingerprint]) for one in todo if one.fingerprint in folders}
+        left = [job for job in held.values() if not is_done(job)]
+        if left:
+            launch(left[0], on_one_machine(run.recipe.launch), f"answer {len(left)}", *left[1:])
+        return {(one.benchmark, one.condition): read_seconds(job.out) for one, job in held.items()}
+
+
 @task(name="evaluate", task_run_name=_task_run_name, cache_policy=NO_CACHE, persist_result=False)
 def evaluate(
-    run: Run, benchmark: str, downloaded: Artifact, trained: Artifact, condition: str, sets: Mapping[str, Artifact]
+    run: Run,
+    benchmark: str,
+    downloaded: Artifact,
+    trained: Artifact,
+    condition: str,
+    sets: Mapping[str, Artifact],
+    spent_s: float = 0.0,
 ) -> Artifact:
     """Answer and score a benchmark's questions under a condition: images seen, blanked, or corrupted.
 
-    `sets`: at least the image sets that the benchmark draws on. The batch size and the number of processes are no part of
-    the fingerprint: answers do not depend on them, but for rounding.
+    `sets`: at least the image sets that the benchmark draws on. `spent_s`: what `answer` took for it. The batch size and the
+    number of processes are no part of the fingerprint: answers do not depend on them, but for rounding.
     """
-    manifest, result = load(benchmark), downloaded.result(DownloadResult)
-    scorer, annotations = manifest.scorer, result.annotations
-    assert scorer is not None, f"{benchmark} is no benchmark: check_manifests should have said so"
-    assert annotations is not None, f"{benchmark}: its download left no annotations"
-    name = titled(manifest.name, condition)
-    spec = {
-        "scorer": scorer,
-        "variant": manifest.variant,
-        "condition": condition,
-        "precision": run.recipe.evaluate.precision,
-    }
+    this = _Evaluation(run, benchmark, downloaded, trained, condition, sets)
 
     def make(folder: Path) -> EvaluateResult:
-        job = EvaluateJob(
-            recipe=run.recipe,
-            checkpoint=trained.folder / "checkpoint",
-            benchmark=manifest.name,
-            scorer=scorer,
-            variant=manifest.variant,
-            annotations=downloaded.folder / annotations,  # an absolute path stays itself
-            images=image_places(manifest, downloaded, sets),
-            expected=manifest.annotations.count if manifest.annotations else None,
-            condition=condition,
-            out=folder,
-        )
-        launch(job, on_one_machine(run.recipe.launch), f"evaluate {name}")
+        job = this.job(folder)
+        if not is_done(job):
+            launch(job, on_one_machine(run.recipe.launch), f"evaluate {this.name}")
         return read_result(folder, job.kind, EvaluateResult)
 
-    inputs = {"download": downloaded, "checkpoint": trained, **set_inputs(manifest, sets)}
-    return record(run, "evaluate", name, EvaluateJob.VERSION, spec, inputs, make, resumable=True)
+    version = EvaluateJob.VERSION
+    return record(run, "evaluate", this.name, version, this.spec, this.inputs, make, resumable=True, spent_s=spent_s)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Evaluation:
+    """One benchmark on one checkpoint under one condition: what its artifact hangs on, and its job."""
+
+    run: Run
+    benchmark: str
+    downloaded: Artifact
+    trained: Artifact
+    condition: str
+    sets: Mapping[str, Artifact]
+
+    @property
+    def manifest(self) -> Manifest:
+        return load(self.benchmark)
+
+    @property
+    def name(self) -> str:
+        return titled(self.manifest.name, self.condition)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {
+            "scorer": self.manifest.scorer,
+            "variant": self.manifest.variant,
+            "condition": self.condition,
+            "precision": self.run.recipe.evaluate.precision,
+        }
+
+    @property
+    def inputs(self) -> dict[str, Artifact]:
+        return {"download": self.downloaded, "checkpoint": self.trained, **set_inputs(self.manifest, self.sets)}
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint("evaluate", EvaluateJob.VERSION, self.spec, self.inputs)
+
+    def job(self, folder: Path) -> EvaluateJob:
+        """Give what the process is told, to be done in `folder`."""
+        manifest, annotations = self.manifest, self.downloaded.result(DownloadResult).annotations
+        assert manifest.scorer is not None, f"{self.benchmark} is no benchmark: check_manifests should have said so"
+        assert annotations is not None, f"{self.benchmark}: its download left no annotations"
+        return EvaluateJob(
+            recipe=self.run.recipe,
+            checkpoint=self.trained.folder / "checkpoint",
+            benchmark=manifest.name,
+            scorer=manifest.scorer,
+            variant=manifest.variant,
+            annotations=self.downloaded.folder / annotations,  # an absolute path stays itself
+            images=image_places(manifest, self.downloaded, self.sets),
+            expected=manifest.annotations.count if manifest.annotations else None,
+            condition=self.condition,
+            out=folder,
+        )
 
 
 def on_one_machine(how: Launch) -> Launch:

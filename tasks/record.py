@@ -42,14 +42,16 @@ def record(
     inputs: Mapping[str, Artifact],
     make: Callable[[Path], Any],
     resumable: bool = False,
+    spent_s: float = 0.0,
 ) -> Artifact:
     """Give a stage's artifact, found or made, and remember that this run has it.
 
-    `stage`: the folder's word; `name`: which one of them. `resumable`: `make` goes on in the folder of a killed one.
+    `stage`: the folder's word; `name`: which one of them. `resumable`: `make` goes on in the folder of a killed one. `spent_s`: what was
+    spent on it before, together with others.
     """
     started_at, started = datetime.now(UTC), time.monotonic()
     artifact = make_once(run.workspace, stage, version, spec, inputs, make, resumable=resumable)
-    seconds = round(time.monotonic() - started, 3)
+    seconds = round(time.monotonic() - started + spent_s, 3)
     _remember(run, artifact)
     row = {
         "run_id": run.run_id,

@@ -6,12 +6,13 @@ written last, then one rename. It knows nothing of Prefect, of the lineage store
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,6 +89,30 @@ def make_once(
             shutil.rmtree(final)
         partial.rename(final)
     return Artifact(stage=stage, fingerprint=name, folder=final)
+
+
+@contextlib.contextmanager
+def unfinished(workspace: Path, stage: str, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Hold those of the artifacts `names` (fingerprints) that are not finished, for as long as the block lasts -> their partial folders.
+
+    For work that is cheaper done for several at once: what the block leaves in a folder, `make_once(..., resumable=True)`
+    finds there. Nobody else makes one of them meanwhile.
+    """
+    home = workspace / "artifacts" / stage
+    home.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as locks:
+        held = {}
+        for name in sorted(set(names)):  # always in this order: two callers never wait for each other
+            if (home / name / "result.json").is_file():
+                continue
+            lock = locks.enter_context(contextlib.ExitStack())
+            lock.enter_context(FileLock(home / f".{name}.lock"))
+            if (home / name / "result.json").is_file():  # made while we waited
+                lock.close()
+                continue
+            held[name] = home / f".{name}.partial"
+            held[name].mkdir(exist_ok=True)
+        yield held
 
 
 def fingerprint(stage: str, version: int, spec: Any, inputs: Mapping[str, Artifact]) -> str:

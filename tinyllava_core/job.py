@@ -58,7 +58,10 @@ class FeaturesJob(Frozen):
 
 
 class EvaluateJob(Frozen):
-    """Answer one benchmark's questions and score them: `python -m tinyllava_core.evaluate.answer JOB.yaml`."""
+    """Answer one benchmark's questions and score them: `python -m tinyllava_core.evaluate.answer JOB.yaml [JOB.yaml ...]`.
+
+    Several jobs of one checkpoint are one process, which loads it once.
+    """
 
     MODULE: ClassVar[str] = "tinyllava_core.evaluate.answer"
     VERSION: ClassVar[int] = 3  # raise when the same job gives another result than before
@@ -148,3 +151,18 @@ def read_result(out: Path, kind: str, result: type[R]) -> R:
     if not path.is_file():
         raise BadInput(f"{path}: the {kind} process ended without leaving its result; see {out / 'log.txt'}")
     return result(**json.loads(path.read_text()))
+
+
+def is_done(todo: EvaluateJob) -> bool:
+    """Tell whether an evaluation has left its result."""
+    return (todo.out / f"{todo.kind}.json").is_file()
+
+
+def write_seconds(out: Path, seconds: float) -> None:
+    """Note how long an evaluation took, where one process does several: not part of its result, which is the same each time."""
+    write_aside(out / "seconds.json", json.dumps(round(seconds, 3)))
+
+
+def read_seconds(out: Path) -> float:
+    """Read what `write_seconds` left."""
+    return float(json.loads((out / "seconds.json").read_text()))

@@ -45,17 +45,21 @@ class JobFailed(RuntimeError):
     """A job's process ended badly, or was ended; the text says how and shows the end of its log."""
 
 
-def launch(job: TrainJob | FeaturesJob | EvaluateJob | ExportJob, how: Launch, title: str) -> None:
-    """Run a job to its end. Raises BadInput if it blames the user's input, JobFailed if it fails or takes too long."""
-    file = job.out / "JOB.yaml"
-    job.write(file)
-    words = command(job.MODULE, file, how)
+def launch(job: TrainJob | FeaturesJob | EvaluateJob | ExportJob, how: Launch, title: str, *more: EvaluateJob) -> None:
+    """Run a job to its end. Raises BadInput if it blames the user's input, JobFailed if it fails or takes too long.
+
+    `more`: jobs of the same kind that the same process does after it; the log is the first one's.
+    """
+    jobs = (job, *more)
+    for one in jobs:
+        one.write(one.out / "JOB.yaml")
+    words = command(job.MODULE, [one.out / "JOB.yaml" for one in jobs], how)
     if how.rendezvous:
         LOG.info("%s waits for %d more machines; start there: %s", title, how.nodes - 1, shlex.join(words))
     supervise(words, job.out / "log.txt", title, how)
 
 
-def command(module: str, file: Path, how: Launch) -> list[str]:
+def command(module: str, files: Sequence[Path], how: Launch) -> list[str]:
     """Give the command line of a job: one process, or a launcher that starts one per GPU."""
     python = [sys.executable, "-m"]
     if how.launcher == "torchrun":
@@ -65,7 +69,7 @@ def command(module: str, file: Path, how: Launch) -> list[str]:
         python += [f"--num_nodes={how.nodes}", f"--num_gpus={how.processes}", f"--master_port={free_port()}"]
         python += ["--no_local_rank", "--module"]
     srun = ["srun", f"--nodes={how.nodes}", f"--ntasks={how.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
-    return [*(srun if how.srun else []), *python, module, str(file)]
+    return [*(srun if how.srun else []), *python, module, *map(str, files)]
 
 
 def _meeting(how: Launch) -> list[str]:

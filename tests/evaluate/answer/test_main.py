@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from evaluate_job import NUM_QUESTIONS, rows_of, write_job, write_pope
+from PIL import Image
 
 from tinyllava_core import job
 from tinyllava_core.evaluate.answer.__main__ import main, model_id
@@ -18,6 +20,7 @@ from tinyllava_core.evaluate.questions.questions import Question
 from tinyllava_core.evaluate.score.benchmarks import BENCHMARKS
 from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import normalise_m4c
 from tinyllava_core.evaluate.score.benchmarks.yes_no.pope import POPE
+from tinyllava_core.model import checkpoint
 from tinyllava_core.results import EvaluateResult
 
 
@@ -77,6 +80,69 @@ def test_corrupted_pictures_are_a_condition_of_their_own(
     assert "evaluate test-pope noise-4: accuracy " in capsys.readouterr().out
     result = job.read_result(out, "evaluate", EvaluateResult)
     assert (result.blind, result.corruption, result.severity, result.condition) == (False, "noise", 4, "noise-4")
+
+
+def test_several_jobs_are_one_process_that_loads_the_checkpoint_once(
+    tmp_path: Path, checkpoint_folder: Path, annotations: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures of one name in two folders are two pictures, also to what is remembered of them."""
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    for file in images.iterdir():
+        turned_around = Image.open(file).transpose(Image.Transpose.ROTATE_90)
+        turned_around.save(turned / file.name)
+    kinds = [("seen", images), ("blind", images), ("noise-4", images), ("seen", turned)]
+
+    def jobs(home: Path) -> list[str]:
+        home.mkdir()
+        return [
+            str(write_job(home / str(place), checkpoint_folder, annotations, folder, condition=word))
+            for place, (word, folder) in enumerate(kinds)
+        ]
+
+    for path in jobs(tmp_path / "alone"):
+        assert main([path]) == 0
+    loads: list[Path] = []
+    load = checkpoint.load
+    monkeypatch.setattr(checkpoint, "load", lambda folder, **how: loads.append(folder) or load(folder, **how))
+    assert main(jobs(tmp_path / "together")) == 0
+    assert loads == [checkpoint_folder]
+    for place in map(str, range(len(kinds))):
+        for name in ("answers.jsonl", "evaluate.json"):
+            assert (tmp_path / "together" / place / name).read_bytes() == (
+                tmp_path / "alone" / place / name
+            ).read_bytes()
+        assert job.read_seconds(tmp_path / "together" / place) > 0
+
+
+def test_a_job_that_fails_in_the_middle_is_passed_over_and_said_at_the_end(
+    tmp_path: Path, checkpoint_folder: Path, annotations: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(images, broken)
+    (broken / "3.png").write_bytes(b"no picture")
+    paths = [
+        write_job(tmp_path / "first", checkpoint_folder, annotations, broken),
+        write_job(tmp_path / "second", checkpoint_folder, annotations, images),
+    ]
+    assert main([*map(str, paths)]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert "3.png" in errors
+    assert errors.count("\n") == 1
+    assert job.read_result(tmp_path / "second", "evaluate", EvaluateResult).num_questions == NUM_QUESTIONS
+    assert not (tmp_path / "first" / "evaluate.json").exists()
+
+
+def test_jobs_of_two_checkpoints_are_refused(
+    tmp_path: Path, checkpoint_folder: Path, annotations: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [
+        write_job(tmp_path / name, place, annotations, images)
+        for name, place in (("a", checkpoint_folder), ("b", tmp_path / "another"))
+    ]
+    assert main([*map(str, paths)]) == 2
+    assert "error: the jobs are of several checkpoints" in capsys.readouterr().err
 
 
 def test_a_killed_evaluation_goes_on_and_answers_each_question_once(

@@ -179,7 +179,7 @@ def test_a_launcher_starts_ranks_that_find_each_other(
     (tmp_path / "toy_job.py").write_text(GLOO)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     how = Launch(launcher=launcher, processes=2, device="cpu")
-    supervise(command("toy_job", tmp_path / "JOB.yaml", how), tmp_path / "log.txt", "pretrain", how)
+    supervise(command("toy_job", [tmp_path / "JOB.yaml"], how), tmp_path / "log.txt", "pretrain", how)
     assert f"sum 3.0 of 2 {tmp_path / 'JOB.yaml'}" in (tmp_path / "log.txt").read_text()
 
 
@@ -191,7 +191,7 @@ def test_bad_input_found_by_a_rank_of_torchrun_is_still_bad_input(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     how = Launch(launcher="torchrun", processes=2)
     with pytest.raises(BadInput, match=r"^wrong plan$"):
-        supervise(command("toy_job", tmp_path / "JOB.yaml", how), tmp_path / "log.txt", "pretrain", how)
+        supervise(command("toy_job", [tmp_path / "JOB.yaml"], how), tmp_path / "log.txt", "pretrain", how)
 
 
 def test_a_run_that_was_cancelled_in_prefect_ends_its_job(prefect_server: str, tmp_path: Path) -> None:

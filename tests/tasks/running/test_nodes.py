@@ -19,7 +19,7 @@ from tinyllava_core.settings.launch import Launch
 def test_torchruns_launchers_meet_at_the_machine_that_is_named() -> None:
     words = command(
         "module",
-        Path("JOB.yaml"),
+        [Path("JOB.yaml")],
         Launch.parse({"launcher": "torchrun", "processes": 8, "nodes": 2, "rendezvous": "gpu1:29500"}, "test"),
     )
     assert words[1:3] == ["-m", "torch.distributed.run"]
@@ -29,7 +29,7 @@ def test_torchruns_launchers_meet_at_the_machine_that_is_named() -> None:
 
 def test_deepspeed_reads_its_hostfile() -> None:
     how = Launch.parse({"launcher": "deepspeed", "processes": 4, "nodes": 2, "hostfile": "hosts"}, "test")
-    words = command("module", Path("JOB.yaml"), how)
+    words = command("module", [Path("JOB.yaml")], how)
     assert {"--hostfile=hosts", "--num_nodes=2", "--num_gpus=4"} <= set(words)
 
 
@@ -37,7 +37,7 @@ def test_srun_outside_a_slurm_job_is_one_clear_error(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("SLURM_JOB_NODELIST", raising=False)
     how = Launch.parse({"launcher": "torchrun", "nodes": 2, "srun": True}, "test")
     with pytest.raises(BadInput, match="this is no Slurm job"):
-        command("module", Path("JOB.yaml"), how)
+        command("module", [Path("JOB.yaml")], how)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_under_srun_the_ranks_of_two_nodes_make_one_group(tmp_path: Path, monkey
     monkeypatch.setenv("SLURM_JOB_NODELIST", "localhost")
     monkeypatch.setenv("SLURM_JOB_ID", str(os.getpid()))
     how = Launch.parse({"launcher": "torchrun", "nodes": 2, "processes": 1, "srun": True, "timeout_s": 120}, "test")
-    supervise(command("counting", tmp_path / "JOB.yaml", how), tmp_path / "log.txt", "counting", how)
+    supervise(command("counting", [tmp_path / "JOB.yaml"], how), tmp_path / "log.txt", "counting", how)
     found = sorted(json.loads(file.read_text()) for file in tmp_path.glob("JOB.yaml.rank*"))
     assert found == [[2, 3.0], [2, 3.0]]
 

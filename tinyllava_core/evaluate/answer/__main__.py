@@ -1,12 +1,16 @@
-"""The evaluation process: `python -m tinyllava_core.evaluate.answer JOB.yaml` answers one benchmark and scores it.
+"""The evaluation process: `python -m tinyllava_core.evaluate.answer JOB.yaml [JOB.yaml ...]` answers benchmarks and scores them.
 
-Under a launcher (torchrun) each process answers its share. Leaves answers.jsonl, items.jsonl, subscores.jsonl and evaluate.json in the job's folder. Started again, it goes on.
+The jobs are of one checkpoint, which is loaded once. Under a launcher (torchrun) each process answers its share. Leaves
+answers.jsonl, items.jsonl, subscores.jsonl and evaluate.json in each job's folder. Started again, it goes on.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tinyllava_core import job
@@ -27,38 +31,80 @@ from tinyllava_core.settings.condition import condition, titled
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one job file. Exit code 2 and one line on stderr where the input is at fault."""
-    if len(arguments) != 1:
-        print("usage: python -m tinyllava_core.evaluate.answer JOB.yaml", file=sys.stderr)
+    """Do the jobs of some files. Exit code 2 and one line on stderr for each that the input is at fault of."""
+    if not arguments:
+        print("usage: python -m tinyllava_core.evaluate.answer JOB.yaml [JOB.yaml ...]", file=sys.stderr)
         return 2
     try:
-        evaluate(job.EvaluateJob.read(Path(arguments[0])))
+        faults = evaluate_all([job.EvaluateJob.read(Path(argument)) for argument in arguments])
     except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+        faults = [error]
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 2 if faults else 0
 
 
-def evaluate(todo: job.EvaluateJob) -> EvaluateResult | None:
-    """Answer what is not answered yet, score all, and leave the result. Raises BadInput before any model is loaded, where it can.
+def evaluate_all(todos: Sequence[job.EvaluateJob]) -> list[BadInput]:
+    """Do the jobs, which are of one checkpoint, one after the other; one whose input turns out to be at fault is passed over -> the faults.
+
+    Raises BadInput, before any model is loaded, for what can be seen without one.
+    """
+    if len({(todo.checkpoint, todo.recipe.evaluate.precision, todo.recipe.launch.device) for todo in todos}) > 1:
+        raise BadInput("the jobs are of several checkpoints, precisions or devices; start a process for each")
+    ranks, faults = Ranks.join(), []
+    work = [_Work.read(todo) for todo in todos]
+
+    @cache
+    def answerer() -> Answerer:
+        device = pick_device(todos[0].recipe.launch.device)
+        return Answerer(todos[0].checkpoint, precision=todos[0].recipe.evaluate.precision, device=device)
+
+    for one in work:
+        started = time.monotonic()
+        try:
+            evaluate(one, ranks, answerer)
+        except BadInput as error:
+            faults.append(error)
+        if ranks.is_first:
+            job.write_seconds(one.todo.out, time.monotonic() - started)
+    ranks.leave()
+    return faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """A job with what can be read and checked without a model."""
+
+    todo: job.EvaluateJob
+    row: Benchmark
+    questions: Sequence[Question]
+    judge: Judge | None
+
+    @classmethod
+    def read(cls, todo: job.EvaluateJob) -> _Work:
+        """Read the questions and look at all that would be found out too late. Raises BadInput."""
+        row = benchmark(todo.scorer)
+        todo.out.mkdir(parents=True, exist_ok=True)
+        variant = row.variant(todo.variant)
+        questions = variant.read(Files(annotations=todo.annotations, images=todo.images))
+        _check(todo, row, questions)
+        judge = Judge.from_environment(todo.out / "judge.jsonl") if variant.judged else None
+        return cls(todo=todo, row=row, questions=questions, judge=judge)
+
+
+def evaluate(work: _Work, ranks: Ranks, answerer: Callable[[], Answerer]) -> EvaluateResult | None:
+    """Answer what is not answered yet, score all, and leave the result.
 
     Several processes answer a share each; the first one scores, and it alone gives the result.
     """
-    row, ranks = benchmark(todo.scorer), Ranks.join()
-    todo.out.mkdir(parents=True, exist_ok=True)
-    variant = row.variant(todo.variant)
-    questions = variant.read(Files(annotations=todo.annotations, images=todo.images))
-    _check(todo, row, questions)
-    judge = Judge.from_environment(todo.out / "judge.jsonl") if variant.judged else None
-    answers = todo.out / "answers.jsonl"
-    _answer(todo, ranks, questions, answers, row.max_new_tokens)
+    todo, answers = work.todo, work.todo.out / "answers.jsonl"
+    _answer(work, ranks, answers, answerer)
     ranks.wait()  # for the last answer
-    ranks.leave()
     if not ranks.is_first:
         return None
-    journal = take_in_parts(answers, questions, model_id(todo.checkpoint))
+    journal = take_in_parts(answers, work.questions, model_id(todo.checkpoint))
     journal.close()
-    return _score(todo, row, questions, journal.texts, judge)
+    return _score(todo, work.row, work.questions, journal.texts, work.judge)
 
 
 def _check(todo: job.EvaluateJob, row: Benchmark, questions: Sequence[Question]) -> None:
@@ -73,12 +119,9 @@ def _check(todo: job.EvaluateJob, row: Benchmark, questions: Sequence[Question])
         check_images(questions, todo.images)
 
 
-def _answer(
-    todo: job.EvaluateJob, ranks: Ranks, questions: Sequence[Question], answers: Path, max_new_tokens: int
-) -> None:
+def _answer(work: _Work, ranks: Ranks, answers: Path, answerer: Callable[[], Answerer]) -> None:
     """Answer this rank's share of what is left, into its own part of the answer file (alone: into the file itself)."""
-    settings, name = todo.recipe.evaluate, model_id(todo.checkpoint)
-    device = pick_device(todo.recipe.launch.device)
+    todo, questions, name = work.todo, work.questions, model_id(work.todo.checkpoint)
     if ranks.is_first:
         take_in_parts(answers, questions, name)
     ranks.wait()  # nobody looks at the answers before the parts are in
@@ -94,12 +137,12 @@ def _answer(
         return
     tally = Tally(answers)
     answer_all(
-        Answerer(todo.checkpoint, precision=settings.precision, device=device),
+        answerer(),
         journal,
         todo.images,
         condition=condition(todo.condition),
-        batch_size=settings.batch_size,
-        max_new_tokens=max_new_tokens,
+        batch_size=todo.recipe.evaluate.batch_size,
+        max_new_tokens=work.row.max_new_tokens,
         on_progress=job.tell if ranks.is_first else lambda _: None,
         total=len(questions),
         count=None if alone else lambda: whole.num_answered + tally.count(),

@@ -75,7 +75,10 @@ def _asked(question: Question, ids: list[int], picture: Callable[[str], tuple[st
 
 
 def _reader(answerer: Answerer, images: ImagePlaces, condition: Condition) -> Callable[[str], tuple[str, Tensor]]:
-    """Make a function: an image of the benchmark -> its name for the encoder, and what the model is shown of it."""
+    """Make a function: an image of the benchmark -> its name for the encoder, and what the model is shown of it.
+
+    The name says which file it is and what was done to it: another benchmark's picture never has it.
+    """
     blank = ("", answerer.blank())
 
     @lru_cache(maxsize=_PICTURES)
@@ -85,7 +88,7 @@ def _reader(answerer: Answerer, images: ImagePlaces, condition: Condition) -> Ca
         file = images.find(image)
         if file is None:
             raise BadInput(f"{image}: was there when the evaluation began, is gone now: {images.told()}")
-        return image, answerer.picture(file, condition, name=image)
+        return f"{condition.word} {image} {file.resolve()}", answerer.picture(file, condition, name=image)
 
     return read
 
