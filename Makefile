@@ -1,10 +1,14 @@
-# Two commands on a fresh machine: `make demo` and `make test`. PYTHON is 3.11 or 3.12.
+# Two commands on a fresh machine: `make demo` and `make test`. PYTHON: one that pyproject.toml allows.
 PYTHON ?= python3
+WORKSPACE ?= workspace
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test up down clean
+# A .venv is ours if `make` finished it, in this very place, and its Python still runs. Any other is made anew.
+STATE := $(shell test -e $(READY) && grep -q "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg 2>/dev/null && $(BIN)/python -c 'print("ours")' 2>/dev/null)
+
+.PHONY: demo test up down clean clean-workspace python
 
 demo: $(READY) ## the whole pipeline on the toy recipe
 	$(BIN)/python -m flows toy
@@ -21,12 +25,31 @@ up: $(READY) ## a Prefect server and a worker that stay, with the flow deployed
 down: ## end them
 	$(BIN)/python -m tasks.running.server down
 
-clean: ## everything that was made here: environment, artifacts, lineage
-	rm -rf $(VENV) workspace build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean: ## the environment and what the tools left; never a workspace
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+clean-workspace: ## artifacts, checkpoints and lineage of WORKSPACE, once you have read what goes and said yes
+	@test -d "$(WORKSPACE)/artifacts" || { echo "error: $(WORKSPACE) holds no artifacts/, so it is no workspace; set WORKSPACE=" >&2; exit 2; }
+	@echo "This deletes $(abspath $(WORKSPACE)), $$(du -sh "$(WORKSPACE)" | cut -f1) in all:"
+	@cd "$(WORKSPACE)" && du -sh artifacts/* lineage* 2>/dev/null | sed 's/^/  /'
+	@printf 'Type yes to delete it: '; read answer; test "$$answer" = yes || { echo "nothing was deleted"; exit 1; }
+	rm -rf "$(WORKSPACE)"
+
+define CHECK_PYTHON
+import re, sys
+low, high = map(int, re.search("requires-python = \">=3.([0-9]+),<3.([0-9]+)\"", open("pyproject.toml").read()).groups())
+if not (3, low) <= sys.version_info[:2] < (3, high):
+    sys.exit("error: $(PYTHON) is Python %d.%d, needed is 3.%d to 3.%d; say which: make PYTHON=python3.%d demo" % (sys.version_info[0], sys.version_info[1], low, high - 1, high - 1))
+endef
+export CHECK_PYTHON
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the path; say which: make PYTHON=/path/to/python3 demo" >&2; exit 2; }
+	@$(PYTHON) -c "$$CHECK_PYTHON"
 
 # img2dataset pulls in the `dataclasses` back-port, which breaks Prefect's temporary server: taken away again.
-$(READY): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+$(READY): pyproject.toml $(if $(STATE),,python)
+	$(if $(STATE),,$(PYTHON) -m venv --clear $(VENV))
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
 	$(BIN)/python -m pip uninstall --disable-pip-version-check -y dataclasses
 	touch $@
