@@ -9,11 +9,12 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.record import record
 from tasks.run import Run
-from tasks.running.progress import showing
+from tasks.running.progress import LOG, showing
 from tasks.source import image_places, set_inputs
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.inspect import inspect as core
 from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.data.record.formats import sniff_file
 from tinyllava_core.results import DownloadResult, InspectResult
 
 
@@ -28,8 +29,10 @@ def inspect(
     manifest, result = load(source), downloaded.result(DownloadResult)
     written = manifest.annotations
     assert written is not None, f"{source} has no records: check_manifests should have said so"
-    form, count = written.format, written.count
-    assert form is not None, f"{source} is no source: check_manifests should have said so"
+    count, read = written.count, downloaded.folder / (result.annotations or "")
+    form = written.format or sniff_file(read)
+    if written.format is None:
+        LOG.info("%s: its records look like the format %r", manifest.name, form)
     images, limits = image_places(manifest, downloaded, sets), run.recipe.inspect
     with showing(f"inspect {manifest.name}") as show:
         artifact = record(

@@ -28,8 +28,8 @@ CREATE TABLE records (
     source VARCHAR,
     index INTEGER,             -- place in the annotation file, from 0
     original_id VARCHAR,
-    component VARCHAR,         -- of its source, told by its picture's path; the source's name where it has none
-    turns STRUCT(role VARCHAR, text VARCHAR)[],
+    component VARCHAR,         -- of its source, told by its picture's path or its subset; the source's name where it has none
+    turns STRUCT(role VARCHAR, text VARCHAR, supervised BOOLEAN)[],
     images STRUCT(
         path VARCHAR,
         sha256 VARCHAR,
@@ -44,7 +44,11 @@ CREATE TABLE records (
     num_turns INTEGER,
     num_chars INTEGER,
     repairs VARCHAR[],         -- of the record and of its images
-    notes VARCHAR[]            -- what is remarkable and was left as it is
+    notes VARCHAR[],           -- what is remarkable and was left as it is
+    scores STRUCT(name VARCHAR, of_record DOUBLE, of_answers DOUBLE[])[], -- ratings that came with it; NULLs: not rated
+    subset VARCHAR,            -- of the data set that it is a row of; NULL: of none, as the next two
+    file VARCHAR,              -- in that data set
+    row BIGINT                 -- of that file, from 0
 );
 COMMENT ON TABLE records IS 'inspect: every good record of every source, with its turns and images.';
 

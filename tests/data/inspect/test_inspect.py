@@ -34,7 +34,7 @@ def planted(llava, photos):
         (llava(["coffee.png", "none.jpg"], "<image><image>", "One is gone."), Reason.MISSING_IMAGE),
         (llava(None, "\ud800", "Half a pair."), Reason.INVALID_TEXT),
         ("no record", Reason.MALFORMED),
-        ({"id": "b", "conversations": [{"from": "system", "value": "x"}]}, Reason.UNKNOWN_ROLE),
+        ({"id": "b", "conversations": [{"from": "observer", "value": "x"}]}, Reason.UNKNOWN_ROLE),
         ({"id": "b", "conversations": [{"from": "gpt", "value": "x"}]}, Reason.FIRST_TURN_NOT_USER),
         ({"id": "b", "conversations": [{"from": "human", "value": "x"}] * 2}, Reason.ROLES_DO_NOT_ALTERNATE),
         ({"id": "b", "conversations": [{"from": "human", "value": "x"}]}, Reason.NO_ANSWER),
@@ -93,13 +93,20 @@ def test_a_good_record_is_written_whole(tmp_path, downloaded, planted):
         "index": 0,
         "original_id": "a",
         "component": "mine",
-        "turns": [{"role": "user", "text": "<image>\nWho?"}, {"role": "assistant", "text": "An astronaut."}],
+        "turns": [
+            {"role": "user", "text": "<image>\nWho?", "supervised": True},
+            {"role": "assistant", "text": "An astronaut.", "supervised": True},
+        ],
         "images": None,
         "num_images": 1,
         "num_turns": 2,
         "num_chars": 25,  # 12 and 13
         "repairs": [],
         "notes": [],
+        "scores": [],
+        "subset": None,
+        "file": None,
+        "row": None,
     }
     assert [row["num_images"] for row in rows] == [1, 0, 2, 1]
     assert rows[1]["original_id"] == "5"

@@ -148,7 +148,7 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
         ({"images": [{"set": "coco", "prefix": "a/"}]}, "images.0: prefix: 'a/': expected relative folders"),
         ({"images": [{"archive": {"url": "http://a/b.zip"}, "prefix": "a"}]}, "an archive has `into`"),
         ({"images": [{"set": "coco", "try_extensions": ["gif"]}]}, "images.0.try_extensions.0 = 'gif'"),
-        ({"components": [{"name": "a"}]}, "component 'a': expected exactly one of prefix, text_only: true"),
+        ({"components": [{"name": "a"}]}, "component 'a': expected exactly one of prefix, subsets, text_only: true"),
         ({"components": [{"name": "a", "prefix": "x", "text_only": True}]}, "component 'a': expected exactly one of"),
         ({"components": [{"name": "other", "prefix": "x"}]}, "component 'other' is what no component claims"),
         (
@@ -196,7 +196,6 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
         ({"kind": "images", "annotations": None, "root": "../x"}, "root: '../x' leaves the set"),
         ({"images": [{"archive": {"url": "http://a/b.zip", "into": "../x"}}]}, "into: '../x' leaves the image root"),
         ({"images": [{"archive": {"url": "ftp://a/b.zip"}}]}, "images.0.archive.url = 'ftp://a/b.zip'"),
-        ({"annotations": {"path": "a"}}, "a source needs annotations.format. Known: llava"),
         ({"annotations": {"path": "a", "format": "lava"}}, "unknown annotation format 'lava'; nearest: 'llava'"),
         ({"annotations": {"path": "a", "format": "llava", "sha256": "abc"}}, "annotations.sha256 = 'abc'"),
         ({"annotations": {"path": "a", "format": "llava", "bytes": "many"}}, "annotations.bytes = 'many'"),

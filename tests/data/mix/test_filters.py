@@ -24,11 +24,17 @@ RECORDS = [
         "component": "vqa",
     },
     {"says": ["<image>\nHow many?", "2", "Sure?", "Yes"], "images": [{"path": "vg/2.jpg", "width": 30, "height": 90}]},
-    {"says": ["Hello", "Good day"], "images": []},
+    {
+        "says": ["Hello", "Good day"],
+        "images": [],
+        "scores": [{"name": "relevance", "of_record": 3, "of_answers": [3]}],
+        "subset": "chartqa",
+    },
     {
         "says": ["<image>\n<image>\nWhich?", "the first"],
         "images": [{"path": "a.jpg", "width": 500, "height": 100}, {"path": "b.jpg", "width": 200, "height": 400}],
         "repairs": ["tag_added"],
+        "scores": [{"name": "relevance", "of_record": 4, "of_answers": [4]}],
     },
 ]
 
@@ -66,6 +72,8 @@ def left_out(tmp_path: Path) -> list[tuple[int, str, str]]:
         ("aspect = 5", [3]),
         ("list_contains(repairs, 'tag_added')", [3]),
         ("num_chars = 13", [2]),
+        ("scores['relevance'] >= 4", [3]),  # 3 on record 2, none on 0 and 1
+        ("subset = 'chartqa'", [2]),
         ("index % 2 = 0 AND NOT original_id = '2'", [0]),
         ("record_id IN ('s-00000001', 'x') AND source = 's'", [1]),
         ("CASE WHEN num_images > 0 THEN max_side ELSE 7 END BETWEEN 7 AND 90", [1, 2]),

@@ -62,6 +62,28 @@ def test_the_system_sentence_stands_once_in_front_and_is_not_supervised(tokenize
     assert supervised(tokenizer, found) == " a cat</s> yes</s>"
 
 
+def test_a_conversations_own_system_turn_stands_in_place_of_the_formats_and_is_not_supervised(
+    tokenizer: Tokenizer,
+) -> None:
+    said = [Turn(role="system", text="be brief </s>"), *turns("what?", "a cat")]
+    for prompt, opening in (("vicuna", "be brief </s> "), ("short", "be brief </s> "), ("plain", "")):
+        found = encode([said], prompt, tokenizer, 3)[0]
+        assert whole(tokenizer, found).startswith(f"{opening}USER: what?" if opening else "a cat")
+        assert "brief" not in supervised(tokenizer, found)
+        assert found.ids.count(tokenizer.eos_id) == (0 if prompt == "plain" else 1), "its words are words"
+    silent = [Turn(role="system", text=""), *turns("what?", "a cat")]
+    assert whole(tokenizer, encode([silent], "vicuna", tokenizer, 3)[0]).startswith("USER: what?")
+
+
+def test_an_answer_that_is_shown_and_not_learned_has_the_same_tokens_and_no_labels(tokenizer: Tokenizer) -> None:
+    learned = turns("what?", "a cat", "sure?", "yes")
+    shown = [*learned[:1], Turn(role="assistant", text="a cat", supervised=False), *learned[2:]]
+    both, last = encode([learned, shown], "short", tokenizer, 3)
+    assert both.ids == last.ids
+    assert supervised(tokenizer, both) == " a cat</s> yes</s>"
+    assert supervised(tokenizer, last) == " yes</s>"
+
+
 def test_plain_is_image_caption_newline_without_the_question(tokenizer: Tokenizer) -> None:
     found = one(tokenizer, "plain", "say what you see\n<image>", "a red cat")
     assert whole(tokenizer, found) == "<image><image><image>a red cat\n"

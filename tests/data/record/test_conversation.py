@@ -8,7 +8,7 @@ from tinyllava_core.data.record.reason import Note, Reason, Repair
 from tinyllava_core.data.record.record import Record, Turn
 from tinyllava_core.settings.inspect import Inspect
 
-ROLES = {"u": "user", "a": "assistant", "s": "system"}
+ROLES = {"u": "user", "a": "assistant", "s": "system", "t": "tool", "o": "observer"}
 
 
 def record(*turns: str, images: int = 0, id: str = "1") -> Record:
@@ -30,7 +30,20 @@ def record(*turns: str, images: int = 0, id: str = "1") -> Record:
         (record("u:\ud83d", "a:x"), Reason.INVALID_TEXT, "character 0"),
         (record("u:x", "a:x", id="a\udc80"), Reason.INVALID_TEXT, "character 1"),
         (record(), Reason.NO_TURNS, "empty"),
-        (record("s:be kind", "u:x", "a:y"), Reason.UNKNOWN_ROLE, "turn 0 is from 'system'"),
+        (record("o:be kind", "u:x", "a:y"), Reason.UNKNOWN_ROLE, "turn 0 is from 'observer'"),
+        (record("s:be kind"), Reason.NO_TURNS, "the system's turn is the only one"),
+        (record("s:be kind", "s:and brief", "u:x", "a:y"), Reason.SYSTEM_NOT_FIRST, "turn 1 is the system's"),
+        (record("u:x", "a:y", "s:be kind", "u:x", "a:y"), Reason.SYSTEM_NOT_FIRST, "turn 2 is the system's"),
+        (record("u:x", "t:{}", "a:y"), Reason.TOOL_TURN, "turn 1 calls a tool, or is a tool's answer"),
+        (record("s:x", "a:x"), Reason.FIRST_TURN_NOT_USER, "the turns are assistant"),
+        (
+            record("s:x", "u:x", "a:y", "a:z"),
+            Reason.ROLES_DO_NOT_ALTERNATE,
+            "turns 2 and 3 are both from the assistant",
+        ),
+        (record("s:x", "u:x"), Reason.NO_ANSWER, "turn 1, the last"),
+        (record("s:x", "u:x", "a: "), Reason.EMPTY_ANSWER, "turn 2"),
+        (record("s:<image>", "u:x", "a:y", images=1), Reason.IMAGE_TAG_MISMATCH, "the system's turn holds <image>"),
         (record("a:x"), Reason.FIRST_TURN_NOT_USER, "assistant"),
         (record("a:x", "u:y"), Reason.FIRST_TURN_NOT_USER, "assistant, user"),
         (record("a:x", "a:x", "u:y", "a:z"), Reason.FIRST_TURN_NOT_USER, "assistant, assistant, user"),
@@ -53,7 +66,7 @@ def test_a_fault_is_named(given, reason, detail):
 
 
 def test_the_first_fault_names_the_record():
-    found = check(record("u:<image>", "a:", "s:x", images=2))
+    found = check(record("u:<image>", "a:", "o:x", images=2))
     assert isinstance(found, Dropped)
     assert found.reason == Reason.UNKNOWN_ROLE
 
@@ -62,6 +75,8 @@ def test_the_first_fault_names_the_record():
     "given",
     [
         record("u:x", "a:y"),
+        record("s:be kind", "u:x", "a:y"),
+        record("s:", "u:<image>x", "a:y", images=1),
         record("u:<image>\nx", "a:y", "u:z", "a:w", images=1),
         record("u:x\n<image>", "a:y", images=1),
         record("u:x", "a:y", "u:<image>\nz", "a:w", images=1),
@@ -89,6 +104,8 @@ def test_a_good_record_is_left_alone(given):
             (Repair.EXTRA_TAGS_REMOVED,),
         ),
         (record("a:hi", "u:x", "a:y"), record("u:x", "a:y"), (Repair.LEADING_ANSWER_REMOVED,)),
+        (record("s:b", "a:hi", "u:x", "a:y"), record("s:b", "u:x", "a:y"), (Repair.LEADING_ANSWER_REMOVED,)),
+        (record("s:b", "u:x", "a:y", images=1), record("s:b", "u:<image>\nx", "a:y", images=1), (Repair.TAG_ADDED,)),
         (record("u:x", "a:y", "u:z"), record("u:x", "a:y"), (Repair.TRAILING_QUESTION_REMOVED,)),
         (
             record("a:", "u:x", "a:y", "u:z", images=1),
@@ -153,6 +170,7 @@ def test_the_fast_look_agrees_with_the_rules_one_by_one(monkeypatch):
     weights = [1, 1, 12, 3, 3, 1, 1]
     records = [
         record(
+            *(["s:be kind"] if chance.random() < 0.2 else []),
             *(f"{role}:{chance.choices(words, weights)[0]}" for role in ("ua" * 3)[: chance.randrange(7)]),
             *(["s:x"] if chance.random() < 0.1 else []),
             images=chance.randrange(3),

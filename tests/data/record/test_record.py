@@ -1,6 +1,7 @@
 import pytest
 
-from tinyllava_core.data.record.record import Malformed, Record, Turn, parse_llava
+from tinyllava_core.data.record.llava import parse_llava
+from tinyllava_core.data.record.record import Malformed, Record, Turn
 
 
 def test_a_llava_record_comes_out_as_it_was_written(llava):

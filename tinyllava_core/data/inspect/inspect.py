@@ -21,15 +21,15 @@ from tinyllava_core.data.inspect.part import Job, Look, Part, cut, inspect_part,
 from tinyllava_core.data.inspect.picture import look
 from tinyllava_core.data.manifest.component import Component
 from tinyllava_core.data.record.conversation import NO_LIMITS
+from tinyllava_core.data.record.formats import parser
 from tinyllava_core.data.record.json_split import item_places
-from tinyllava_core.data.record.record import PARSERS
-from tinyllava_core.errors import BadInput, unknown
+from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
 from tinyllava_core.results import DownloadResult, InspectResult
 from tinyllava_core.settings.inspect import Inspect
 from tinyllava_core.workers import RunParts, num_cpus, run_parts
 
-VERSION = 3
+VERSION = 4
 RECORDS_PER_PART, IMAGES_PER_PART = 10_000, 2_000
 _BYTES_WORTH_A_PROCESS, _IMAGES_WORTH_A_PROCESS = 64_000_000, 4_000  # less is done sooner than a process has started
 
@@ -61,8 +61,7 @@ def inspect_source(
     Raises BadInput if the annotation file is broken (file, line), has another number of records than expected (all in all,
     or of a component), or none, or if more than `max_lost_fraction` of them is dropped.
     """
-    if format not in PARSERS:
-        raise unknown("annotation format", format, PARSERS)
+    parser(format)  # known, or an error now
     assert result.annotations is not None, f"{result.source} has no annotations: it is no source"
     job = Job(
         source=result.source,

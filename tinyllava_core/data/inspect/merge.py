@@ -193,6 +193,7 @@ def _good(
         "num_chars": table.column("num_chars"),
         "repairs": _extended(table.column("repairs"), more["repairs"]),
         "notes": _extended(table.column("notes"), more["notes"]),
+        **{name: table.column(name) for name in ("scores", "subset", "file", "row")},
     }
     return pa.table([columns[named.name] for named in RECORDS_SCHEMA], schema=RECORDS_SCHEMA)
 

@@ -17,11 +17,13 @@ import pyarrow as pa
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.inspect.picture import Picture, look
 from tinyllava_core.data.inspect.tables import CHECKED_SCHEMA, IMAGES_SCHEMA, TURN, list_array, write_whole
-from tinyllava_core.data.manifest.component import OTHER, Component
+from tinyllava_core.data.manifest.component import OTHER, Component, subset_name
 from tinyllava_core.data.record.conversation import Checked, Dropped, check
+from tinyllava_core.data.record.formats import parser
 from tinyllava_core.data.record.json_split import read_items
 from tinyllava_core.data.record.reason import Reason
-from tinyllava_core.data.record.record import PARSERS, Malformed
+from tinyllava_core.data.record.record import Malformed, Score
+from tinyllava_core.data.record.values import Origin, origin_of, original_id
 from tinyllava_core.settings.inspect import Inspect
 
 Look = Callable[[ImagePlaces, str, Inspect], Picture]
@@ -33,7 +35,7 @@ class Job:
 
     source: str
     annotations: Path
-    format: str  # a key of PARSERS
+    format: str  # a key of FORMATS
     images: ImagePlaces
     components: tuple[Component, ...] = ()
     limits: Inspect
@@ -94,29 +96,33 @@ def _plain(value: Any) -> Any:
 
 def _check_records(job: Job, part: Part) -> pa.Table:
     places = np.load(places_file(job), mmap_mode="r")[part.first : part.last]
-    columns, parse = _Columns(), PARSERS[job.format]
+    columns, parse = _Columns(), parser(job.format)
     for index, (_, item) in enumerate(read_items(job.annotations, places), part.first):
         verdict: Checked | Dropped | None
+        origin = origin_of(item)
         try:
             record = parse(job.source, index, item)
         except Malformed as fault:
-            component, verdict = unclaimed(job), Dropped(reason=Reason.MALFORMED, detail=str(fault))
+            component, verdict = unclaimed(job, origin.subset), Dropped(reason=Reason.MALFORMED, detail=str(fault))
         else:
-            claimed = next((one for one in job.components if one.claims(record.images)), None)
-            component = claimed.name if claimed else unclaimed(job)
+            claimed = next((one for one in job.components if one.claims(record.images, origin.subset)), None)
+            component = claimed.name if claimed else unclaimed(job, origin.subset)
             verdict = check(record, job.limits) if claimed is None or claimed.take else None
-        columns.add(index, _original_id(item), component, verdict)
+        columns.add(index, _original_id(item), component, verdict, origin)
     return columns.table()
 
 
-def unclaimed(job: Job) -> str:
-    """Name the component of what none of the source's claims: the source itself, if it has none."""
-    return OTHER if job.components else job.source
+def unclaimed(job: Job, subset: str | None = None) -> str:
+    """Name the component of what none of the source's claims: its subset, if it is of one, or the source, if it has none."""
+    return subset_name(subset) if subset else OTHER if job.components else job.source
 
 
 def _original_id(item: Any) -> str:
-    written = item.get("id", "") if isinstance(item, dict) else ""
-    return str(written).encode(errors="backslashreplace").decode()
+    return original_id(item).encode(errors="backslashreplace").decode()
+
+
+def _plain_score(score: Score) -> dict[str, Any]:
+    return {"name": score.name, "of_record": score.of_record, "of_answers": list(score.of_answers)}
 
 
 @dataclass(slots=True)
@@ -129,17 +135,27 @@ class _Columns:
     taken: list[bool] = field(default_factory=list)
     roles: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    supervised: list[bool] = field(default_factory=list)
     num_turns: list[int] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     num_paths: list[int] = field(default_factory=list)
     num_chars: list[int] = field(default_factory=list)
     repairs: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[tuple[str, ...]] = field(default_factory=list)
+    scores: list[tuple[dict[str, Any], ...]] = field(default_factory=list)
+    subset: list[str | None] = field(default_factory=list)
+    file: list[str | None] = field(default_factory=list)
+    row: list[int | None] = field(default_factory=list)
     reason: list[str | None] = field(default_factory=list)
     detail: list[str | None] = field(default_factory=list)
 
-    def add(self, index: int, original_id: str, component: str, verdict: Checked | Dropped | None) -> None:
+    def add(
+        self, index: int, original_id: str, component: str, verdict: Checked | Dropped | None, origin: Origin
+    ) -> None:
         """Take one judged record; None: one that is left out."""
+        self.subset.append(origin.subset)
+        self.file.append(origin.file)
+        self.row.append(origin.row)
         self.index.append(index)
         self.original_id.append(original_id)
         self.component.append(component)
@@ -148,6 +164,7 @@ class _Columns:
             self.num_turns.append(0)
             self.num_paths.append(0)
             self.num_chars.append(0)
+            self.scores.append(())
             self.repairs.append(())
             self.notes.append(())
             self.reason.append(verdict.reason.value if verdict else None)
@@ -156,6 +173,8 @@ class _Columns:
         turns = verdict.record.turns
         texts = [turn.text for turn in turns]
         self.roles += [turn.role for turn in turns]
+        self.supervised += [turn.supervised for turn in turns]
+        self.scores.append(tuple(_plain_score(score) for score in verdict.record.scores))
         self.texts += texts
         self.num_turns.append(len(turns))
         self.paths += verdict.record.images
@@ -169,7 +188,12 @@ class _Columns:
     def table(self) -> pa.Table:
         """Make the table."""
         turns = pa.StructArray.from_arrays(
-            [pa.array(self.roles, pa.string()), pa.array(self.texts, pa.string())], fields=list(TURN)
+            [
+                pa.array(self.roles, pa.string()),
+                pa.array(self.texts, pa.string()),
+                pa.array(self.supervised, pa.bool_()),
+            ],
+            fields=list(TURN),
         )
         nested = {
             "turns": list_array(turns, self.num_turns),

@@ -19,9 +19,10 @@ from tinyllava_core.data.inspect.repair import mend, open_image
 from tinyllava_core.data.manifest.located import Located, locate
 from tinyllava_core.data.manifest.manifest import Manifest
 from tinyllava_core.data.record.conversation import Checked, Dropped, check
+from tinyllava_core.data.record.formats import parser, sniff_file
 from tinyllava_core.data.record.json_split import item_places, read_items
 from tinyllava_core.data.record.reason import Reason
-from tinyllava_core.data.record.record import PARSERS, Malformed, Record, Turn, record_id
+from tinyllava_core.data.record.record import Malformed, Record, Turn, record_id
 from tinyllava_core.settings.inspect import Inspect
 
 _SEARCHED = 20_000  # records looked at for dropped ones, where no inspection lists them
@@ -94,10 +95,9 @@ def _candidates(located: Located, num_records: int, seed: int, dropped: bool) ->
 def _judged(manifest: Manifest, located: Located, places: np.ndarray, index: int) -> Shown:
     ((written, item),) = read_items(located.annotations, places[index : index + 1])
     assert manifest.annotations is not None
-    assert manifest.annotations.format is not None
     limits = _limits(located)
     try:
-        record = PARSERS[manifest.annotations.format](manifest.name, index, item)
+        record = parser(manifest.annotations.format or sniff_file(located.annotations))(manifest.name, index, item)
     except Malformed as fault:
         return _shown(manifest, index, item, Dropped(reason=Reason.MALFORMED, detail=str(fault)), (), ())
     verdict = check(record, limits)

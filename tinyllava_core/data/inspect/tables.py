@@ -17,7 +17,8 @@ from tinyllava_core.artifact import aside_of
 
 ROWS_PER_GROUP = 20_000
 
-TURN = pa.struct([("role", pa.string()), ("text", pa.string())])
+TURN = pa.struct([("role", pa.string()), ("text", pa.string()), ("supervised", pa.bool_())])
+SCORE = pa.struct([("name", pa.string()), ("of_record", pa.float64()), ("of_answers", pa.list_(pa.float64()))])
 IMAGE = pa.struct(
     [
         ("path", pa.string()),
@@ -31,6 +32,8 @@ IMAGE = pa.struct(
     ]
 )
 _WHO = [("record_id", pa.string()), ("source", pa.string()), ("index", pa.int32()), ("original_id", pa.string())]
+# where a record was before it came into the annotation file: of rows in Parquet, NULL elsewhere
+_ORIGIN = [("subset", pa.string()), ("file", pa.string()), ("row", pa.int64())]
 RECORDS_SCHEMA = pa.schema(
     [
         *_WHO,
@@ -42,6 +45,8 @@ RECORDS_SCHEMA = pa.schema(
         ("num_chars", pa.int32()),
         ("repairs", pa.list_(pa.string())),
         ("notes", pa.list_(pa.string())),
+        ("scores", pa.list_(SCORE)),
+        *_ORIGIN,
     ]
 )
 IMAGES_SCHEMA = pa.schema(
@@ -74,6 +79,8 @@ CHECKED_SCHEMA = pa.schema(
         ("num_chars", pa.int32()),
         ("repairs", pa.list_(pa.string())),
         ("notes", pa.list_(pa.string())),
+        ("scores", pa.list_(SCORE)),
+        *_ORIGIN,
         ("reason", pa.string()),
         ("detail", pa.string()),
     ]

@@ -48,7 +48,8 @@ class Annotations(Frozen):
     )
     bytes: int | None = Field(None, ge=0, description="Size of the file.")
     format: str | None = Field(
-        None, description="A source's parser: a key of data/record/record.py's PARSERS. A benchmark's is its scorer."
+        None,
+        description="A source's parser: a key of data/record/formats.py's FORMATS. null: told by the first records. A benchmark's is its scorer.",
     )
     count: int | None = Field(None, ge=0, description="Records in the file, where it is known.")
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.manifest.manifest import Manifest, known, load
+from tinyllava_core.data.record.formats import parser, sniff_file
 from tinyllava_core.data.record.json_items import json_items
-from tinyllava_core.data.record.record import PARSERS, Malformed
+from tinyllava_core.data.record.record import Malformed, Parser
 from tinyllava_core.errors import BadInput, unknown
 
 _LOOKED_AT = 1000  # records of a local annotation file
@@ -122,17 +123,18 @@ def _homeless(manifest: Manifest) -> Iterator[str]:
         if part.take and part.prefix is not None and not inside:
             yield f"components: {part.name!r}: no image place stands for {part.prefix}/...; places: {_told(places)}"
     annotations = manifest.annotations
-    if annotations and annotations.path is not None and annotations.format is not None:
+    if annotations and annotations.path is not None:
         file = manifest.local(annotations.path)
         if not file.exists():
             yield f"annotations.path: no file {file}"
         elif file.is_file():
-            yield from _homeless_records(manifest, file, PARSERS[annotations.format], places)
+            yield from _homeless_records(manifest, file, annotations.format, places)
 
 
-def _homeless_records(manifest: Manifest, file: Path, parse: Any, places: ImagePlaces) -> Iterator[str]:
+def _homeless_records(manifest: Manifest, file: Path, form: str | None, places: ImagePlaces) -> Iterator[str]:
     homeless: dict[str, int] = defaultdict(int)
     try:
+        parse: Parser = parser(form or sniff_file(file))
         for index, item in islice(enumerate(json_items(file)), _LOOKED_AT):
             try:
                 images = parse(manifest.name, index, item).images

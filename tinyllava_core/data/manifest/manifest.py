@@ -16,7 +16,7 @@ from tinyllava_core.data.manifest.annotations import Annotations
 from tinyllava_core.data.manifest.component import Component, check_components
 from tinyllava_core.data.manifest.fields import Name, exactly_one, relative
 from tinyllava_core.data.manifest.images import Images, check_prefixes
-from tinyllava_core.data.record.record import PARSERS
+from tinyllava_core.data.record.formats import FORMATS
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.frozen import Frozen
 
@@ -63,10 +63,8 @@ class Manifest(Frozen):
                 raise ValueError(f"{key} {getattr(self, key)!r} is for kind: benchmark; remove it or change kind")
         self._check_annotations("a source has records")
         assert self.annotations is not None
-        if self.annotations.format is None:
-            raise ValueError(f"a source needs annotations.format. Known: {', '.join(sorted(PARSERS))}")
-        if self.annotations.format not in PARSERS:
-            raise ValueError(str(unknown("annotation format", self.annotations.format, PARSERS)))
+        if self.annotations.format is not None and self.annotations.format not in FORMATS:
+            raise ValueError(str(unknown("annotation format", self.annotations.format, FORMATS)))
         check_components(self.components, self.annotations.count)
 
     def _check_benchmark(self) -> None:

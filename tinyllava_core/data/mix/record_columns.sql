@@ -10,8 +10,8 @@ SELECT
     record.num_turns,
     record.num_chars,                       -- of all turns
     record.num_images,                      -- 0: text only
-    record.turns[1].text AS question,       -- the first user's turn, image tag included
-    record.turns[2].text AS answer,         -- the first assistant's turn
+    list_filter(record.turns, lambda turn: turn.role = 'user')[1].text AS question,     -- the first, image tag included
+    list_filter(record.turns, lambda turn: turn.role = 'assistant')[1].text AS answer,  -- the first
     record.images[1].path AS image,         -- the first image's path
     list_min(list_transform(record.images, lambda image: image.width)) AS width,
     list_min(list_transform(record.images, lambda image: image.height)) AS height,
@@ -23,6 +23,10 @@ SELECT
             lambda image: greatest(image.width, image.height) / least(image.width, image.height)
         )
     ) AS aspect,                            -- longer side over shorter side
+    map_from_entries(
+        list_transform(record.scores, lambda score: struct_pack(k := score.name, v := score.of_record))
+    ) AS scores,                            -- scores['relevance'] >= 4; NULL: not rated
+    record.subset,                          -- of a hub's data set; NULL: not from one
     record.repairs,                         -- a list of names, as in docs/inspect.md
     record.notes                            -- a list of names
 FROM record

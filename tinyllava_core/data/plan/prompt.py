@@ -48,7 +48,8 @@ class _Segment:
     """A piece of a conversation, all of one role: text, or given ids (image tokens, special tokens)."""
 
     text: str | None
-    supervised: bool = False
+    supervised: bool = False  # an answer's
+    shown: bool = False  # an answer's that is not learned: the same tokens, no labels
     ids: tuple[int, ...] = ()
     is_image: bool = False
 
@@ -97,7 +98,8 @@ def _segments(
     if tokenizer.bos_id is not None:
         yield _Segment(None, ids=(tokenizer.bos_id,))
     image = _Segment(None, ids=(tokenizer.image_id,) * tokens_per_image, is_image=True)
-    yield from _format(row.opening, row, tokenizer)
+    system, turns = (turns[0].text, turns[1:]) if turns and turns[0].role == "system" else (None, turns)
+    yield from _opening(system, row, tokenizer)
     for turn in turns:
         if turn.role == "user":
             yield from _format(row.user or "", row, tokenizer)
@@ -107,12 +109,27 @@ def _segments(
                 yield _Segment(words)
             yield from _format(row.user_end + row.assistant, row, tokenizer)
         else:
-            yield _Segment(row.answer.format(answer=turn.text), True)
+            shown = not turn.supervised
+            yield _Segment(row.answer.format(answer=turn.text), True, shown)
             if row.end is None:
-                yield _Segment(None, True, ids=(tokenizer.eos_id,))
+                yield _Segment(None, True, shown, ids=(tokenizer.eos_id,))
             else:
-                yield from _format(row.end, row, tokenizer, supervised=True)
+                yield from _format(row.end, row, tokenizer, supervised=True, shown=shown)
             yield from _format(row.answer_end, row, tokenizer)
+
+
+def _opening(system: str | None, row: Prompt, tokenizer: Tokenizer) -> Iterator[_Segment]:
+    """Write what stands in front of the first turn: the format's own sentence, or the conversation's in its place.
+
+    A conversation's words are plain text, whatever tokens the format has. Captions have no words in front.
+    """
+    if system is None or row.user is None:
+        yield from _format(row.opening, row, tokenizer)
+    elif system.strip():
+        before, _, behind = row.system_frame.partition("{system}")
+        yield from _format(before, row, tokenizer)
+        yield _Segment(system.strip())
+        yield from _format(behind, row, tokenizer)
 
 
 def _question_pieces(text: str, row: Prompt, how: Writing) -> list[str]:
@@ -129,19 +146,21 @@ def _question_pieces(text: str, row: Prompt, how: Writing) -> list[str]:
     return ["", *["\n"] * (len(pieces) - 2), "\n" + words] if len(pieces) > 1 else [words]
 
 
-def _format(text: str, row: Prompt, tokenizer: Tokenizer, supervised: bool = False) -> Iterator[_Segment]:
+def _format(
+    text: str, row: Prompt, tokenizer: Tokenizer, supervised: bool = False, shown: bool = False
+) -> Iterator[_Segment]:
     """Cut a text of the prompt format at its special tokens."""
     pattern = "|".join(map(re.escape, row.tokens))
     for piece in re.split(f"({pattern})", text) if row.tokens else [text]:
         if piece not in row.tokens:
-            yield _Segment(piece, supervised)
+            yield _Segment(piece, supervised, shown)
             continue
         found = tokenizer.token_id(piece)
         if found is None:
             raise BadInput(
                 f"{tokenizer.folder}: the tokenizer has no token {piece!r}, which the prompt format needs; choose another `prompt`"
             )
-        yield _Segment(None, supervised, ids=(found,))
+        yield _Segment(None, supervised, shown, ids=(found,))
 
 
 def _merged(segments: Iterator[_Segment]) -> list[_Segment]:
@@ -151,11 +170,15 @@ def _merged(segments: Iterator[_Segment]) -> list[_Segment]:
         if segment.text == "":
             continue
         last = found[-1] if found else None
-        if last and last.text is not None and segment.text is not None and last.supervised == segment.supervised:
-            found[-1] = _Segment(last.text + segment.text, last.supervised)
+        if last and last.text is not None and segment.text is not None and _role(last) == _role(segment):
+            found[-1] = _Segment(last.text + segment.text, *_role(last))
         else:
             found.append(segment)
     return found
+
+
+def _role(segment: _Segment) -> tuple[bool, bool]:
+    return segment.supervised, segment.shown
 
 
 def _placed(segments: Sequence[_Segment]) -> Iterator[tuple[_Segment, Place]]:
@@ -175,7 +198,7 @@ def _join(segments: Sequence[_Segment], tokens: Iterator[list[int]], space_id: i
     for segment in segments:
         found = next(tokens) if segment.text is not None else segment.ids
         ids.extend(found)
-        labels.extend(found if segment.supervised else [IGNORE] * len(found))
+        labels.extend(found if segment.supervised and not segment.shown else [IGNORE] * len(found))
         if segment.text is not None and segment.supervised and found and found[0] == space_id:
             labels[-len(found)] = IGNORE
         if segment.is_image:

@@ -67,7 +67,7 @@ def check(record: Record, limits: Inspect = NO_LIMITS) -> Checked | Dropped:
     for rule in _RULES:
         if fault := rule(record):
             return fault
-    turns, repairs = record.turns, list[Repair]()
+    (system, turns), repairs = _parted(record.turns), list[Repair]()
     if turns[0].role == "assistant":
         turns = turns[1:]
         repairs.append(Repair.LEADING_ANSWER_REMOVED)
@@ -75,7 +75,7 @@ def check(record: Record, limits: Inspect = NO_LIMITS) -> Checked | Dropped:
         turns = turns[:-1]
         repairs.append(Repair.TRAILING_QUESTION_REMOVED)
     if repairs:
-        record = dataclasses.replace(record, turns=turns)
+        record = dataclasses.replace(record, turns=system + turns)
     found = _fit_tags(record, repairs)
     return found if isinstance(found, Dropped) else _too_long(found.record, limits) or found
 
@@ -83,11 +83,15 @@ def check(record: Record, limits: Inspect = NO_LIMITS) -> Checked | Dropped:
 def _keeps_every_rule(record: Record) -> bool:
     """Tell, fast, whether a record is good as it stands, which nearly all are: the rules below, turned round."""
     roles, texts = [turn.role for turn in record.turns], [turn.text for turn in record.turns]
-    questions, answers = "\n".join(texts[::2]), texts[1::2]
     try:
         "".join((record.original_id, *record.images, *texts)).encode()
     except UnicodeEncodeError:
         return False
+    if roles[:1] == ["system"]:
+        if IMAGE_TAG in texts[0]:
+            return False
+        roles, texts = roles[1:], texts[1:]
+    questions, answers = "\n".join(texts[::2]), texts[1::2]
     return (
         roles != []
         and roles == ["user", "assistant"] * len(answers)
@@ -112,34 +116,48 @@ def _known_roles(record: Record) -> Dropped | None:
     if not record.turns:
         return Dropped(reason=Reason.NO_TURNS, detail="the list of conversations is empty")
     for number, turn in enumerate(record.turns):
-        if turn.role not in ("user", "assistant"):
+        if turn.role == "tool":
+            return Dropped(reason=Reason.TOOL_TURN, detail=f"turn {number} calls a tool, or is a tool's answer")
+        if turn.role == "system" and number:
+            return Dropped(reason=Reason.SYSTEM_NOT_FIRST, detail=f"turn {number} is the system's; turn 0 alone may be")
+        if turn.role not in ("user", "assistant", "system"):
             return Dropped(reason=Reason.UNKNOWN_ROLE, detail=f"turn {number} is from {turn.role!a:.60}")
+    if len(record.turns) == 1 and record.turns[0].role == "system":
+        return Dropped(reason=Reason.NO_TURNS, detail="the system's turn is the only one")
     return None
 
 
+def _parted(turns: tuple[Turn, ...]) -> tuple[tuple[Turn, ...], tuple[Turn, ...]]:
+    """Part the system's turn, if there is one, from the conversation."""
+    at = int(turns[0].role == "system")
+    return turns[:at], turns[at:]
+
+
 def _order(record: Record) -> Dropped | None:
-    roles = [turn.role for turn in record.turns]
+    system, turns = _parted(record.turns)
+    roles, begin = [turn.role for turn in turns], len(system)
     if roles[0] == "assistant" and roles[1:3] != ["user", "assistant"]:
         return Dropped(reason=Reason.FIRST_TURN_NOT_USER, detail=f"the turns are {', '.join(roles[:3])}")
-    for number, (before, role) in enumerate(itertools.pairwise(roles), 1):
+    for number, (before, role) in enumerate(itertools.pairwise(roles), begin + 1):
         if before == role:
             return Dropped(
                 reason=Reason.ROLES_DO_NOT_ALTERNATE, detail=f"turns {number - 1} and {number} are both from the {role}"
             )
     last = record.turns[-1]
     if last.role == "user" and (len(roles) == 1 or IMAGE_TAG in last.text):
-        return Dropped(reason=Reason.NO_ANSWER, detail=f"turn {len(roles) - 1}, the last, is from the user")
+        return Dropped(reason=Reason.NO_ANSWER, detail=f"turn {begin + len(roles) - 1}, the last, is from the user")
     return None
 
 
 def _answers(record: Record) -> Dropped | None:
+    begin = len(_parted(record.turns)[0])
     for number, turn in enumerate(record.turns):
-        if turn.role != "assistant" or number == 0:  # an assistant's first turn will be removed
+        if turn.role != "assistant" or number == begin:  # an assistant's first turn will be removed
             continue
         if not turn.text.strip():
             return Dropped(reason=Reason.EMPTY_ANSWER, detail=f"turn {number} says {turn.text[:20]!r}")
     for number, turn in enumerate(record.turns):
-        if turn.role == "assistant" and number > 0 and IMAGE_TAG in turn.text:
+        if turn.role == "assistant" and number > begin and IMAGE_TAG in turn.text:
             return Dropped(reason=Reason.IMAGE_TAG_IN_ANSWER, detail=f"turn {number} holds {IMAGE_TAG}")
     return None
 
@@ -169,10 +187,13 @@ def _fit_tags(record: Record, repairs: list[Repair]) -> Checked | Dropped:
     can tell. Several images with another number of tags stay out too: which tag is whose, nobody can tell.
     """
     num_tags, num_images = sum(turn.text.count(IMAGE_TAG) for turn in record.turns), len(record.images)
+    system, turns = _parted(record.turns)
+    if any(IMAGE_TAG in turn.text for turn in system):
+        return Dropped(reason=Reason.IMAGE_TAG_MISMATCH, detail=f"the system's turn holds {IMAGE_TAG}")
     if num_images and not num_tags:
-        first, *others = record.turns
-        tagged = Turn(role="user", text=f"{IMAGE_TAG}\n" * num_images + first.text)
-        record = dataclasses.replace(record, turns=(tagged, *others))
+        first, *others = turns
+        tagged = dataclasses.replace(first, text=f"{IMAGE_TAG}\n" * num_images + first.text)
+        record = dataclasses.replace(record, turns=(*system, tagged, *others))
         repairs.append(Repair.TAG_ADDED)
     elif num_images == 1 and num_tags > 1:
         record = dataclasses.replace(record, turns=tuple(_keep_first_tag(record.turns)))
@@ -206,6 +227,6 @@ def _keep_first_tag(turns: tuple[Turn, ...]) -> list[Turn]:
         if seen or not tag:
             head, tag, tail = "", "", turn.text
         tail = tail.replace(f"{IMAGE_TAG}\n", "").replace(IMAGE_TAG, "")
-        kept.append(Turn(role=turn.role, text=head + tag + tail))
+        kept.append(dataclasses.replace(turn, text=head + tag + tail))
         seen = seen or bool(tag)
     return kept

@@ -21,7 +21,13 @@ class Reason(StrEnum):
     """The conversation is empty."""
 
     UNKNOWN_ROLE = "unknown_role"
-    """A turn is from neither the user nor the assistant."""
+    """A turn is from neither the user nor the assistant, nor a system's or a tool's."""
+
+    SYSTEM_NOT_FIRST = "system_not_first"
+    """A system's turn behind another turn: prompt formats have a place for one, in front."""
+
+    TOOL_TURN = "tool_turn"
+    """A turn calls a tool, or is a tool's answer: no prompt format here writes one, and without it the rest makes no sense."""
 
     FIRST_TURN_NOT_USER = "first_turn_not_user"
     """The assistant begins, and without that turn nothing is left to learn from, or the turn is more than one."""

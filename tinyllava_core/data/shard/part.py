@@ -192,10 +192,16 @@ def _body(source: InspectedSource, record: StoredRecord, images: list[_Stored]) 
     whole = {
         "record_id": record.record_id,
         "source": source.name,
-        "turns": record.turns,
+        "turns": [_told_turn(turn) for turn in record.turns],
         "images": [image.told for image in images],
     }
     return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _told_turn(turn: dict[str, Any]) -> dict[str, Any]:
+    """Write a turn as it is nearly always: only what is not learned says so."""
+    told = {"role": turn["role"], "text": turn["text"]}
+    return told | {"supervised": False} if turn["supervised"] is False else told
 
 
 def _stored(source: InspectedSource, record: StoredRecord, number: int, max_side: int | None) -> _Stored:

@@ -47,7 +47,7 @@ class ShardReader:
         """Read one record's conversation."""
         offset, size = self._json[row - self.first_row].tolist()
         data = json.loads(self._read(row, offset, size))
-        return tuple(Turn(role=turn["role"], text=turn["text"]) for turn in data["turns"])
+        return tuple(Turn(**turn) for turn in data["turns"])
 
     def images(self, row: int) -> list[bytes]:
         """Read one record's images, as the files they were."""
