@@ -159,6 +159,7 @@ def test_missing_answers_are_scored_where_the_rule_says_how_and_only_if_asked_to
     assert run(*words, "--allow-missing", "--out", tmp_path / "scores.json") == 0
     assert json.loads((tmp_path / "scores.json").read_text())["score"] == 50
     capsys.readouterr()
+    lines(said, [{"question_id": 1, "prompt": "Is there?", "text": "A"}])
     assert run("pope", "--answers", said, "--annotations", pope, "--allow-missing") == 2
     assert "no rule says what a missing answer counts as" in capsys.readouterr().err
 

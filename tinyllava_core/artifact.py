@@ -138,8 +138,12 @@ def canonical(spec: Any) -> Any:
 def write_aside(path: Path, text: str) -> None:
     """Write a whole file under another name, then rename it: a reader sees the old or the new one, never half."""
     aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.rename(path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.rename(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def aside_of(path: Path) -> Path:

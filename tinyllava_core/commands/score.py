@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def act(args: argparse.Namespace) -> None:
     """Score, write, print; and write the upload file."""
     from tinyllava_core.evaluate.score.benchmarks import benchmark
-    from tinyllava_core.evaluate.score.score_file import Scoring, lines, score_file, submit_file
+    from tinyllava_core.evaluate.score.score_file import Scoring, check_writable, lines, score_file, submit_file
 
     if args.annotations is None and args.submission is None:
         raise BadInput(
@@ -41,21 +41,21 @@ def act(args: argparse.Namespace) -> None:
         )
     row = benchmark(args.benchmark)
     row.variant(args.variant)
+    todo = Scoring(
+        benchmark=row,
+        variant=args.variant,
+        answers=args.answers,
+        annotations=args.annotations or args.answers,
+        questions=args.questions,
+        out=args.out,
+        missing_allowed=args.allow_missing,
+    )
+    check_writable(todo, args.submission)
     if args.annotations is None:
         submit_file(row, args.answers, args.questions, args.submission)
         print(f"{row.name}: wrote {args.submission}")
         return
-    told = score_file(
-        Scoring(
-            benchmark=row,
-            variant=args.variant,
-            answers=args.answers,
-            annotations=args.annotations,
-            questions=args.questions,
-            out=args.out,
-            missing_allowed=args.allow_missing,
-        )
-    )
+    told = score_file(todo)
     print("\n".join(lines(told)))
     if args.submission is not None:
         submit_file(row, args.answers, args.questions or args.annotations, args.submission, told.texts)

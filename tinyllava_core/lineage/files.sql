@@ -262,7 +262,7 @@ COMMENT ON TABLE parts IS 'train: the three parts of the model and what training
 
 CREATE TABLE answers (
     fingerprint VARCHAR,
-    question_id VARCHAR,
+    question_id VARCHAR,       -- as LLaVA's files number it; where that is not unique, metadata has the one that items have
     prompt VARCHAR,
     text VARCHAR,
     answer_id VARCHAR,

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.evaluate.questions.answers import own_id
 from tinyllava_core.evaluate.questions.questions import Files, Question
 from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.frozen import read_yaml
@@ -63,7 +64,7 @@ def _of_benchmark(
     result: EvaluateResult, seen: Artifact, blind: Artifact | None, downloaded: Artifact | None
 ) -> list[Example]:
     items = read_jsonl(seen.folder / "items.jsonl")
-    prompts = {row["question_id"]: row["prompt"] for row in read_jsonl(seen.folder / "answers.jsonl")}
+    prompts = {own_id(row, "answers.jsonl"): row["prompt"] for row in read_jsonl(seen.folder / "answers.jsonl")}
     blind_items = {row["question_id"]: row for row in read_jsonl(blind.folder / "items.jsonl")} if blind else {}
     images = _images(seen, downloaded)
     questions = _official(result, downloaded, images)

@@ -170,7 +170,7 @@ def _score(
         condition=condition(todo.condition),
         questions=questions,
         judge=judge.identity(questions) if judge else None,
-        prompt_sha256=prompt_sha256(questions, {question.question_id: question.text for question in questions}),
+        prompt_sha256=prompt_sha256(questions, {question.question_id: question.prompt for question in questions}),
         answers_sha256=file_sha256(todo.out / "answers.jsonl"),
         submission=submission,
     )

@@ -60,18 +60,14 @@ def answer_all(
 
 def batches(answerer: Answerer, questions: Sequence[Question], batch_size: int) -> list[Batch]:
     """Cut questions into batches, longest prompts first (what does not fit fails at once), one picture's side by side."""
-    asked = [
-        (question, answerer.ids(question.text, num_images=int(question.image is not None))) for question in questions
-    ]
+    asked = [(question, answerer.ids(question.text, num_images=len(question.pictures))) for question in questions]
     asked.sort(key=lambda pair: (-(len(pair[1]) // _ABOUT), pair[0].image or "", -len(pair[1])))
     return [asked[start : start + batch_size] for start in range(0, len(asked), batch_size)]
 
 
 def _asked(question: Question, ids: list[int], picture: Callable[[str], tuple[str, Tensor]]) -> Asked:
-    if question.image is None:
-        return Asked(ids=ids)
-    name, seen = picture(question.image)
-    return Asked(ids=ids, pictures=(seen,), names=(name,))
+    seen = [picture(name) for name in question.pictures]
+    return Asked(ids=ids, pictures=tuple(shown for _, shown in seen), names=tuple(name for name, _ in seen))
 
 
 def _reader(answerer: Answerer, images: ImagePlaces, condition: Condition) -> Callable[[str], tuple[str, Tensor]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.questions.answers import read_answers
+from tinyllava_core.evaluate.questions.answers import own_id, read_answers
 from tinyllava_core.evaluate.questions.questions import Question, QuestionId, read_json_lines
 
 
@@ -29,11 +29,12 @@ class Journal:
         _drop_torn_line(path)
         empty = not path.exists() or path.stat().st_size == 0
         self._texts: dict[QuestionId, str] = {} if empty else read_answers(path)
-        asked = {question.question_id: question.text for question in questions}
-        for _, row in [] if empty else read_json_lines(path):
-            if asked.get(row["question_id"]) != row.get("prompt") or row.get("model_id") != model_id:
+        asked = {question.question_id: question.prompt for question in questions}
+        for number, row in [] if empty else read_json_lines(path):
+            question_id = own_id(row, f"{path}, line {number}")
+            if asked.get(question_id) != row.get("prompt") or row.get("model_id") != model_id:
                 raise BadInput(
-                    f"{path}: holds an answer of another evaluation (question_id {row['question_id']!r}); remove the file"
+                    f"{path}: holds an answer of another evaluation (question_id {question_id!r}); remove the file"
                 )
 
     @property
@@ -67,15 +68,16 @@ class Journal:
 
     def _line(self, question: Question, text: str) -> str:
         seed = json.dumps([self._model_id, question.question_id, question.text, text])
+        theirs = question.llava_id
         row: dict[str, Any] = {
-            "question_id": question.question_id,
-            "prompt": question.text,
+            "question_id": question.question_id if theirs is None else theirs,
+            "prompt": question.prompt,
             "text": text,
             "answer_id": hashlib.sha256(seed.encode()).hexdigest()[
                 :22
             ],  # LLaVA's is random: equal answers, equal files
             "model_id": self._model_id,
-            "metadata": {},
+            "metadata": {} if theirs is None else {"question_id": question.question_id},  # ours is unique
         }
         return json.dumps(row, ensure_ascii=False) + "\n"
 

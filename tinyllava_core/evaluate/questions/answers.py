@@ -10,13 +10,15 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.questions.questions import Question, QuestionId, key, read_json_lines
+from tinyllava_core.evaluate.questions.questions import Question, QuestionId, key, read_json_lines, shown
 
 Texts = Mapping[QuestionId, str]
 # (the file's id, the file's prompt, where it stands) -> the question's id
 Join = Callable[[QuestionId, str, str], QuestionId]
+_MAX_DIGITS = 19  # of an id written as text
 OwnAnswers = Callable[[Path, Sequence[Question]], dict[QuestionId, str]]
 
 
@@ -60,17 +62,23 @@ def read_answers(path: Path, join: Join | None = None) -> dict[QuestionId, str]:
     return read_llava(path, join).texts
 
 
-def read_llava(path: Path, join: Join | None = None) -> Answers:
-    """Read an answer file in LLaVA's layout, with its prompts. `join` says whose answer a line is, where ids do not."""
+def read_llava(path: Path, join: Join | None = None, questions: Sequence[Question] = (), suffix: str = "") -> Answers:
+    """Read an answer file in LLaVA's layout, with its prompts. `join` says whose answer a line is, where ids do not.
+
+    `questions`: with them an id may be written as text or as number, and a prompt must be about the question that it
+    answers; `suffix`: what that adds to each of them. Raises BadInput on a line that does not fit, with its number.
+    """
+    known = {question.question_id: question for question in questions}
     texts: dict[QuestionId, str] = {}
     prompts: dict[QuestionId, str] = {}
     first_seen: dict[QuestionId, int] = {}
     for number, row in read_json_lines(path):
         where = f"{path}, line {number}"
-        question_id = key(row, "question_id", (int, str), where)
-        prompt = row.get("prompt")
+        question_id, prompt = own_id(row, where), row.get("prompt")
         if join is not None:
             question_id = join(question_id, prompt if isinstance(prompt, str) else "", where)
+        if known and question_id not in known:
+            question_id = _other_form(question_id, known)
         if question_id in texts:
             raise BadInput(
                 f"{where}: question_id {question_id!r} occurs twice (first: line {first_seen[question_id]}); keep one"
@@ -78,7 +86,42 @@ def read_llava(path: Path, join: Join | None = None) -> Answers:
         texts[question_id], first_seen[question_id] = key(row, "text", str, where), number
         if isinstance(prompt, str):
             prompts[question_id] = prompt
+            if question_id in known:
+                _check_asked(known[question_id], prompt, suffix, where)
     return Answers(texts=texts, prompts=prompts if len(prompts) == len(texts) else {})
+
+
+def own_id(row: Mapping[str, Any], where: str) -> QuestionId:
+    """Give the id of a line's question: ours, where the line has LLaVA's beside it, which may not be unique."""
+    metadata = row.get("metadata")
+    mine = metadata.get("question_id") if isinstance(metadata, dict) else None
+    if isinstance(mine, int | str):
+        return mine
+    question_id: QuestionId = key(row, "question_id", (int, str), where)
+    return question_id
+
+
+def _other_form(question_id: QuestionId, known: Mapping[QuestionId, Question]) -> QuestionId:
+    """Give a number as text, or a text as number, if that is the id of a question."""
+    other: QuestionId = str(question_id)
+    if isinstance(question_id, str) and question_id.isdecimal() and len(question_id) < _MAX_DIGITS:
+        other = int(question_id)
+    return other if other in known else question_id
+
+
+def _check_asked(question: Question, prompt: str, suffix: str, where: str) -> None:
+    """Raises BadInput unless the prompt holds the question, whatever stands around it."""
+    asked = question.stem or question.text.removesuffix(suffix)
+    if asked in prompt or _flat(asked) in _flat(prompt):
+        return
+    raise BadInput(
+        f"{where}: question_id {question.question_id!r} is the answer to {shown(prompt)}, but the annotations ask "
+        f"{shown(asked)} under this id; is it the same split, numbered alike?"
+    )
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def is_llava(path: Path) -> bool:
@@ -96,9 +139,11 @@ def is_llava(path: Path) -> bool:
         row = json.loads(first)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: byte {error.start} is not UTF-8; expected a text file") from None
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # whoever reads it all says what is wrong, and where
         return '"question_id"' in first
     return "question_id" in row
 

@@ -6,6 +6,7 @@ Not the rules of any one benchmark (`benchmarks/<name>.py`), no answers (`answer
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,8 @@ from tinyllava_core.errors import BadInput
 
 QuestionId = int | str
 T = TypeVar("T")
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that may be half of a character
+_SHOWN = 80  # characters of a value in an error text
 
 SHORT_ANSWER = (
     "\nAnswer the question using a single word or phrase."  # Source: LLaVA's question files, all five of them
@@ -40,13 +43,27 @@ class Question:
 
     question_id: QuestionId  # unique within the benchmark, of the official file's own type
     image: str | None  # relative to the image root; None: a question without a picture
+    others: tuple[str, ...] = ()  # further pictures of a question about several, in their order
     text: str  # with the suffix, without the prompt format: LLaVA's `text`
+    stem: str = ""  # its wording alone, where `text` adds more than the suffix: options, hints
+    llava_id: QuestionId | None = None  # as LLaVA's answer files number it; None: by question_id
+    llava_prompt: str = ""  # as LLaVA's answer files repeat it; "": as it is asked
     gold: tuple[str, ...]  # what the official file says is right: one label, ten humans, ...; empty: not public
     category: str = ""
     facets: tuple[str, ...] = ()  # names of the sub-scores that it counts in
     choices: tuple[str, ...] = ()  # texts of the options A, B, ...
     group: str = ""  # what it shares with others, where that is not its image
     context: str = ""  # what a judge is told besides
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """List all its pictures."""
+        return () if self.image is None else (self.image, *self.others)
+
+    @property
+    def prompt(self) -> str:
+        """Give the prompt that stands in an answer file, where the authors' scripts look for it."""
+        return self.llava_prompt or self.text
 
     @property
     def cluster(self) -> str:
@@ -67,7 +84,7 @@ def check_unique(question_ids: Collection[QuestionId], where: str) -> None:
 
 def check_images(questions: Sequence[Question], images: ImagePlaces) -> None:
     """Raises BadInput, with how many and the first, if pictures that the questions ask about are not on this disk."""
-    named = list(dict.fromkeys(question.image for question in questions if question.image is not None))
+    named = list(dict.fromkeys(picture for question in questions for picture in question.pictures))
     missing = [image for image in named if images.find(image) is None]
     if missing:
         raise BadInput(
@@ -103,24 +120,16 @@ def official(path: Path, pattern: str) -> Path:
 
 def read_json(path: Path) -> Any:
     """Read one JSON file. Raises BadInput with the line of what is not JSON."""
-    try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise BadInput(
-            f"{path}, line {error.lineno}: not JSON: {error.msg}; expected one JSON value in the whole file"
-        ) from None
+    return _json(read_text(path), f"{path}, line {{line}}", "one JSON value in the whole file")
 
 
 def read_json_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Read a file of one JSON object a line -> (line number from 1, object). Raises BadInput with the line that is none."""
     rows: list[tuple[int, dict[str, Any]]] = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadInput(f"{path}, line {number}: not JSON: {error.msg}; expected one JSON object per line") from None
+        row = _json(line, f"{path}, line {number}", "one JSON object per line")
         if not isinstance(row, dict):
             raise BadInput(
                 f"{path}, line {number}: found a JSON {type(row).__name__}; expected one JSON object per line"
@@ -131,6 +140,35 @@ def read_json_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
     return rows
 
 
+def _json(text: str, place: str, expected: str) -> Any:
+    """Parse JSON. `place`: how a fault is named; `{line}` in it: the line in the text."""
+
+    def where(line: int) -> str:
+        return place.replace("{line}", str(line))
+
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{where(error.lineno)}: not JSON: {error.msg}; expected {expected}") from None
+    except RecursionError:
+        raise BadInput(f"{where(1)}: nested too deep to be read; expected {expected}") from None
+    except ValueError:  # the interpreter's limit, against numbers that take minutes to read
+        raise BadInput(f"{where(1)}: a number of thousands of digits; expected {expected}") from None
+    if _HALF.search(text):
+        _check_whole(value, where(1))
+    return value
+
+
+def _check_whole(value: Any, where: str) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start]
+        raise BadInput(
+            f"{where}: holds {half!r}, half of a character, which no file can hold; write the text as UTF-8"
+        ) from None
+
+
 def key(row: Mapping[str, Any], name: str, kind: type[T] | tuple[type[T], ...], where: str) -> Any:
     """Give `row[name]`. Raises BadInput if it is missing or not of `kind`."""
     if name not in row:
@@ -138,14 +176,38 @@ def key(row: Mapping[str, Any], name: str, kind: type[T] | tuple[type[T], ...], 
     value = row[name]
     if not isinstance(value, kind) or isinstance(value, bool):
         names = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
-        raise BadInput(f"{where}: {name} = {value!r}; expected {names}")
+        raise BadInput(f"{where}: {name} = {shown(value)}; expected {names}")
     return value
 
 
-def _text(path: Path) -> str:
+def texts_of(row: Mapping[str, Any], name: str, where: str) -> tuple[str, ...]:
+    """Give `row[name]`, a list of texts. Raises BadInput on anything else."""
+    values = key(row, name, list, where)
+    if not all(isinstance(value, str) for value in values):
+        raise BadInput(f"{where}: {name} = {shown(values)}; expected a list of texts")
+    return tuple(values)
+
+
+def rows_of(whole: Any, path: Path, expected: str) -> dict[str, dict[str, Any]]:
+    """Check that a file is {id: {...}, ...}. Raises BadInput, with what was expected."""
+    if not isinstance(whole, dict) or not all(isinstance(row, dict) for row in whole.values()):
+        raise BadInput(f"{path}: expected {expected}")
+    return whole
+
+
+def shown(value: Any) -> str:
+    """Write a value for an error text: on one line, and not all of a long one."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def read_text(path: Path) -> str:
+    """Read a text file. Raises BadInput if it cannot be."""
     try:
         return path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):
         raise BadInput(f"{path}: no such file") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: byte {error.start} is not UTF-8; expected a text file") from None

@@ -96,5 +96,5 @@ def _item_row(item: Item, texts: Texts) -> dict[str, Any]:
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one for every line
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # json.dumps would make one for every line
     return "".join([encode(row) + "\n" for row in rows])

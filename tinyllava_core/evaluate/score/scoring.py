@@ -5,7 +5,7 @@ The rules of each benchmark are in `benchmarks/<name>.py`. Nothing here reads an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +96,10 @@ class Benchmark:
     submit_ending: str = ".json"  # of the upload file
     write_pictures: Callable[[Path, Path], int] | None = None  # (official file, folder): those in the file's own cells
     missing_allowed: bool = False  # the official rule says what an answer that is missing counts as
+    extra_ignored: bool = False  # the official rule passes over answers to other questions
+    variant_of: Callable[[Collection[str]], str | None] | None = (
+        None  # tells from an answer file's prompts which one it is
+    )
 
     def variant(self, name: str | None) -> Variant:
         """Give a variant; None: the default. Raises BadInput on an unknown name."""
@@ -131,7 +135,7 @@ def score(
 
 def is_public(benchmark: Benchmark, variant: str | None, questions: Sequence[Question]) -> bool:
     """Tell whether the right answers of this split are known here, or are a judge's business."""
-    return not questions or benchmark.variant(variant).judged is not None or bool(questions[0].gold)
+    return not questions or benchmark.variant(variant).judged is not None or any(one.gold for one in questions)
 
 
 def check_scorable(benchmark: Benchmark, variant: str | None, questions: Sequence[Question]) -> None:
@@ -140,6 +144,12 @@ def check_scorable(benchmark: Benchmark, variant: str | None, questions: Sequenc
         raise BadInput(
             f"{benchmark.name}: the annotations hold no right answers; those of this split are not public. "
             "Use the split that is scored locally, or write the upload file (`tinyllava score --submission`)"
+        )
+    unknown = [question.question_id for question in questions if not question.gold]
+    if unknown and benchmark.variant(variant).judged is None:
+        raise BadInput(
+            f"{benchmark.name}: {len(unknown)} of {len(questions)} questions have no right answer in the annotations (the "
+            f"first: {unknown[0]!r}); expected one for each, or for none: is the file whole?"
         )
 
 

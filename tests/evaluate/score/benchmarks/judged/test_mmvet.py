@@ -66,7 +66,7 @@ def test_the_request_is_one_message_with_the_prompt_and_a_row(tmp_path: Path) ->
         assert found.score == 50
         (request,) = server.asked
     assert request["messages"] == [
-        {"role": "user", "content": "Few shots\nHow many? | 4 <AND> 5 <OR> 6 | four | five | "}
+        {"role": "user", "content": "Few shots\n\nHow many? | 4 <AND> 5 <OR> 6 | four | five | "}
     ]
     assert (request["temperature"], request["max_tokens"], request["model"]) == (0, 3, "gpt-4-0613")
 

@@ -87,6 +87,7 @@ def read(files: Files) -> list[Question]:
                 question_id=index,
                 image=f"{index % ROTATION}.jpg",
                 text="\n".join(lines) + OPTION_LETTER,
+                stem=row["question"],
                 gold=(answer,) if answer else (),
                 facets=tuple(facets),
                 choices=tuple(options),

@@ -17,7 +17,16 @@ from typing import Any
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, check_complete, in_order
-from tinyllava_core.evaluate.questions.questions import Files, Question, QuestionId, check_unique, key, read_json
+from tinyllava_core.evaluate.questions.questions import (
+    Files,
+    Question,
+    QuestionId,
+    check_unique,
+    key,
+    read_json,
+    shown,
+    texts_of,
+)
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, item, mean_and_facets
 
 SEED = 42  # of the random choice. Source: `eval_utils.py` seeds its stream with the same number
@@ -41,6 +50,7 @@ _NUMBERS = (
     re.compile(r"-?\d+(?:\.\d+)?[eE][+-]?\d+"),  # scientific
     re.compile(r"-?(?:\d+\.\d+|\.\d+|\d+\b)(?![eE][+-]?\d+)(?![,\d])"),  # plain
 )
+_LETTERS = tuple("ABCDEFGHI")  # of replies that can be scored without the options; no question has more
 _MIN_WORDS = 5  # a reply must have more for the text of an option to be looked for in it
 
 
@@ -55,7 +65,7 @@ def read(files: Files) -> list[Question]:
         raise BadInput(f"{files.annotations}: the prompts are needed to ask: anns_for_eval.json")
     if answers is None and asked is None:
         raise BadInput(f"{files.annotations}: expected MMMU's answer_dict_val.json or TinyLLaVA's anns_for_eval.json")
-    rows = {row["id"]: row for row in asked} if asked is not None else {}
+    rows = {key(row, "id", str, "anns_for_eval.json"): row for row in asked or ()}
     if asked is not None:
         check_unique([row["id"] for row in asked], "anns_for_eval.json")
     if answers is not None and rows and answers.keys() != rows.keys():
@@ -85,19 +95,23 @@ def _two_files(files: Files) -> tuple[dict[str, Any] | None, list[Any] | None]:
 def _question(name: str, answer: dict[str, Any] | None, row: dict[str, Any]) -> Question:
     where = f"question {name}"
     kind = key(answer or row, "question_type", str, where)
-    truth = answer["ground_truth"] if answer else ()
-    options = row.get("index2ans") or {}
+    truth = answer["ground_truth"] if answer else []
+    gold = (truth,) if isinstance(truth, str) else texts_of(answer or {}, "ground_truth", where) if truth else ()
+    options = key(row, "index2ans", dict, where) if row.get("index2ans") else {}
+    letters = texts_of(row, "all_choices", where) if row.get("all_choices") else ()
+    if not all(letter in options for letter in letters):
+        raise BadInput(f"{where}: all_choices = {shown(letters)}; index2ans has {', '.join(options) or 'none of them'}")
     subject = "_".join(name.split("_")[1:-1])
     if subject not in _DISCIPLINE_OF:
         raise BadInput(f"{where}: no subject {subject!r} in MMMU; expected an id such as validation_Accounting_1")
     return Question(
         question_id=name,
-        image=row.get("image") or None,
-        text=str(row.get("prompt", "")),
-        gold=tuple(truth) if isinstance(truth, list | tuple) else (str(truth),),
+        image=key(row, "image", str, where) if row.get("image") else None,
+        text=key(row, "prompt", str, where) if "prompt" in row else "",
+        gold=gold,
         category=kind,
         facets=(f"discipline.{_DISCIPLINE_OF[subject]}", f"subject.{subject}", f"type.{kind}"),
-        choices=tuple(str(options[letter]) for letter in row.get("all_choices", ())),
+        choices=tuple(str(options[letter]) for letter in letters),
         group=f"question {name}",
     )
 
@@ -172,13 +186,21 @@ def right_open(reply: str, gold: Sequence[str]) -> bool:
 
 
 def mark(questions: Sequence[Question], answers: Texts) -> list[Item]:
-    """Read every reply. Unparsed: no choice found, so one was drawn (a choice beyond what is known: the reply as it is)."""
+    """Read every reply. Unparsed: no choice found, so one was drawn.
+
+    Raises BadInput where a reply to a choice is more than a letter and the options are not known.
+    """
     items = []
     for question, text in zip(questions, in_order(questions, answers), strict=True):
         if question.category != MULTIPLE_CHOICE:
             said = " | ".join(str(value) for value in parse_open(text))
             items.append(item(question, said, float(right_open(text, question.gold)), unparsed=not text.strip()))
             continue
+        if not question.choices and text not in _LETTERS:
+            raise BadInput(
+                f"mmmu: the reply to {question.question_id} is {shown(text)}, and without its options no letter can be "
+                "read in it; give TinyLLaVA's anns_for_eval.json with --questions"
+            )
         letter = parse_choice(text, question.choices) if question.choices else text
         drawn = not letter and bool(question.choices)
         letter = random_choice(question) if drawn else letter

@@ -18,14 +18,18 @@ from tinyllava_core.evaluate.questions.questions import (
     OPTION_LETTER,
     Files,
     Question,
+    check_unique,
     key,
     official,
     picture_finder,
     read_json,
+    rows_of,
+    texts_of,
 )
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
 from tinyllava_core.evaluate.score.statistics import Measure, mean_measure
 
+_EXPECTED = "ScienceQA's {pid: {question, choices, answer, ...}}; use problems.json"
 LETTERS = "ABCDE"
 FAILED = "FAILED"
 WITH_PICTURE = "img"
@@ -42,9 +46,9 @@ def read(files: Files) -> list[Question]:
     taken. Raises BadInput on another shape.
     """
     path = official(files.annotations, "problems.json")
-    whole = read_json(path)
-    if not isinstance(whole, dict) or not all(isinstance(row, dict) and "choices" in row for row in whole.values()):
-        raise BadInput(f"{path}: expected ScienceQA's {{pid: {{question, choices, answer, ...}}}}; use problems.json")
+    whole = rows_of(read_json(path), path, _EXPECTED)
+    if not all("choices" in row for row in whole.values()):
+        raise BadInput(f"{path}: expected {_EXPECTED}")
     image = picture_finder(files.images, ("", "test/", "images/test/"), ("",))
     questions = [_question(pid, whole[pid], f"{path}, problem {pid}", image) for pid in _test_ids(files, whole)]
     if not questions:
@@ -60,41 +64,48 @@ def _test_ids(files: Files, whole: Mapping[str, Mapping[str, Any]]) -> list[str]
     told = read_json(splits)
     if not isinstance(told, dict) or not isinstance(told.get("test"), list):
         raise BadInput(f"{splits}: expected ScienceQA's {{'test': [pid, ...], ...}}; use pid_splits.json")
+    texts_of(told, "test", str(splits))
+    check_unique(told["test"], str(splits))
     unknown = [pid for pid in told["test"] if pid not in whole]
     if unknown:
         raise BadInput(
             f"{splits}: {len(unknown)} of the test split are not in problems.json (the first: {unknown[0]!r})"
         )
-    return [str(pid) for pid in told["test"]]
+    return list(told["test"])
 
 
 def _question(pid: str, row: Mapping[str, Any], where: str, image: Callable[[str], str]) -> Question:
-    choices = key(row, "choices", list, where)
+    choices = texts_of(row, "choices", where)
     answer = key(row, "answer", int, where)
     if not 2 <= len(choices) <= len(LETTERS) or not 0 <= answer < len(choices):
         raise BadInput(f"{where}: answer = {answer} of {len(choices)} choices; expected 2 to 5, and one of them")
-    hint, name = row.get("hint") or "", row.get("image") or ""
+    hint, name = (key(row, one, str, where) if row.get(one) else "" for one in ("hint", "image"))
+    asked = key(row, "question", str, where)
     lines = [f"Context: {hint}"] if hint else []
-    lines += [key(row, "question", str, where)]
+    lines += [asked]
     lines += [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
+    text = "\n".join(lines) + OPTION_LETTER
     return Question(
         question_id=pid,
         image=image(f"{pid}/{name}") if name else None,
-        text="\n".join(lines) + OPTION_LETTER,
+        text=text,
+        stem=asked,
+        llava_prompt=f"<image>\n{text}" if name else text,  # LLaVA's script tells a question with a picture by it
         gold=(LETTERS[answer],),
-        choices=tuple(str(choice) for choice in choices),
+        choices=choices,
         facets=_facets(row, hint, name),
     )
 
 
 def _facets(row: Mapping[str, Any], hint: str, name: str) -> tuple[str, ...]:
     """Name the official breakdown's groups: subject, kind of context, grades."""
-    found = [f"subject.{_SUBJECTS[row['subject']]}"] if row.get("subject") in _SUBJECTS else []
+    subject = _SUBJECTS.get(str(row.get("subject")))
+    found = [f"subject.{subject}"] if subject else []
     found += ["context.text"] if hint else []
     found += ["context.image"] if name else []
     found += ["context.none"] if not hint and not name else []
     grade = str(row.get("grade", "")).removeprefix("grade")
-    found += ["grade.1-6" if int(grade) <= 6 else "grade.7-12"] if grade.isdigit() else []
+    found += ["grade.1-6" if int(grade) <= 6 else "grade.7-12"] if grade.isdecimal() and len(grade) < 3 else []
     return tuple(found)
 
 

@@ -22,11 +22,13 @@ from tinyllava_core.evaluate.questions.answers import Texts, in_order
 from tinyllava_core.evaluate.questions.questions import (
     Files,
     Question,
+    check_unique,
     key,
     official,
     picture_finder,
     read_json,
     read_json_lines,
+    shown,
 )
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, item
 from tinyllava_core.evaluate.score.statistics import Floats, Measure, mean_measure
@@ -35,6 +37,7 @@ from tinyllava_core.frozen import read_yaml
 ASK = "Please describe this image in detail."
 NUM_PICTURES, SEED = 500, 0  # of val2014, where the questions file does not say which
 OBJECTS = Path(__file__).with_name("chair_objects.yaml")
+_MAX_DIGITS = 12  # of a picture's number
 _WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
 
 
@@ -48,6 +51,14 @@ def read(files: Files) -> list[Question]:
         raise BadInput(f"{files.annotations}: expected the folder with COCO's instances_*.json and captions_*.json")
     instances = _coco(official(files.annotations, "instances_*.json"), "categories")
     captions = _coco(official(files.annotations, "captions_*.json"), "annotations")
+    _check(
+        instances,
+        files.annotations,
+        images=("id", "file_name"),
+        categories=("id", "name"),
+        annotations=("image_id", "category_id"),
+    )
+    _check(captions, files.annotations, annotations=("image_id", "caption"))
     category = {row["id"]: row["name"] for row in instances["categories"]}
     unknown = sorted(set(category.values()) - set(_objects()[0]))
     if unknown:
@@ -56,6 +67,11 @@ def read(files: Files) -> list[Question]:
         )
     there: dict[int, set[str]] = {row["id"]: set() for row in instances["images"]}
     for row in instances["annotations"]:
+        if row["image_id"] not in there or row["category_id"] not in category:
+            raise BadInput(
+                f"{files.annotations}: an annotation is of picture {row['image_id']}, category {row['category_id']}, "
+                "which the file does not list; is it whole?"
+            )
         there[row["image_id"]].add(category[row["category_id"]])
     captioned: dict[int, list[str]] = {}
     for row in captions["annotations"]:
@@ -72,6 +88,16 @@ def _coco(path: Path, name: str) -> dict[str, Any]:
     return whole
 
 
+def _check(whole: dict[str, Any], where: Path, **lists: tuple[str, str]) -> None:
+    """Raises BadInput unless each named list holds objects with these two keys: numbers, but for the texts among them."""
+    for name, keys in lists.items():
+        for place, row in enumerate(key(whole, name, list, str(where))):
+            if not isinstance(row, dict):
+                raise BadInput(f"{where}: {name}[{place}] is a JSON {type(row).__name__}; expected an object")
+            for one in keys:
+                key(row, one, str if one in ("name", "file_name", "caption") else int, f"{where}: {name}[{place}]")
+
+
 def _pictures(files: Files, known: Sequence[int]) -> list[int]:
     if files.questions is None:
         return sorted(random.Random(SEED).sample(known, min(NUM_PICTURES, len(known))))
@@ -79,9 +105,10 @@ def _pictures(files: Files, known: Sequence[int]) -> list[int]:
     for number, row in read_json_lines(files.questions):
         where = f"{files.questions}, line {number}"
         image_id = key(row, "image_id" if "image_id" in row else "question_id", (int, str), where)
-        if not str(image_id).isdigit() or int(image_id) not in there:
-            raise BadInput(f"{where}: no picture {image_id!r} in the annotations; are they of the same split?")
+        if not str(image_id).isdecimal() or len(str(image_id)) > _MAX_DIGITS or int(image_id) not in there:
+            raise BadInput(f"{where}: no picture {shown(image_id)} in the annotations; are they of the same split?")
         chosen.append(int(image_id))
+    check_unique(chosen, str(files.questions))
     return chosen
 
 

@@ -6,7 +6,9 @@ Comparable only for the same judge. Source: LLaVA `eval_gpt_review_bench.py`, `s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from tinyllava_core.evaluate.questions.questions import (
     picture_finder,
     read_json,
     read_json_lines,
+    texts_of,
 )
 from tinyllava_core.evaluate.score.judge import ANSWER, Judge
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
@@ -45,8 +48,8 @@ def read(files: Files) -> list[Question]:
             "llava/eval/table/rule.json in one folder"
         )
     questions, contexts, references = (files.annotations / name for name in _FILES[:3])
-    captions = {row["image"]: row["caption"] for _, row in read_json_lines(contexts)}
-    answers = {row["question_id"]: row["text"] for _, row in read_json_lines(references)}
+    captions = _by(contexts, "image", "caption", (str, list))
+    answers = _by(references, "question_id", "text", str)
     rules = read_json(files.annotations / _FILES[3])
     image = picture_finder(files.images, ("", "images/"), ("",))
     found = []
@@ -55,7 +58,7 @@ def read(files: Files) -> list[Question]:
         question_id, name = key(row, "question_id", (int, str), where), key(row, "image", str, where)
         category = key(row, "category", str, where)
         rule = rules.get(f"llava_bench_{category}") if isinstance(rules, dict) else None
-        if name not in captions or question_id not in answers or rule is None:
+        if name not in captions or question_id not in answers or not isinstance(rule, dict):
             raise BadInput(f"{where}: no context, reference answer or rule for it in the other three files")
         text = key(row, "text", str, where)
         found.append(
@@ -66,25 +69,36 @@ def read(files: Files) -> list[Question]:
                 gold=(answers[question_id],),
                 category=category,
                 facets=(category,),
-                context=_request(captions[name], text, answers[question_id], rule),
+                context=_request(captions[name], text, answers[question_id], rule, str(files.annotations / _FILES[3])),
             )
         )
     check_unique([question.question_id for question in found], str(questions))
     return found
 
 
-def _request(caption: str | list[str], question: str, reference: str, rule: dict[str, Any]) -> str:
+def _by(path: Path, name: str, value: str, kind: type | tuple[type, ...]) -> dict[Any, Any]:
+    """Read one file of the benchmark -> one of its columns by another."""
+    found = {}
+    for number, row in read_json_lines(path):
+        where = f"{path}, line {number}"
+        found[key(row, name, (int, str), where)] = key(row, value, kind, where)
+        if isinstance(row[value], list):
+            texts_of(row, value, where)
+    return found
+
+
+def _request(caption: str | list[str], question: str, reference: str, rule: dict[str, Any], where: str) -> str:
     """Lay out what the judge is told; the model's answer goes where ANSWER stands."""
-    role = rule["role"]
+    role, asked = (key(rule, name, str, where) for name in ("role", "prompt"))
     blocks = [("Context", caption if isinstance(caption, str) else "\n".join(caption)), ("Question", question)]
     text = "".join(f"[{name}]\n{body}\n\n" for name, body in blocks)
     for place, body in ((1, reference), (2, ANSWER)):
         text += f"[{role} {place}]\n{body}\n\n[End of {role} {place}]\n\n"
-    return f"{text}[System]\n{rule['prompt']}\n\n"
+    return f"{text}[System]\n{asked}\n\n"
 
 
 def parse(reply: str) -> tuple[float, float] | None:
-    """Read a judge's reply -> (reference's grade, model's grade); None unless its first line is exactly two numbers.
+    """Read a judge's reply -> (reference's grade, model's grade); None unless its first line is exactly two numbers (`nan` is none).
 
     Commas become spaces, single spaces divide: `8 9` and `8,9` are read; `8, 9`, a space at the end and `8/10 9` are not.
     """
@@ -93,7 +107,7 @@ def parse(reply: str) -> tuple[float, float] | None:
         first, second = (float(word) for word in words)
     except ValueError:
         return None
-    return first, second
+    return (first, second) if math.isfinite(first) and math.isfinite(second) else None
 
 
 def judged(questions: Sequence[Question], answers: Texts, judge: Judge) -> list[Item]:

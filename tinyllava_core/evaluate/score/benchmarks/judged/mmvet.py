@@ -24,12 +24,16 @@ from tinyllava_core.evaluate.questions.questions import (
     official,
     picture_finder,
     read_json,
+    read_text,
+    rows_of,
+    texts_of,
 )
 from tinyllava_core.evaluate.score.judge import ANSWER, Judge
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
 from tinyllava_core.evaluate.score.statistics import Measure, mean_measure
 
 MAX_TOKENS = 3
+_MAX_DIGITS = 9  # of a question's number
 RETRY_TEMPERATURES = (0.0, 0.5, 1.0, 1.5, 2.0)
 ASKS_FOR_DIGIT = "\nPredict the correctness of the answer (digit): "  # Source: the official notebook, on a retry
 HOUSE_PROMPT = """\
@@ -53,9 +57,7 @@ def read(files: Files, *, prompt: str | None) -> list[Question]:
     `prompt`: the judge's few-shot prompt; None: the official one, `prompt.txt` beside the annotations or `files.questions`.
     """
     path = official(files.annotations, "mm-vet.json")
-    whole = read_json(path)
-    if not isinstance(whole, dict) or not all(isinstance(row, dict) for row in whole.values()):
-        raise BadInput(f"{path}: expected MM-Vet's {{v1_0: {{imagename, question, answer, ...}}}}; use mm-vet.json")
+    whole = rows_of(read_json(path), path, "MM-Vet's {v1_0: {imagename, question, answer, ...}}; use mm-vet.json")
     if prompt is None:
         place = files.questions or path.with_name("prompt.txt")
         if not place.is_file():
@@ -63,7 +65,7 @@ def read(files: Files, *, prompt: str | None) -> list[Question]:
                 f"{place}: no such file; variant official needs MM-Vet's few-shot prompt (the text `prompt` of its "
                 "evaluator notebook) there; --variant house has its own, and its own numbers"
             )
-        prompt = place.read_text(encoding="utf-8").rstrip("\n")
+        prompt = read_text(place)  # with the line's end that the official text has of its own
     image = picture_finder(files.images, ("", "images/"), ("",))
     return [_question(name, row, f"{path}, {name}", image(key(row, "imagename", str, f"{path}, {name}")), prompt)
             for name, row in whole.items()]  # fmt: skip
@@ -71,12 +73,14 @@ def read(files: Files, *, prompt: str | None) -> list[Question]:
 
 def _question(name: str, row: dict[str, Any], where: str, image: str, prompt: str) -> Question:
     answer = key(row, "answer", str, where)
-    capabilities = sorted(key(row, "capability", list, where))
+    capabilities = sorted(texts_of(row, "capability", where))
     spaced = answer.replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
     asked = key(row, "question", str, where)
     facets = [f"capability.{one}" for one in capabilities]
+    number = name.removeprefix("v1_")[:_MAX_DIGITS]
     return Question(
         question_id=name,
+        llava_id=int(number) if number.isdecimal() else None,
         image=image,
         text=asked,
         gold=(answer,),
@@ -138,7 +142,8 @@ def measures(items: Sequence[Item]) -> list[Measure]:
 
 def join(questions: Sequence[Question]) -> Join:
     """Match LLaVA's answers, whose ids are whole numbers: n is v1_n."""
-    return lambda question_id, prompt, where: question_id if isinstance(question_id, str) else f"v1_{question_id}"
+    known = {question.question_id for question in questions}
+    return lambda question_id, prompt, where: question_id if question_id in known else f"v1_{question_id}"
 
 
 def own_answers(path: Path, questions: Sequence[Question]) -> dict[QuestionId, str]:
@@ -151,7 +156,8 @@ def own_answers(path: Path, questions: Sequence[Question]) -> dict[QuestionId, s
 
 def submit(answers: Texts, questions: Path, out: Path) -> None:
     """Write the file that MM-Vet's online grader takes: {v1_0: text, ...}, one for every question."""
-    whole = read_json(official(questions, "mm-vet.json"))
+    path = official(questions, "mm-vet.json")
+    whole = rows_of(read_json(path), path, "MM-Vet's {v1_0: {imagename, question, answer, ...}}; use mm-vet.json")
     missing = [name for name in whole if name not in answers]
     if missing:
         raise BadInput(f"answers: {len(missing)} of {len(whole)} questions have none (the first: {missing[0]!r})")

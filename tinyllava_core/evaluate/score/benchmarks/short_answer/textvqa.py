@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from tinyllava_core.evaluate.questions.questions import (
     picture_finder,
     read_json,
     read_json_lines,
+    shown,
+    texts_of,
 )
 from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import m4c
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, item, mean_and_facets
@@ -57,7 +59,7 @@ def read(files: Files, *, ocr: bool) -> list[Question]:
             raise BadInput(f"{where}: found a JSON {type(row).__name__}; expected an object")
         category = key(row, "category", str, where) if "category" in row else ""
         image_id = str(key(row, "image_id", (int, str), where))
-        text = key(row, "question", str, where)
+        text = asked = key(row, "question", str, where)
         if tokens:
             if image_id not in tokens:
                 raise BadInput(f"{where}: no OCR tokens for image {image_id}; is the OCR file of the same split?")
@@ -65,8 +67,10 @@ def read(files: Files, *, ocr: bool) -> list[Question]:
         questions.append(
             Question(
                 question_id=key(row, "question_id", (int, str), where),
+                llava_id=image_id,
                 image=image(image_id),
                 text=text + SHORT_ANSWER,
+                stem=asked,
                 gold=_humans(row, where),
                 category=category,
                 facets=(category,) if category else (),
@@ -91,14 +95,16 @@ def _humans(row: Mapping[str, Any], where: str) -> tuple[str, ...]:
         return ()  # the test split's are not public
     answers = key(row, "answers", list, where)
     if len(answers) != NUM_HUMANS or not all(isinstance(answer, str) for answer in answers):
-        raise BadInput(f"{where}: answers = {answers!r}; expected {NUM_HUMANS} texts, which the metric is defined on")
+        raise BadInput(
+            f"{where}: answers = {shown(answers)}; expected {NUM_HUMANS} texts, which the metric is defined on"
+        )
     return tuple(answers)
 
 
 def _tokens(files: Files, rows: Sequence[Any]) -> dict[str, list[str]]:
     """Give each image's OCR tokens. Raises BadInput if there is no file of them."""
     if all(isinstance(row, dict) and "ocr_tokens" in row for row in rows):
-        return {str(row["image_id"]): row["ocr_tokens"] for row in rows}
+        return _tokens_of(rows, files.annotations)
     path = files.questions
     if path is None and files.annotations.is_dir():
         beside = [*files.annotations.glob("TextVQA_Rosetta_OCR_*.json"), *files.annotations.glob("*_ocr.jsonl")]
@@ -110,8 +116,21 @@ def _tokens(files: Files, rows: Sequence[Any]) -> dict[str, list[str]]:
         )
     if path.suffix == ".jsonl":
         lines = ((f"{path}, line {number}", row) for number, row in read_json_lines(path))
-        return {str(row["question_id"]): _from_prompt(key(row, "text", str, where), where) for where, row in lines}
-    return {str(row["image_id"]): row["ocr_tokens"] for row in _data(path)}
+        return {
+            str(key(row, "question_id", (int, str), where)): _from_prompt(key(row, "text", str, where), where)
+            for where, row in lines
+        }
+    return _tokens_of(_data(path), path)
+
+
+def _tokens_of(rows: Sequence[Any], path: Path) -> dict[str, list[str]]:
+    found = {}
+    for place, row in enumerate(rows):
+        where = f"{path}, data[{place}]"
+        if not isinstance(row, dict):
+            raise BadInput(f"{where}: found a JSON {type(row).__name__}; expected an object")
+        found[str(key(row, "image_id", (int, str), where))] = list(texts_of(row, "ocr_tokens", where))
+    return found
 
 
 def _from_prompt(text: str, where: str) -> list[str]:
@@ -148,8 +167,7 @@ def join(questions: Sequence[Question]) -> Join:
     known = {question.question_id for question in questions}
     by_prompt: dict[tuple[str, str], QuestionId] = {}
     for question in questions:
-        stem = Path(question.image or "").stem
-        by_prompt[stem, question.text.split("\n")[0].lower()] = question.question_id
+        by_prompt[str(question.llava_id), question.stem.lower()] = question.question_id
 
     def find(question_id: QuestionId, prompt: str, where: str) -> QuestionId:
         if question_id in known:
@@ -162,6 +180,16 @@ def join(questions: Sequence[Question]) -> Join:
         return by_prompt[pair]
 
     return find
+
+
+def variant_of(prompts: Collection[str]) -> str | None:
+    """Tell by the prompts of an answer file which variant it is. Raises BadInput where some list OCR tokens, some do not."""
+    listing = sum(OCR_MARK.strip() in prompt or prompt.startswith("OCR tokens: ") for prompt in prompts)
+    if 0 < listing < len(prompts):
+        raise BadInput(
+            f"answers: {listing} of {len(prompts)} prompts list OCR tokens, the others do not; expected one way for all"
+        )
+    return ("ocr" if listing else "no-ocr") if prompts else None
 
 
 def mark(questions: Sequence[Question], answers: Texts) -> list[Item]:
@@ -184,7 +212,8 @@ def own_answers(path: Path, questions: Sequence[Question]) -> dict[QuestionId, s
 def submit(answers: Texts, questions: Path, out: Path) -> None:
     """Write the upload file of the test split: [{question_id, answer}], one for every question of the official file."""
     ids = [
-        key(row, "question_id", (int, str), f"{questions}, data[{place}]") for place, row in enumerate(_data(questions))
+        key(row if isinstance(row, dict) else {}, "question_id", (int, str), f"{questions}, data[{place}]")
+        for place, row in enumerate(_data(questions))
     ]
     check_complete(ids, answers)
     rows = [{"question_id": question_id, "answer": answers[question_id]} for question_id in ids]
@@ -205,6 +234,7 @@ TEXTVQA = Benchmark(
     cluster="image",
     suffix=SHORT_ANSWER,
     join=join,
+    variant_of=variant_of,
     own_answers=own_answers,
     submit=submit,
 )

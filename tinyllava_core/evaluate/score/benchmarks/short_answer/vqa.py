@@ -8,7 +8,7 @@ Source: VQA `vqaEval.py`, `vqa.py`; LLaVA `convert_vqav2_for_submission.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def read(files: Files) -> list[Question]:
         raise BadInput(
             f"{files.annotations}: the questions file is needed to ask: v2_OpenEnded_mscoco_*_questions.json"
         )
-    wording = {row["question_id"]: row["question"] for row in asked["questions"]} if asked else {}
+    wording = _wording(asked, files) if asked else {}
     whole = annotations or asked
     assert whole is not None
     subtype = str(whole.get("data_subtype", "val2014"))
@@ -61,6 +61,22 @@ def read(files: Files) -> list[Question]:
             f"{files.annotations}: {len(questions)} annotations, but {len(wording)} questions; are both of one split?"
         )
     return questions
+
+
+def _wording(asked: Mapping[str, Any], files: Files) -> dict[int, str]:
+    rows = asked["questions"]
+    try:
+        found = {row["question_id"]: row["question"] for row in rows}
+        fits = set(map(type, found)) <= {int} and set(map(type, found.values())) <= {str}
+    except (TypeError, KeyError):
+        fits = False
+    if not fits:
+        raise BadInput(
+            f"{files.questions or files.annotations}: expected questions with a number question_id and a text question"
+        )
+    if len(found) != len(rows):
+        check_unique([row["question_id"] for row in rows], str(files.questions or files.annotations))
+    return found
 
 
 def _two_files(files: Files) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
@@ -118,12 +134,14 @@ def _humans(answers: Any, where: str) -> tuple[str, ...]:
     try:
         texts = tuple([answer["answer"] for answer in answers])
         num_ids = len({answer["answer_id"] for answer in answers})
-    except (TypeError, KeyError):
+    except (TypeError, KeyError, IndexError):
         raise BadInput(f"{where}: answers: expected objects with answer and answer_id") from None
     if num_ids != len(texts):
         raise BadInput(f"{where}: an answer_id occurs twice; the metric leaves each person out in turn")
     if set(map(type, texts)) != {str}:
-        raise BadInput(f"{where}: answers: expected texts")
+        raise BadInput(f"{where}: answers: expected texts, and at least two")
+    if len(texts) < 2:
+        raise BadInput(f"{where}: {len(texts)} answers; the metric leaves each of several people out in turn")
     return texts
 
 
@@ -155,7 +173,7 @@ def submit(answers: Texts, questions: Path, out: Path) -> None:
         _, asked = _two_files(Files(annotations=questions))
         if asked is None:
             raise BadInput(f"{questions}: expected the official questions (key 'questions') of test2015")
-        ids = [row["question_id"] for row in asked["questions"]]
+        ids = list(_wording(asked, Files(annotations=questions)))
     check_unique(ids, str(questions))
     foreign = answers.keys() - set(ids)
     if foreign:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Join, Texts, in_order
-from tinyllava_core.evaluate.questions.questions import SHORT_ANSWER, Files, Question, QuestionId
+from tinyllava_core.evaluate.questions.questions import SHORT_ANSWER, Files, Question, QuestionId, read_text, shown
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, item
 from tinyllava_core.evaluate.score.statistics import Floats, Measure, mean_measure
 
@@ -48,7 +48,8 @@ def _task(root: Path, task: str) -> list[Question]:
     for path in sorted(texts.glob("*.txt")):
         named = [pictures / f"{path.stem}{ending}" for ending in _ENDINGS]
         picture = next((one for one in named if one.is_file()), named[0])
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        image = picture.relative_to(root).as_posix()
+        lines = [line for line in read_text(path).split("\n") if line.strip()]
         if len(lines) != 2:
             raise BadInput(f"{path}: {len(lines)} lines; expected two questions, each with a tab and Yes or No")
         for place, line in enumerate(lines, start=1):
@@ -58,7 +59,8 @@ def _task(root: Path, task: str) -> list[Question]:
             questions.append(
                 Question(
                     question_id=f"{task}/{picture.name}:{place}",
-                    image=picture.relative_to(root).as_posix(),
+                    image=image,
+                    llava_id=image,
                     text=asked.replace(_ASKS, "").strip() + SHORT_ANSWER,
                     gold=(label.strip().lower(),),
                     category=task,
@@ -140,27 +142,39 @@ def _sum(name: str, tasks: Sequence[str], rows: dict[str, list[int]], counted_IC
 
 
 def join(questions: Sequence[Question]) -> Join:
-    """Match LLaVA's answers, whose `task/picture` occurs twice, by their prompt; our own by their id.
+    """Match LLaVA's answers, whose `task/picture` or `task/images/picture` occurs twice, by their prompt; our own by their id.
 
     The official question is recovered as LLaVA's converter does it: suffix off, last sentence on, behind one space or two.
     """
-    known = {question.question_id for question in questions}
-    asked = {(str(question.question_id).rsplit(":", 1)[0], question.context): question for question in questions}
+    by_place = {_picture_and_place(str(question.question_id)): question.question_id for question in questions}
+    asked = {(_picture_and_place(str(one.question_id))[:2], one.context): one.question_id for one in questions}
 
     def find(question_id: QuestionId, prompt: str, where: str) -> QuestionId:
-        if question_id in known:
-            return question_id
+        *picture, place = _picture_and_place(str(question_id))
+        if (*picture, place) in by_place:
+            return by_place[picture[0], picture[1], place]
         text = prompt.replace(SHORT_ANSWER.strip(), "").strip()
         if _ASKS not in text:
             text += f" {_ASKS}"
         for form in (text, text.replace(f" {_ASKS}", f"  {_ASKS}")):
-            if (str(question_id), form) in asked:
-                return asked[str(question_id), form].question_id
+            if ((picture[0], picture[1]), form) in asked:
+                return asked[(picture[0], picture[1]), form]
         raise BadInput(
-            f"{where}: no question {text!r} about {question_id!r} in the annotations; is it the same release?"
+            f"{where}: no question {shown(text)} about {shown(question_id)} in the annotations; is it the same release?"
         )
 
     return find
+
+
+def _picture_and_place(question_id: str) -> tuple[str, str, str]:
+    """Take an id apart -> task, the picture's stem, 1 or 2 (of ours; nothing in LLaVA's).
+
+    LLaVA names the picture with its folder where a task has two, and each with its own ending: `posters/images/a.jpg`.
+    """
+    path, colon, place = question_id.rpartition(":")
+    path = path if colon and place in ("1", "2") else question_id
+    folders = path.split("/")
+    return folders[0], folders[-1].rpartition(".")[0] or folders[-1], place if path != question_id else ""
 
 
 def own_answers(path: Path, questions: Sequence[Question]) -> dict[QuestionId, str]:
@@ -177,7 +191,7 @@ def own_answers(path: Path, questions: Sequence[Question]) -> dict[QuestionId, s
             raise BadInput(
                 f"{file}: no such file; expected LLaVA's JSON lines, or a folder with one {task}.txt per task"
             )
-        lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line]
+        lines = [line for line in read_text(file).split("\n") if line]
         stems: list[str] = []
         for number, line in enumerate(lines, start=1):
             where, cells = f"{file}, line {number}", line.split("\t")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.answers import Join, Texts, in_order
 from tinyllava_core.evaluate.questions.questions import (
     SHORT_ANSWER,
     Files,
@@ -24,11 +24,13 @@ from tinyllava_core.evaluate.questions.questions import (
     check_unique,
     key,
     read_json_lines,
+    shown,
 )
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
 from tinyllava_core.evaluate.score.statistics import Floats, Measure, Statistic, mean_measure
 
-SPLITS = ("adversarial", "popular", "random")  # LLaVA's order
+SPLITS = ("adversarial", "popular", "random")
+_OFFSETS = {"random": 10_000_000, "popular": 20_000_000}  # of ids. Source: LLaVA's `llava_pope_test.jsonl`
 _SAYS_YES = re.compile(r"\byes\b", re.IGNORECASE)
 
 
@@ -36,37 +38,43 @@ def read(files: Files) -> list[Question]:
     """Read one file of JSON lines, or a folder with one file per split (`coco_pope_random.json`, ...).
 
     A line: question_id, image, text, label (yes or no), and a category where one file holds several splits. The files of
-    a folder each count from 1, so the questions are numbered anew over all of them, as LLaVA's file numbers them.
+    a folder each count from 1; LLaVA's question file keeps that for the adversarial split and adds ten million for the
+    random one, twenty for the popular one, and so do we. `files.questions`: a question file in LLaVA's layout, whose ids
+    and order are taken instead; the labels are found by category, picture and wording.
     Raises BadInput on a malformed line, an id that occurs twice, or a label that is neither.
     """
-    if not files.annotations.is_dir():
-        questions = _read_file(files.annotations, first_id=None)
-        check_unique([question.question_id for question in questions], str(files.annotations))
-        return questions
-    questions = []
-    for path in sorted(files.annotations.glob("*.json")):
-        questions += _read_file(path, first_id=len(questions) + 1)
-    if not questions:
-        raise BadInput(
-            f"{files.annotations}: no .json file in it; expected coco_pope_random.json and the like, or name one file"
-        )
+    if files.annotations.is_dir():
+        paths = sorted(files.annotations.glob("*.json"), key=lambda path: (_OFFSETS.get(_split(path), 0), path.name))
+        if not paths:
+            raise BadInput(
+                f"{files.annotations}: no .json file in it; expected coco_pope_random.json and the like, or name one file"
+            )
+        questions = [question for path in paths for question in _read_file(path, offset=_OFFSETS.get(_split(path), 0))]
+    else:
+        questions = _read_file(files.annotations, offset=0)
+    if files.questions is not None:
+        questions = _as_asked(files.questions, questions)
+    check_unique([question.question_id for question in questions], str(files.annotations))
     return questions
 
 
-def _read_file(path: Path, first_id: int | None) -> list[Question]:
+def _split(path: Path) -> str:
     ending = path.stem.rsplit("_", 1)[-1]
-    split = ending if ending in SPLITS else ""
+    return ending if ending in SPLITS else ""
+
+
+def _read_file(path: Path, offset: int) -> list[Question]:
     questions = []
-    for place, (number, row) in enumerate(read_json_lines(path)):
+    for number, row in read_json_lines(path):
         where = f"{path}, line {number}"
         label = key(row, "label", str, where)
         if label not in ("yes", "no"):
-            raise BadInput(f"{where}: label = {label!r}; expected yes or no")
-        own_id = key(row, "question_id", (int, str), where)
-        category = key(row, "category", str, where) if "category" in row else split
+            raise BadInput(f"{where}: label = {shown(label)}; expected yes or no")
+        question_id = key(row, "question_id", (int, str), where)
+        category = key(row, "category", str, where) if "category" in row else _split(path)
         questions.append(
             Question(
-                question_id=own_id if first_id is None else first_id + place,
+                question_id=question_id + offset if isinstance(question_id, int) else question_id,
                 image=key(row, "image", str, where),
                 text=key(row, "text", str, where) + SHORT_ANSWER,
                 gold=(label,),
@@ -75,6 +83,50 @@ def _read_file(path: Path, first_id: int | None) -> list[Question]:
             )
         )
     return questions
+
+
+def _as_asked(path: Path, labelled: Sequence[Question]) -> list[Question]:
+    """Give LLaVA's questions, with the labels of `labelled`. Raises BadInput where there is none, or two that differ."""
+    labels: dict[tuple[str, str | None, str], set[str]] = {}
+    for question in labelled:
+        labels.setdefault((question.category, question.image, question.text), set()).add(question.gold[0])
+    asked = []
+    for number, row in read_json_lines(path):
+        where = f"{path}, line {number}"
+        category = key(row, "category", str, where) if "category" in row else ""
+        text = key(row, "text", str, where).removesuffix(SHORT_ANSWER) + SHORT_ANSWER
+        image = key(row, "image", str, where)
+        found = labels.get((category, image, text), set())
+        if len(found) != 1:
+            raise BadInput(
+                f"{where}: {len(found)} labels for {shown(text.removesuffix(SHORT_ANSWER))} about {image} in "
+                f"{category or 'the annotations'}; expected one: are they of the same release?"
+            )
+        asked.append(
+            Question(
+                question_id=key(row, "question_id", (int, str), where),
+                image=image,
+                text=text,
+                gold=(*found,),
+                category=category,
+                facets=(category,) if category else (),
+            )
+        )
+    return asked
+
+
+def join(questions: Sequence[Question]) -> Join:
+    """Match by id; where one split is scored alone, LLaVA's ids of it too."""
+    known = {question.question_id for question in questions}
+    offsets = {_OFFSETS.get(question.category, 0) for question in questions}
+
+    def find(question_id: QuestionId, prompt: str, where: str) -> QuestionId:
+        if question_id in known or len(offsets) != 1 or not isinstance(question_id, int):
+            return question_id
+        inside = question_id - next(iter(offsets))
+        return inside if inside in known else question_id
+
+    return find
 
 
 def own_answers(path: Path, questions: Sequence[Question]) -> dict[QuestionId, str]:
@@ -92,7 +144,7 @@ def own_answers(path: Path, questions: Sequence[Question]) -> dict[QuestionId, s
     for (number, row), question in zip(rows, questions, strict=True):
         where = f"{path}, line {number}"
         asked = question.text.removesuffix(SHORT_ANSWER)
-        if "question" in row and row["question"].removesuffix(SHORT_ANSWER) != asked:
+        if "question" in row and key(row, "question", str, where).removesuffix(SHORT_ANSWER) != asked:
             raise BadInput(f"{where}: question = {row['question']!r}; the annotations have {asked!r} in this place")
         texts[question.question_id] = key(row, "answer", str, where)
     return texts
@@ -190,5 +242,6 @@ POPE = Benchmark(
     default="f1",
     cluster="image",
     suffix=SHORT_ANSWER,
+    join=join,
     own_answers=own_answers,
 )
