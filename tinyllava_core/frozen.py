@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinyllava_core.errors import BadInput, nearest
+from tinyllava_core.secret import without_secrets
 
 
 class Frozen(BaseModel):
@@ -67,7 +68,9 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         first["input"], dict
     ):  # a rule between several keys: it says itself which values clash
         return f"{place}: {message}{more}" if place else f"{message}{more}"
-    return f"{place or 'value'} = {first['input']!r}: {message}{more}"
+    given = first["input"]
+    shown = without_secrets(given) if isinstance(given, str) else given
+    return f"{place or 'value'} = {shown!r}: {message}{more}"
 
 
 def known_keys(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:

@@ -22,12 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 from filelock import FileLock
 
 from tasks.running.alive import bury, home
 from tinyllava_core import process_tree as tree
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.data.web.opener import Proxy
+from tinyllava_core.data.web.opener import proxy_of
 
 CLONE = Path(__file__).parents[2]
 STAYING_URL = "http://127.0.0.1:4200/api"  # as in pyproject.toml, [tool.prefect.api]
@@ -76,9 +77,11 @@ def api(workspace: Path, say: Callable[[str], None] = print) -> Iterator[Server]
 def healthy(api_url: str, timeout_s: float = 2.0) -> bool:
     """Tell whether a server answers at this URL."""
     try:
-        with urllib.request.build_opener(Proxy()).open(f"{api_url}/health", timeout=timeout_s) as answer:
+        proxy = proxy_of(api_url)
+        proxies = urllib.request.ProxyHandler({urlsplit(api_url).scheme: proxy} if proxy else {})
+        with urllib.request.build_opener(proxies).open(f"{api_url}/health", timeout=timeout_s) as answer:
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
+    except (urllib.error.URLError, OSError, ValueError, httpx.InvalidURL):
         return False
 
 

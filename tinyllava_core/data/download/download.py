@@ -38,13 +38,15 @@ from tinyllava_core.data.manifest.local_files import (
     read_path,
 )
 from tinyllava_core.data.manifest.manifest import Manifest
+from tinyllava_core.data.web.address import asked_by
 from tinyllava_core.data.web.fetch import Fetched, fetch
 from tinyllava_core.data.web.pace import OnProgress, Teller
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
 from tinyllava_core.results import DownloadResult
+from tinyllava_core.secret import without_secrets
 
-VERSION = 3
+VERSION = 4
 _FETCHED_SCHEMA = pa.schema([("url", pa.string()), ("sha256", pa.string()), ("size_bytes", pa.int64())])
 
 TakeOut = Callable[[Path, Path], object]  # (annotations, folder): writes the pictures that are in cells of the file
@@ -67,12 +69,12 @@ def download(
     archive, a missing local file; ConnectionError, Stalled or RuntimeError on a server or process that gave up.
     """
     work = cache / "downloads" / manifest.name
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)  # while it lasts, signed URLs lie in it
     images = out / "images"
     shutil.rmtree(images, ignore_errors=True)  # of a killed call: the archives are unpacked anew
     images.mkdir(parents=True)
     with FileLock(cache / "downloads" / f".{manifest.name}.lock"), served(manifest, cache, serve) as world:
-        job = _Download(world, cache, work, images, patience or Patience(), Teller(on_progress))
+        job = _Download(world, cache, work, images, patience or Patience(), Teller(on_progress), manifest.allow_hosts)
         annotations = job.annotations(manifest, out)
         for place in manifest.images:
             if place.archive:
@@ -119,6 +121,7 @@ class _Download:
     images: Path
     patience: Patience
     tell: Teller
+    allow_hosts: tuple[str, ...]
     num_requested: int = 0
     failures: list[Failure] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
@@ -169,21 +172,23 @@ class _Download:
             assert table.path is not None, "the manifest has exactly one of url, path"
             file = local_file(manifest, "url_table.path", table.path)
             check_sum(file, table.sha256, file_sha256(file))
+        base = self.served.real(table.url or "")
         rows = read_rows(
             file,
             url_column=table.url_column,
             name_column=table.name_column,
-            base_url=self.served.real(table.url or ""),
+            base_url=base,
             as_written=self.served.written,
         )
         fetched = fetch_images(
             rows,
             self.images,
-            self.work / f"table-{_short(table.url or str(file))}",
+            self.work / f"table-{_short(without_secrets(table.url or str(file)))}",
             min_success=table.min_success,
             distributor=table.distributor,
             patience=self.patience,
             on_rows=lambda done: self.tell(done, len(rows), "images", file.name),
+            allow_hosts=asked_by(base) | set(self.allow_hosts),
         )
         self.failures += fetched.failures
         self.attempts += fetched.attempts
@@ -220,12 +225,12 @@ class _Download:
 
     def _fetch(self, url: str, sha256: str | None, size_bytes: int | None) -> Path:
         """Give the file behind `url`, in the cache until the whole download is done; found there, or fetched."""
-        name = _file_name(url)
-        target = self.work / _short(url) / name
+        kept, name = without_secrets(url), _file_name(url)  # signed again, it is the same file
+        target = self.work / _short(kept) / name
         if target.exists():  # of a killed call
             got = Fetched(size_bytes=target.stat().st_size, sha256=file_sha256(target))
             if sha256 in (None, got.sha256):
-                return self._note(url, target, got)
+                return self._note(kept, target, got)
             target.unlink()
         got = fetch(
             self.served.real(url),
@@ -234,8 +239,9 @@ class _Download:
             size_bytes=size_bytes,
             on_bytes=self.tell.bytes_of(name),
             patience=self.patience,
+            allow_hosts=self.allow_hosts,
         )
-        return self._note(url, target, got)
+        return self._note(kept, target, got)
 
     def _note(self, url: str, target: Path, got: Fetched) -> Path:
         try:

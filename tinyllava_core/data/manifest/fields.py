@@ -5,11 +5,27 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, PlainSerializer, StringConstraints
+
+from tinyllava_core.secret import has_password, without_secrets
+
+
+def _without_password(url: str) -> str:
+    if has_password(url):
+        raise ValueError("a user's name or password in a URL; take it out, and put it into ~/.netrc")
+    return url
+
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-# http(s), the toy world's own server, or a store: see data/files/schemes.py
-Url = Annotated[str, StringConstraints(pattern=r"^((https?|toyworld|s3|gs|az|memory)://[^/\s]+/|file:///)\S+$")]
+# http(s), the toy world's own server, or a store: see data/files/schemes.py. Written out without signatures: a file that
+# was signed again is the same file, and what is written out is shared
+Url = Annotated[
+    str,
+    StringConstraints(pattern=r"^((https?|toyworld|s3|gs|az|memory)://[^/\s]+/|file:///)\S+$"),
+    AfterValidator(_without_password),
+    PlainSerializer(without_secrets, when_used="json"),
+]
+Host = Annotated[str, StringConstraints(pattern=r"^[^/\s@]+$", to_lower=True)]
 # no dots: WebDataset keys and record ids hang on it
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 

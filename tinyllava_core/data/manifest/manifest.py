@@ -14,11 +14,12 @@ from pydantic import Field, PrivateAttr, model_validator
 from tinyllava_core.data.files.places import ImagePlace, ImagePlaces
 from tinyllava_core.data.manifest.annotations import Annotations
 from tinyllava_core.data.manifest.component import Component, check_components
-from tinyllava_core.data.manifest.fields import Name, exactly_one, relative
+from tinyllava_core.data.manifest.fields import Host, Name, exactly_one, relative
 from tinyllava_core.data.manifest.images import Images, check_prefixes
 from tinyllava_core.data.record.formats import FORMATS
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.frozen import Frozen
+from tinyllava_core.secret import without_secrets
 
 MANIFESTS = Path(__file__).parents[3] / "data_manifests"
 
@@ -41,6 +42,10 @@ class Manifest(Frozen):
     variant: str | None = Field(None, description="Benchmarks only: one of its scorer's variants. null: the default.")
     about_gb: float | None = Field(
         None, gt=0, description="About how big it is, where nobody states its bytes: for planning, not checked."
+    )
+    allow_hosts: tuple[Host, ...] = Field(
+        (),
+        description="Hosts (or host:port) that redirects and rows of URL tables may lead to though they are not public.",
     )
     tree: str | None = Field(None, description="Where LLaVA's data tree has it, relative to the recipe's data.root.")
     manual: str | None = Field(
@@ -146,7 +151,7 @@ class Manifest(Frozen):
         return sum(size or 0 for size in sizes)
 
     def urls(self) -> list[str]:
-        """List every URL (or local path) of this manifest as written, annotations first."""
+        """List every URL (or local path) of this manifest as written, but for signatures; annotations first."""
         written: list[str | None] = []
         if self.annotations:
             hub = self.annotations.hub
@@ -156,7 +161,7 @@ class Manifest(Frozen):
             place = images.archive or images.url_table
             written.append(images.folder if place is None else place.url or getattr(place, "path", None))
             written.append(images.hub.written() if images.hub else None)
-        return [place for place in written if place is not None]
+        return [without_secrets(place) for place in written if place is not None]
 
 
 def load(name_or_path: str) -> Manifest:

@@ -1,26 +1,35 @@
-"""Open http(s) URLs, and nothing else, over connections that may not drip: urllib, with a floor below every read.
+"""Open http(s) URLs, and nothing else: httpx, on connections that may not drip and lead only where they may.
 
-A socket's timeout is one silence: a server that sends a byte now and then would hold a connection for ever, in its
-headers already. Here a connection is given up when it brings too little for too long. It retries nothing.
+A timeout is one silence: a server that sends a byte now and then would hold a connection for ever, in its headers
+already. Here a connection is given up when it brings too little for too long. It retries nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import http.client
-import io
-import socket
+import logging
 import ssl
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import certifi
+import httpcore
+import httpx
 
-USER_AGENT = "tinyllava-pipelines (+https://arxiv.org/abs/2402.14289)"  # urllib's own is refused by many a host
+from tinyllava_core.data.web.address import addresses, refuse_private
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each URL whole, with its signature
+USER_AGENT = "tinyllava-pipelines (+https://arxiv.org/abs/2402.14289)"  # a library's own is refused by many a host
+# a compressed transfer has no byte ranges, and no size before it has come
+_HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
+_MOST_REDIRECTS = 10
+HTTP_FAULTS = (OSError, httpx.HTTPError)  # what opening a URL and reading from it may raise
+# of these, what no further attempt cures: a circle of redirects, or one to what is no http(s) URL
+MISLED = (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL)
 
 
 class TooSlow(TimeoutError):
@@ -37,51 +46,63 @@ class Floor:
     longest_s: float | None = None  # for the whole answer
 
 
-def make_opener(floor: Floor) -> urllib.request.OpenerDirector:
-    """Give an opener for http(s) that follows at most 10 redirects, to http(s) only; errors are raised as urllib does."""
-    opener = urllib.request.OpenerDirector()
-    opener.addheaders = [("User-Agent", USER_AGENT)]
-    for handler in (
-        Proxy(),
-        urllib.request.UnknownHandler(),
-        _Http(floor),
-        _Https(floor),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
+@contextlib.contextmanager
+def open_url(
+    url: str,
+    floor: Floor,
+    *,
+    asked: Collection[str] = (),
+    headers: Mapping[str, str] | None = None,
+    sign_in: httpx.Auth | None = None,
+) -> Iterator[httpx.Response]:
+    """Ask for an http(s) URL, following at most 10 redirects, and give the answer with its body unread, whatever its status.
+
+    `asked`: as in `addresses`. Raises one of HTTP_FAULTS (among them Refused and TooSlow) or of MISLED; so does reading.
+    """
+    # one client an answer: what a server gives it to remember ends with the chain of redirects
+    with (
+        httpx.Client(
+            transport=_Transport(floor, asked),
+            headers=_HEADERS,
+            timeout=floor.silence_s,
+            follow_redirects=True,
+            max_redirects=_MOST_REDIRECTS,
+            auth=sign_in,
+            trust_env=False,  # the environment's proxy: see proxy_of
+        ) as client,
+        client.stream("GET", url, headers=headers) as answer,
     ):
-        opener.add_handler(handler)
-    return opener
+        yield answer
 
 
-def is_loopback(url: str) -> bool:
-    """Tell whether a URL is on this machine."""
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+def proxy_of(url: httpx.URL | str) -> str | None:
+    """Give the environment's proxy for a URL; None for this machine's own servers, which it does not reach."""
+    url = httpx.URL(url)
+    if url.host in ("127.0.0.1", "localhost", "::1") or urllib.request.proxy_bypass(url.host):
+        return None
+    return urllib.request.getproxies().get(url.scheme)
 
 
-class Proxy(urllib.request.ProxyHandler):
-    """The proxy of the environment, which does not reach this machine's own servers."""
+class _Transport(httpx.BaseTransport):
+    """Sends each request of a chain of redirects where it may go: straight, or through the environment's proxy."""
 
-    def proxy_open(self, req: urllib.request.Request, proxy: str, type: str) -> Any:
-        return None if is_loopback(req.full_url) else super().proxy_open(req, proxy, type)  # type: ignore[misc]
+    def __init__(self, floor: Floor, asked: Collection[str]) -> None:
+        self._floor, self._asked = floor, asked
+        self._open = contextlib.ExitStack()
 
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        proxy, asked = proxy_of(request.url), self._asked
+        if proxy:
+            port = request.url.port or (443 if request.url.scheme == "https" else 80)
+            refuse_private(request.url.host, port, self._asked)
+            asked = {httpx.URL(proxy).host}  # the connection goes there, and a person said so
+        sender = httpx.HTTPTransport(verify=_trusted(), proxy=proxy)
+        assert hasattr(sender._pool, "_network_backend"), "httpx has no parameter for it; another release, another way"
+        sender._pool._network_backend = _Network(self._floor, asked)
+        return self._open.enter_context(sender).handle_request(request)
 
-class _Http(urllib.request.HTTPHandler):
-    def __init__(self, floor: Floor) -> None:
-        super().__init__()
-        self._floor = floor
-
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_above(http.client.HTTPConnection, self._floor), req)  # type: ignore[arg-type]
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, floor: Floor) -> None:
-        super().__init__(context=_trusted())
-        self._floor = floor
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_above(http.client.HTTPSConnection, self._floor), req, context=_trusted())  # type: ignore[arg-type]
+    def close(self) -> None:
+        self._open.close()
 
 
 @functools.cache
@@ -91,65 +112,58 @@ def _trusted() -> ssl.SSLContext:
     return context
 
 
-def _above(kind: Callable[..., http.client.HTTPConnection], floor: Floor) -> Callable[..., http.client.HTTPConnection]:
-    """Make connections of a kind whose answers are read with a floor."""
+class _Network(httpcore.NetworkBackend):
+    """Connects to the addresses that were judged, and to no name: between the two nothing is looked up again."""
 
-    def connect(host: str, **options: Any) -> http.client.HTTPConnection:
-        connection = kind(host, **options)
-        connection.response_class = functools.partial(_Answer, floor)  # type: ignore[assignment]
-        return connection
+    def __init__(self, floor: Floor, asked: Collection[str]) -> None:
+        self._floor, self._asked, self._tcp = floor, asked, httpcore.SyncBackend()
 
-    return connect
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        *others, last = addresses(host, port, self._asked)
+        for address in others:
+            with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return _Floored(
+                    self._tcp.connect_tcp(address, port, timeout, local_address, socket_options), self._floor
+                )
+        return _Floored(self._tcp.connect_tcp(last, port, timeout, local_address, socket_options), self._floor)
 
 
-class _Answer(http.client.HTTPResponse):
-    """An answer whose status line, headers and body come through a `_Floored` stream."""
+class _Floored(httpcore.NetworkStream):
+    """A connection whose bytes may not drip. Raises TimeoutError on a long silence, TooSlow where they come below the floor."""
 
-    def __init__(self, floor: Floor, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(sock, *args, **options)
-        self.fp.close()
-        self.fp = io.BufferedReader(_Floored(sock, floor), 1 << 16)
-
-
-class _Floored(io.RawIOBase):
-    """The bytes of a socket. Raises TimeoutError on a long silence, TooSlow where they come below the floor."""
-
-    def __init__(self, sock: socket.socket, floor: Floor) -> None:
-        self._sock, self._floor = sock, floor
-        self._hold = sock.makefile("rb", buffering=0)  # keeps the socket open until this stream is closed
+    def __init__(self, stream: httpcore.NetworkStream, floor: Floor) -> None:
+        self._stream, self._floor = stream, floor
         self._silent_s = self._window_s = self._whole_s = 0.0
         self._window_bytes = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        if not self.closed:
-            self._hold.close()
-        super().close()
-
-    def readinto(self, buffer: Any) -> int:
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         floor = self._floor
         while True:
             left = min(floor.silence_s - self._silent_s, floor.window_s - self._window_s)
             if floor.longest_s is not None:
                 left = min(left, floor.longest_s - self._whole_s)
-            self._sock.settimeout(max(left, 0.001))
             began = time.monotonic()
             try:
-                count: int | None = self._sock.recv_into(buffer)
-            except TimeoutError:
-                count = None
+                data = self._stream.read(max_bytes, max(left, 0.001))
+            except httpcore.ReadTimeout:
+                data = None
             waited = time.monotonic() - began
-            self._silent_s = self._silent_s + waited if count is None else 0.0
+            self._silent_s = self._silent_s + waited if data is None else 0.0
             self._window_s += waited
             self._whole_s += waited
-            self._window_bytes += count or 0
-            if count == 0:
-                return 0
+            self._window_bytes += len(data or b"")
+            if data == b"":
+                return data
             self._check()
-            if count is not None:
-                return count
+            if data is not None:
+                return data
 
     def _check(self) -> None:
         floor = self._floor
@@ -161,3 +175,17 @@ class _Floored(io.RawIOBase):
             if self._window_bytes < floor.slowest_bytes_s * self._window_s:
                 raise TooSlow(f"timed out: only {self._window_bytes} bytes in {self._window_s:.1f} s")
             self._window_s, self._window_bytes = 0.0, 0
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return _Floored(self._stream.start_tls(ssl_context, server_hostname, timeout), self._floor)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

@@ -40,7 +40,7 @@ def retry_after_s(header: str | None, now: datetime | None = None) -> float:
     Source: RFC 9110, section 10.2.3.
     """
     text = (header or "").strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
         until = parsedate_to_datetime(text)

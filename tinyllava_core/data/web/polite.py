@@ -9,11 +9,14 @@ import contextlib
 import fcntl
 import os
 import random
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
+
+from tinyllava_core.errors import BadInput
 
 _LONGEST_PACE_S = 60.0  # a later appointment than this was made by a clock that was set back since
 
@@ -33,8 +36,17 @@ def turn(url: str, *, connections: int, pause_s: float) -> Iterator[None]:
 
 def _folder(url: str) -> Path:
     home = Path(tempfile.gettempdir()) / f"tinyllava-hosts-{os.getuid()}"
-    folder = home / (quote(urlsplit(url).netloc.lower(), safe="")[:200] or "none")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        home.mkdir(mode=0o700)
+    found = home.lstat()
+    # in a folder where everybody may write, somebody else may have been first
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise BadInput(
+            f"{home}: is a link, or others may write there; remove it, or set TMPDIR to a folder that is yours alone"
+        )
+    place = urlsplit(url)
+    folder = home / quote(f"{place.hostname or 'none'}:{place.port or place.scheme}", safe="")[:200]
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

@@ -76,3 +76,66 @@ def test_an_unknown_suffix_lists_the_known(tmp_path):
         BadInput, match=r"unknown kind of table; expected one of \.jsonl, \.json, \.csv, \.tsv, \.parquet"
     ):
         read(tmp_path / "t.xlsx")
+
+
+GOOD = {"url": "http://h/1.jpg", "name": "good.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("row", "fault", "detail"),
+    [
+        ({"url": "http://[::1/x.jpg", "name": "x"}, "bad_url", "Invalid IPv6 URL"),
+        ({"url": "http://a\u2100b/x.jpg", "name": "x"}, "bad_url", "NFKC"),
+        ({"url": "http://h:port/x.jpg", "name": "x"}, "bad_url", "Invalid port"),
+        ({"url": "http://h/\ud800.jpg", "name": "x"}, "bad_url", "surrogates not allowed"),
+        ({"url": "http://h/a\u0000b.jpg", "name": "x"}, "bad_url", "non-printable"),
+        ({"url": "http://me:5ec2e7@h/x.jpg", "name": "x"}, "bad_url", "a user's name or password in a URL"),
+        ({"url": "http://h/x.jpg", "name": "x" * 256}, "bad_name", "longer than 255 bytes"),
+        ({"url": "http://h/x.jpg", "name": "é" * 128}, "bad_name", "longer than 255 bytes"),
+        ({"url": "http://h/x.jpg", "name": "/".join(["x" * 200] * 16)}, "bad_name", "longer than 255 bytes, or 3000"),
+        ({"url": "http://h/x.jpg", "name": "\ud800"}, "bad_name", "half of a surrogate pair"),
+        ({"url": "http://h/x.jpg", "name": "good.jpg/x"}, "bad_name", "a file and a folder of one name"),
+    ],
+)
+def test_a_row_that_is_no_good_ends_itself_and_not_the_table(tmp_path, row, fault, detail):
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(row) for row in (GOOD, row, {**GOOD, "name": "last.jpg"})))
+    first, bad, last = read(tmp_path / "t.jsonl")
+    assert [(row.name, row.detail) for row in (first, last)] == [("good.jpg", ""), ("last.jpg", "")]
+    assert bad.url == ""
+    assert bad.fault == fault
+    assert detail in bad.detail
+    for text in (bad.name, bad.written, bad.detail):
+        text.encode()  # a table can hold it
+        assert "5ec2e7" not in text
+
+
+def test_a_name_that_is_the_folder_of_an_earlier_one_is_no_good(tmp_path):
+    rows = [
+        {"url": "http://h/1", "name": "a/b"},
+        {"url": "http://h/2", "name": "a"},
+        {"url": "http://h/3", "name": "a/c"},
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    assert [(row.name, row.fault) for row in read(tmp_path / "t.jsonl") if row.detail] == [("a", "bad_name")]
+
+
+def test_a_row_that_cannot_be_read_is_counted_and_the_next_one_comes(tmp_path):
+    (tmp_path / "t.csv").write_text(f"url,name\nhttp://h/1,a\n{'x' * 200_000},b\nhttp://h/3,c\n")
+    rows = read(tmp_path / "t.csv")
+    assert [row.name for row in rows] == ["a", "row 2", "c"]
+    assert (rows[1].fault, rows[1].detail) == ("unforeseen", "field larger than field limit (131072)")
+
+
+def test_a_table_that_is_not_utf_8_is_one_line(tmp_path):
+    (tmp_path / "t.csv").write_bytes("url,name\nhttp://h/1,é\n".encode("latin-1"))
+    with pytest.raises(BadInput, match=r"^t\.csv, behind line \d+: not UTF-8 \(invalid .*\); save the table as UTF-8$"):
+        read(tmp_path / "t.csv")
+
+
+def test_a_broken_parquet_is_one_line(tmp_path):
+    pq.write_table(pa.table({"url": ["u"] * 1000, "name": [f"n{n}" for n in range(1000)]}), tmp_path / "t.parquet")
+    data = bytearray((tmp_path / "t.parquet").read_bytes())
+    data[40:400] = bytes(360)
+    (tmp_path / "t.parquet").write_bytes(data)
+    with pytest.raises(BadInput, match=r"^t\.parquet: not Parquet: .*$"):
+        read(tmp_path / "t.parquet")

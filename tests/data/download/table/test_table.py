@@ -21,6 +21,7 @@ from tinyllava_core.errors import BadInput
 QUICK = Patience(
     image_timeout_s=1.5, image_retries=0, stall_s=60, first_wait_s=0.01, longest_wait_s=0.05, slow_window_s=0.4
 )
+HERE = ("127.0.0.1",)  # what a manifest that means this machine says
 
 
 def rows(server, *names):
@@ -85,7 +86,7 @@ def test_good_images_come_with_their_bytes_and_each_bad_row_under_its_reason(
     told = []
     images, work = tmp_path / "images", tmp_path / "work"
     patience = dataclasses.replace(QUICK, image_retries=2)
-    found = fetch_images(table, images, work, patience=patience, on_rows=told.append)
+    found = fetch_images(table, images, work, patience=patience, on_rows=told.append, allow_hosts=HERE)
     failures = found.failures
     assert {failure.name: failure.reason for failure in failures} == bad
     order = [row.name for row in table]
@@ -120,7 +121,7 @@ def test_good_images_come_with_their_bytes_and_each_bad_row_under_its_reason(
 
     # the same again asks for nothing, whatever became of the images folder
     before = len(server.asked)
-    assert fetch_images(table, tmp_path / "again", work, patience=patience) == found
+    assert fetch_images(table, tmp_path / "again", work, patience=patience, allow_hosts=HERE) == found
     assert len(server.asked) == before
     assert (tmp_path / "again" / "once.jpg").read_bytes() == coffee
 
@@ -133,13 +134,17 @@ def test_too_few_images_are_an_error_with_the_reasons_and_the_next_call_tries_th
     server.first = {f"/{name}.jpg": [answer(status=503)] * times for name, times in ((0, 1), (1, 2), (2, 2))}
     table, patience = rows(server, *names), dataclasses.replace(QUICK, image_retries=1)
     with pytest.raises(BadInput) as error:
-        fetch_images(table, tmp_path / "images", tmp_path / "work", min_success=0.75, patience=patience)
+        fetch_images(
+            table, tmp_path / "images", tmp_path / "work", min_success=0.75, patience=patience, allow_hosts=HERE
+        )
     assert str(error.value).startswith(
         "4 of 8 images came (50.0 %), less than min_success = 0.75; failed: http_5xx 2, http_404 2. Run it again to retry"
     )
     assert not (tmp_path / "images").exists()
     del server.asked[:]
-    found = fetch_images(table, tmp_path / "images", tmp_path / "work", min_success=0.75, patience=patience)
+    found = fetch_images(
+        table, tmp_path / "images", tmp_path / "work", min_success=0.75, patience=patience, allow_hosts=HERE
+    )
     assert sorted(path for path, _ in server.asked) == ["/1.jpg", "/2.jpg"], "neither what came, nor what is gone"
     assert [(failure.name, failure.reason) for failure in found.failures] == [
         ("6.jpg", "http_404"),
@@ -176,7 +181,7 @@ from tinyllava_core.data.web.patience import Patience
 url_pass.ROWS_PER_SHARD = 10
 rows = [url_table.UrlRow(**row) for row in json.loads(sys.argv[1])]
 folder = Path(sys.argv[2])
-url_table.fetch_images(rows, folder / "images", folder / "work", patience=Patience(image_timeout_s=500))
+url_table.fetch_images(rows, folder / "images", folder / "work", patience=Patience(image_timeout_s=500), allow_hosts=["127.0.0.1"])
 """
     arguments = json.dumps([dataclasses.asdict(row) for row in table])
     process = subprocess.Popen([sys.executable, "-c", caller, arguments, str(tmp_path)])
@@ -193,7 +198,7 @@ url_table.fetch_images(rows, folder / "images", folder / "work", patience=Patien
     wait_until(lambda: not any(_alive(pid) for pid in group), seconds=10)
 
     del server.asked[:]
-    found = fetch_images(table, tmp_path / "images", work, patience=QUICK)
+    found = fetch_images(table, tmp_path / "images", work, patience=QUICK, allow_hosts=HERE)
     assert found.failures == ()
     assert [attempt.name for attempt in found.attempts] == names
     assert {path for path, _ in server.asked} == {"/10.jpg", "/11.jpg"}
@@ -254,8 +259,8 @@ def test_another_table_does_not_find_the_first_ones_images(tmp_path):
         ("IncompleteRead(100 bytes read, 5 more expected)", FetchFault.TRUNCATED),
         ("Use of image disallowed by X-Robots-Tag directive", FetchFault.DISALLOWED),
         ("URL can't contain control characters. '/a b' (found at least ' ')", FetchFault.BAD_URL),
-        ("something new", FetchFault.OTHER),
-        ("", FetchFault.OTHER),
+        ("something new", FetchFault.UNFORESEEN),
+        ("", FetchFault.UNFORESEEN),
     ],
 )
 def test_an_error_text_is_mapped_to_its_fault(message, fault):
@@ -284,3 +289,36 @@ def test_notes_of_a_killed_process_are_read_as_far_as_they_go(tmp_path):
     (tmp_path / "00000-1.jsonl").write_text(first.line() + second.line() + second.line()[:20])
     notes = Notes(tmp_path)
     assert [notes.take("a"), notes.take("a"), notes.take("a"), notes.take("b")] == [second, first, first, None]
+
+
+def test_rows_that_are_not_asked_for_are_failures_with_their_reasons(tmp_path):
+    bad = UrlRow(name="x", url="", written="http://[", fault=FetchFault.BAD_URL, detail="Invalid IPv6 URL")
+    long = UrlRow(name="n", url="", written="http://h/", fault=FetchFault.BAD_NAME, detail="too long")
+    found = fetch_images([bad, long], tmp_path / "images", tmp_path / "work", patience=QUICK)
+    assert [(failure.url, failure.reason, failure.detail) for failure in found.failures] == [
+        ("http://[", "bad_url", "Invalid IPv6 URL"),
+        ("http://h/", "bad_name", "too long"),
+    ]
+
+
+def test_what_nobody_foresaw_ends_a_table_only_if_it_is_much():
+    def unforeseen(number):
+        one = Failure(url="u", name="n", reason=FetchFault.UNFORESEEN, detail="KeyError: 'x'")
+        return [one] * number
+
+    module._check_foreseen(100, unforeseen(20))
+    module._check_foreseen(10_000, unforeseen(500))
+    for rows, number in ((100, 21), (10_000, 501)):
+        with pytest.raises(
+            RuntimeError, match=f"{number} of {rows} rows failed .* nobody foresaw; the first: n: KeyError"
+        ):
+            module._check_foreseen(rows, unforeseen(number))
+
+
+def test_a_file_that_cannot_be_put_into_its_place_is_its_rows_own_fault(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    came = module._Answer(file=tmp_path / "a", fault=None)
+    assert module._linked(came, tmp_path / "images" / "b") == came
+    lost = module._linked(came, tmp_path / "images" / ("x" * 256))
+    assert (lost.file, lost.fault) == (None, "unforeseen")
+    assert "File name too long" in lost.detail

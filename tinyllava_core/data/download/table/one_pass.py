@@ -11,7 +11,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,13 @@ class UrlPass:
         """Tell whether every shard has its statistics."""
         return not self._missing()
 
-    def run(self, distributor: str, patience: Patience, on_rows: Callable[[int], None] | None) -> None:
+    def run(
+        self,
+        distributor: str,
+        patience: Patience,
+        on_rows: Callable[[int], None] | None,
+        asked: Collection[str] = (),
+    ) -> None:
         """Make every shard that is not finished. Raises Stalled, or RuntimeError if img2dataset gave up."""
         if self.finished:
             return
@@ -56,7 +62,7 @@ class UrlPass:
         self.notes.mkdir(exist_ok=True)
         self._write_table()
         arguments = self._folder / "arguments.json"
-        write_aside(arguments, json.dumps(self._arguments(distributor, patience), indent=1))
+        write_aside(arguments, json.dumps(self._arguments(distributor, patience) | {"asked": sorted(asked)}, indent=1))
         log = self._folder / "log.txt"
         run_watched(
             [sys.executable, "-P", "-m", "tinyllava_core.data.download.table.process", str(arguments)],

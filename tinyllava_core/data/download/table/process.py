@@ -1,6 +1,6 @@
 """The process that fetches a table of URLs: img2dataset, with our manners, without what it does not need for that.
 
-Started by url_table.py as `python -m tinyllava_core.data.download.table.process ARGUMENTS.json`. img2dataset's pool workers import
+Started by one_pass.py as `python -m tinyllava_core.data.download.table.process ARGUMENTS.json`. img2dataset's pool workers import
 this module again (multiprocessing's spawn), so what stands here holds in each of them too.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 # img2dataset imports these at its top, for other outputs, resizing and a web service. Empty modules in their place save
 # 2.4 of 3.3 s of CPU time in each of its three and more processes (torch comes along with webdataset), and two
 # look-ups on the network.
-_NOT_NEEDED = ("albumentations", "wandb", "webdataset")
+_NOT_NEEDED = ("albumentations", "wandb", "webdataset", "imghdr")  # Python 3.13 has no imghdr any more
 
 
 def _without_what_is_not_needed() -> None:
@@ -42,7 +42,9 @@ if __name__ == "__main__":
     from tinyllava_core.data.web.patience import Patience
 
     given = json.loads(Path(sys.argv[1]).read_text())
-    manners = Manners(patience=Patience(**given["patience"]), notes=Path(given["notes"]))
+    manners = Manners(
+        patience=Patience(**given["patience"]), notes=Path(given["notes"]), asked=frozenset(given["asked"])
+    )
     main: Any = importlib.import_module("img2dataset.main")  # the package has a function of that name
     main.Downloader = functools.partial(PoliteDownloader, manners=manners)
     main.download(**given["img2dataset"])

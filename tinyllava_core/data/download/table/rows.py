@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tinyllava_core.data.download.table.fault import FetchFault
 from tinyllava_core.data.download.table.table import UrlRow
 from tinyllava_core.data.files.archive import safe_path
 from tinyllava_core.data.record.json_items import json_items
 from tinyllava_core.errors import BadInput, nearest
+from tinyllava_core.secret import has_password, without_secrets
+
+# bytes: NAME_MAX of the usual disks; PATH_MAX is 4096, and the workspace is in it
+_LONGEST_NAME, _LONGEST_PATH = 255, 3000
 
 
 def read_rows(
@@ -23,11 +30,15 @@ def read_rows(
     """Read the rows of a URL table; relative URLs are resolved against `base_url` ("" if the table has no URL itself).
 
     Raises BadInput, naming the row, on an unknown suffix, a missing column, a name that is no relative path or is there
-    twice. A row without a URL is given out with an empty one: it becomes a failure.
+    twice. A row with any other fault is given out with it, not to be asked for: it becomes a failure.
     """
     seen: dict[str, int] = {}
+    folders: set[str] = set()
     rows: list[UrlRow] = []
     for number, cells in enumerate(_cells(table, url_column, name_column), 1):
+        if isinstance(cells, _Broken):
+            rows.append(_faulty(f"row {number}", "", FetchFault.UNFORESEEN, cells.detail))
+            continue
         name, url = cells[name_column], cells[url_column]
         path = safe_path(name) if isinstance(name, str) else None
         if path is None:
@@ -36,16 +47,68 @@ def read_rows(
             )
         if first := seen.setdefault(str(path), number) - number:
             raise BadInput(f"{table.name}, row {number}: {name_column} = {name!r} is in row {number + first} already")
-        absolute = urljoin(base_url, url) if isinstance(url, str) and url else ""
-        rows.append(UrlRow(name=str(path), url=absolute, written=as_written(absolute) if absolute else str(url or "")))
+        above = [str(parent) for parent in path.parents[:-1]]
+        if fault := _unusable_name(path, seen, above, folders):
+            del seen[str(path)]
+            rows.append(_faulty(str(path), url, FetchFault.BAD_NAME, fault))
+            continue
+        folders.update(above)
+        rows.append(_row(str(path), url, base_url, as_written))
     return rows
 
 
-def _cells(table: Path, *columns: str) -> Iterator[dict[str, Any]]:
+def _row(name: str, url: object, base_url: str, as_written: Callable[[str], str]) -> UrlRow:
+    """Make the row of a usable name. Rows are written by strangers: whatever is wrong with a URL is its row's fault alone."""
+    if not isinstance(url, str) or not url:
+        return UrlRow(name=name, url="", written=str(url or ""))
+    try:
+        absolute = urljoin(base_url, url)
+        absolute.encode()
+        if has_password(absolute):
+            return _faulty(name, absolute, FetchFault.BAD_URL, "a user's name or password in a URL")
+        if urlsplit(absolute).scheme in ("http", "https"):
+            httpx.URL(absolute)
+        return UrlRow(name=name, url=absolute, written=without_secrets(as_written(absolute)))
+    except (ValueError, httpx.InvalidURL) as error:
+        return _faulty(name, url, FetchFault.BAD_URL, str(error))
+    except Exception as error:  # whatever a stranger's URL does to those who take it apart
+        return _faulty(name, url, FetchFault.UNFORESEEN, f"{type(error).__name__}: {error}")
+
+
+def _unusable_name(path: PurePosixPath, seen: Mapping[str, int], above: Sequence[str], folders: Collection[str]) -> str:
+    """Say why no file can have this name beside those of the rows before; "" if one can."""
+    try:
+        if len(str(path).encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in path.parts):
+            return f"longer than {_LONGEST_NAME} bytes, or {_LONGEST_PATH} with its folders"
+    except UnicodeEncodeError:
+        return "half of a surrogate pair"
+    if str(path) in folders or any(folder in seen for folder in above):
+        return "a file and a folder of one name"
+    return ""
+
+
+def _faulty(name: str, url: object, fault: FetchFault, detail: str) -> UrlRow:
+    """Make a row that is not asked for, in characters that any file of ours can hold."""
+    written = without_secrets(url) if isinstance(url, str) else ""
+    name, written, detail = (text.encode(errors="backslashreplace").decode() for text in (name, written, detail))
+    return UrlRow(name=name, url="", written=written, fault=fault, detail=detail[:300])
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """A row that could not be read."""
+
+    detail: str
+
+
+def _cells(table: Path, *columns: str) -> Iterator[dict[str, Any] | _Broken]:
     reader = _READERS.get(table.suffix)
     if reader is None:
         raise BadInput(f"{table.name}: unknown kind of table; expected one of {', '.join(_READERS)}")
     for number, row in enumerate(reader(table), 1):
+        if isinstance(row, _Broken):
+            yield row
+            continue
         if not isinstance(row, dict):
             raise BadInput(f"{table.name}, row {number}: expected an object, found {type(row).__name__}")
         for column in columns:
@@ -59,9 +122,26 @@ def _cells(table: Path, *columns: str) -> Iterator[dict[str, Any]]:
 def _separated(delimiter: str) -> Callable[[Path], Iterator[Any]]:
     def rows(table: Path) -> Iterator[Any]:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            yield from csv.DictReader(file, delimiter=delimiter)
+            reader = csv.DictReader(file, delimiter=delimiter)
+            try:
+                _ = reader.fieldnames  # reads the first line
+                while (row := _next(reader)) is not None:
+                    yield row
+            except UnicodeDecodeError as error:
+                raise BadInput(
+                    f"{table.name}, behind line {reader.line_num}: not UTF-8 ({error.reason}); save the table as UTF-8"
+                ) from None
+            except csv.Error as error:
+                raise BadInput(f"{table.name}, line 1: no names of columns: {error}") from None
 
     return rows
+
+
+def _next(reader: csv.DictReader[str]) -> dict[str, Any] | _Broken | None:
+    try:
+        return next(reader, None)
+    except csv.Error as error:  # a field of more than 131,072 characters: the next line may be better
+        return _Broken(str(error))
 
 
 def _parquet(table: Path) -> Iterator[Any]:
@@ -69,7 +149,7 @@ def _parquet(table: Path) -> Iterator[Any]:
         with pq.ParquetFile(table) as file:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:  # an OSError too is about its bytes: the file was here a moment ago
         raise BadInput(f"{table.name}: not Parquet: {' '.join(str(error).split())}") from None
 
 

@@ -6,17 +6,17 @@ passes over those rows where one may help. It does not judge the images: `inspec
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib.util
 import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,9 +26,11 @@ from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.download.table.attempt import Attempt, Note, Notes
 from tinyllava_core.data.download.table.fault import MAY_PASS, FetchFault, fault_of
 from tinyllava_core.data.download.table.one_pass import UrlPass
+from tinyllava_core.data.files.disk import no_room
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
 
+_FEW_UNFORESEEN, _MOST_UNFORESEEN = 20, 0.05  # rows, and share of a table, that may fail for reasons nobody foresaw
 Distributor = Literal["multiprocessing", "pyspark", "ray"]
 FAILURE_SCHEMA = pa.schema(
     [("url", pa.string()), ("name", pa.string()), ("reason", pa.string()), ("detail", pa.string())]
@@ -41,7 +43,9 @@ class UrlRow:
 
     name: str  # path under the image root
     url: str  # absolute
-    written: str  # the URL as the manifest's world writes it, for the failures
+    written: str  # the URL as the manifest's world writes it, without its secrets: what is kept
+    fault: FetchFault = FetchFault.BAD_URL  # why it is not asked for, if it is not
+    detail: str = ""  # the same in words; "": nothing was found that speaks against it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +75,14 @@ def fetch_images(
     distributor: Distributor = "multiprocessing",
     patience: Patience | None = None,
     on_rows: Callable[[int], None] | None = None,
+    allow_hosts: Collection[str] = (),
 ) -> FetchedTable:
     """Fetch each row's image to `images/<name>`.
 
     `work` keeps what was fetched, so that a killed call goes on where it was; the images are hard links into it, so it
-    may be removed after. Raises BadInput if the distributor's package is missing, or if a smaller share than
-    `min_success` came (the next call then tries again what may have passed), Stalled if nothing moves for
-    `patience.stall_s`, RuntimeError if img2dataset gave up.
+    may be removed after. `allow_hosts`: hosts (or host:port) that need not be public. Raises BadInput if the distributor's
+    package is missing, or if a smaller share than `min_success` came (the next call then tries again what may have passed),
+    Stalled if nothing moves for `patience.stall_s`, RuntimeError if img2dataset gave up or too much was unforeseen.
     """
     _require(distributor)
     patience = patience or Patience()
@@ -93,7 +98,8 @@ def fetch_images(
         one = UrlPass(work / f"pass-{number}", [(place, rows[place].url) for place in open_rows])
         if number and not one.finished:
             time.sleep(patience.wait_s(number, max((answers[place].asked_s for place in open_rows), default=0.0)))
-        one.run(distributor, patience, None if on_rows is None else _counted(on_rows, len(answers), number))
+        tell = None if on_rows is None else _counted(on_rows, len(answers), number)
+        one.run(distributor, patience, tell, allow_hosts)
         for place, answer in _answers(one, rows, open_rows):
             answers[place] = answer
             attempts.append(_attempt(rows[place], number, answer))
@@ -103,7 +109,9 @@ def fetch_images(
         raise _too_few(len(rows), failures, min_success)
     for place, answer in answers.items():
         if answer.file is not None:
-            _link(answer.file, images / rows[place].name)
+            answers[place] = _linked(answer, images / rows[place].name)
+    failures = tuple(_failures(rows, answers))
+    _check_foreseen(len(rows), failures)
     order = {row.name: place for place, row in enumerate(rows)}
     return FetchedTable(
         failures=failures, attempts=tuple(sorted(attempts, key=lambda one: (order[one.name], one.attempt)))
@@ -154,7 +162,11 @@ def _begin(work: Path, rows: Sequence[UrlRow]) -> None:
 
 def _askable(rows: Sequence[UrlRow]) -> list[int]:
     """List the rows that img2dataset may be given: those with a fetchable URL (urllib would open file:// too)."""
-    return [place for place, row in enumerate(rows) if row.url and urlsplit(row.url).scheme in ("http", "https")]
+    return [
+        place
+        for place, row in enumerate(rows)
+        if not row.detail and row.url.lower().startswith(("http://", "https://"))
+    ]
 
 
 def _counted(on_rows: Callable[[int], None], num_rows: int, number: int) -> Callable[[int], None]:
@@ -172,10 +184,15 @@ def _answers(one: UrlPass, rows: Sequence[UrlRow], places: Sequence[int]) -> Ite
         if row is None:
             yield (
                 place,
-                _Answer(file=None, fault=FetchFault.OTHER, detail="img2dataset left no word about this row", note=note),
+                _Answer(
+                    file=None, fault=FetchFault.UNFORESEEN, detail="img2dataset left no word about this row", note=note
+                ),
             )
         elif row.file is None:
             yield place, _Answer(file=None, fault=fault_of(row.error), detail=row.error, note=note)
+        elif not row.file.is_file():
+            detail = "img2dataset says that it came, and there is no file"
+            yield place, _Answer(file=None, fault=FetchFault.UNFORESEEN, detail=detail, note=note)
         elif detail := _not_an_image(row.file):
             yield place, _Answer(file=None, fault=FetchFault.NOT_AN_IMAGE, detail=detail, note=note)
         else:
@@ -201,7 +218,9 @@ def _failures(rows: Sequence[UrlRow], answers: dict[int, _Answer]) -> Iterator[F
     for place, row in enumerate(rows):
         answer = answers.get(place)
         if answer is None:
-            yield Failure(url=row.written, name=row.name, reason=FetchFault.BAD_URL, detail="expected an http(s) URL")
+            yield Failure(
+                url=row.written, name=row.name, reason=row.fault, detail=row.detail or "expected an http(s) URL"
+            )
         elif answer.fault is not None:
             yield Failure(url=row.written, name=row.name, reason=answer.fault, detail=answer.detail)
 
@@ -229,6 +248,27 @@ def _not_an_image(file: Path) -> str:
     except Exception as error:  # whatever a stranger's bytes do to PIL
         with file.open("rb") as stranger:
             return f"{type(error).__name__}: starts with {stranger.read(16)!r}"
+
+
+def _linked(answer: _Answer, target: Path) -> _Answer:
+    """Put a row's file into its place; what is wrong with that is the row's own fault, unless the disk is full."""
+    assert answer.file is not None
+    try:
+        _link(answer.file, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise no_room(target.parent, answer.file.stat().st_size, target.name) from None
+        return replace(answer, file=None, fault=FetchFault.UNFORESEEN, detail=f"{type(error).__name__}: {error}")
+    return answer
+
+
+def _check_foreseen(num_rows: int, failures: Sequence[Failure]) -> None:
+    """Raise RuntimeError if so much was unforeseen that the fault is hardly the rows'."""
+    found = [failure for failure in failures if failure.reason is FetchFault.UNFORESEEN]
+    if len(found) > max(_FEW_UNFORESEEN, _MOST_UNFORESEEN * num_rows):
+        raise RuntimeError(
+            f"{len(found)} of {num_rows} rows failed for reasons that nobody foresaw; the first: {found[0].name}: {found[0].detail}"
+        )
 
 
 def _link(file: Path, target: Path) -> None:

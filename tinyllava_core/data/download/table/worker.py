@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 import time
-import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any
 
+import httpx
 from img2dataset.downloader import Downloader
 
 from tinyllava_core.data.download.table.attempt import Note
-from tinyllava_core.data.web.opener import Floor, make_opener
+from tinyllava_core.data.web.address import Refused
+from tinyllava_core.data.web.opener import MISLED, Floor, open_url
 from tinyllava_core.data.web.patience import Patience, retry_after_s
 from tinyllava_core.data.web.polite import turn
 
@@ -32,6 +36,7 @@ class Manners:
 
     patience: Patience
     notes: Path
+    asked: frozenset[str]  # hosts that need not be public
 
 
 class PoliteDownloader(Downloader):  # type: ignore[misc]
@@ -54,14 +59,12 @@ class _NotingOpener:
 
     def __init__(self, manners: Manners, shard: int) -> None:
         patience = manners.patience
-        self._patience = patience
-        self._opener = make_opener(
-            Floor(
-                silence_s=patience.image_timeout_s,
-                slowest_bytes_s=patience.slowest_bytes_s,
-                window_s=patience.slow_window_s,
-                longest_s=patience.image_longest_s,
-            )
+        self._patience, self._asked = patience, manners.asked
+        self._floor = Floor(
+            silence_s=patience.image_timeout_s,
+            slowest_bytes_s=patience.slowest_bytes_s,
+            window_s=patience.slow_window_s,
+            longest_s=patience.image_longest_s,
         )
         manners.notes.mkdir(parents=True, exist_ok=True)
         self._file = (manners.notes / f"{shard:05d}-{os.getpid()}-{time.time_ns()}.jsonl").open("w")
@@ -74,22 +77,22 @@ class _NotingOpener:
         self._file.close()
 
     def open(self, request: urllib.request.Request, data: None = None, timeout: float | None = None) -> _Noted:
-        """Open a URL as urllib does, and raise as it does."""
+        """Open a URL as urllib does. What it raises says in its text what fault it is (see fault.py)."""
         url, patience = request.full_url, self._patience
         held = contextlib.ExitStack()
         held.enter_context(turn(url, connections=patience.connections_per_host, pause_s=patience.pause_s))
         noted = _Noted(self, url, held)
         try:
-            noted.answer = held.enter_context(self._opener.open(request, data, timeout))
-        except urllib.error.HTTPError as error:
-            noted.status, noted.asked_s = error.code, retry_after_s(error.headers.get("Retry-After"))
-            error.close()
-            noted.close()
-            raise
+            with _told():
+                headers = dict(request.header_items())
+                noted.answer = held.enter_context(open_url(url, self._floor, asked=self._asked, headers=headers))
+            noted.status = noted.answer.status_code
+            if noted.status != 200:
+                noted.asked_s = retry_after_s(noted.answer.headers.get("Retry-After"))
+                raise OSError(f"HTTP Error {noted.status}: {noted.answer.reason_phrase}")
         except BaseException:
             noted.close()
             raise
-        noted.status = noted.answer.status
         return noted
 
     def write(self, note: Note) -> None:
@@ -104,7 +107,7 @@ class _Noted:
 
     def __init__(self, opener: _NotingOpener, url: str, held: contextlib.ExitStack) -> None:
         self._opener, self._url, self._held, self._began = opener, url, held, time.monotonic()
-        self.answer: Any = None
+        self.answer: httpx.Response
         self.status: int | None = None
         self.asked_s = 0.0
         self._size = 0
@@ -116,19 +119,23 @@ class _Noted:
         self.close()
 
     @property
-    def headers(self) -> Any:
-        return self.answer.headers
+    def headers(self) -> HTTPMessage:
+        """The headers as urllib gives them."""
+        found = HTTPMessage()
+        for name, value in self.answer.headers.multi_items():
+            found[name] = value
+        return found
 
     def read(self) -> bytes:
-        declared = self.answer.length  # None where the server does not say
-        if declared is not None and declared > LARGEST_BYTES:
-            raise ValueError(f"more than {LARGEST_BYTES} bytes")
-        # with a number of bytes, http.client would not mind a body that is cut
-        body: bytes = self.answer.read() if declared is not None else self.answer.read(LARGEST_BYTES + 1)
-        self._size = len(body)
-        if len(body) > LARGEST_BYTES:
-            raise ValueError(f"more than {LARGEST_BYTES} bytes")
-        return body
+        """Read the whole body. Raises ValueError if it is too big, or as `open` does."""
+        body = bytearray()
+        with _told():
+            for chunk in self.answer.iter_raw():
+                body += chunk
+                self._size = len(body)
+                if len(body) > LARGEST_BYTES:
+                    raise ValueError(f"more than {LARGEST_BYTES} bytes")
+        return bytes(body)
 
     def close(self) -> None:
         self._held.close()
@@ -142,3 +149,21 @@ class _Noted:
                 asked_s=self.asked_s,
             )
         )
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Give what the libraries raise a text that fault.py knows."""
+    try:
+        yield
+    except MISLED:
+        raise OSError("redirected in a circle, too often, or to what is no http(s) URL") from None
+    except (Refused, TimeoutError, socket.gaierror):
+        raise
+    except httpx.TimeoutException:
+        raise TimeoutError("timed out") from None
+    except httpx.RemoteProtocolError as error:
+        cut = "without sending complete message body" in str(error)
+        raise OSError(str(error) if cut else f"Connection failed: {error}") from None
+    except (httpx.TransportError, OSError) as error:
+        raise OSError(f"Connection failed: {error or type(error).__name__}") from None

@@ -1,0 +1,109 @@
+import socket
+
+import httpcore
+import pytest
+
+from tinyllava_core.data.web import address as module
+from tinyllava_core.data.web.address import Refused, addresses, asked_by, is_public
+from tinyllava_core.data.web.opener import Floor, open_url
+
+FLOOR = Floor(silence_s=1.0, slowest_bytes_s=1.0, window_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("93.184.216.34", True),
+        ("2606:4700::6810:84e5", True),
+        ("127.0.0.1", False),
+        ("127.8.9.10", False),
+        ("0.0.0.0", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.1.1", False),
+        ("169.254.169.254", False),  # what clouds tell their machines
+        ("100.64.0.1", False),  # behind a provider's translation
+        ("224.0.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::1", False),
+        ("::", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", False),
+        ("ff02::1", False),
+        # an IPv4 address inside an IPv6 one
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:93.184.216.34", True),
+        ("2002:7f00:1::", False),
+        ("64:ff9b::a9fe:a9fe", False),
+        ("64:ff9b::5db8:d822", True),
+        ("::127.0.0.1", False),
+    ],
+)
+def test_a_public_address_is_one_of_the_internet(address, public):
+    assert is_public(address) is public
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f.1", "0", "::1"])
+def test_this_machine_is_refused_however_it_is_written(host):
+    with pytest.raises(
+        Refused, match=r"which is not a public address .*; if it is meant, name it in the manifest's allow_hosts"
+    ):
+        addresses(host, 80)
+    assert addresses(host, 80, {host})
+    assert addresses(host, 80, {f"{host}:80"})
+    with pytest.raises(Refused):
+        addresses(host, 81, {f"{host}:80"})
+
+
+def test_a_person_who_writes_an_address_asks_for_it_and_for_no_other_port():
+    assert asked_by("http://127.0.0.1:8000/a") == {"127.0.0.1:8000"}
+    assert asked_by("https://localhost/a") == {"localhost:443"}
+    assert asked_by("http://[::1]:80/a") == {"::1:80"}
+    assert asked_by("https://data.example.org/a") == frozenset(), "a name may lead anywhere"
+
+
+def test_a_host_is_looked_up_once_and_connected_to_at_the_address_that_was_judged(monkeypatch):
+    """A name that is public when it is judged and this machine's when it is connected to."""
+    asked, connected = [], []
+
+    def look_up(host, port, **options):
+        asked.append(host)
+        address = "93.184.216.34" if len(asked) == 1 else "127.0.0.1"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    def connect(self, host, port, *options):
+        connected.append(host)
+        raise httpcore.ConnectError("nobody is really asked")
+
+    monkeypatch.setattr(module.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect)
+    with pytest.raises(Exception, match="nobody is really asked"), open_url("http://evil.example/a", FLOOR):
+        pass
+    assert (asked, connected) == (["evil.example"], ["93.184.216.34"])
+
+
+def test_of_a_host_with_several_addresses_only_the_public_are_tried_in_their_order(monkeypatch):
+    found = ["10.0.0.1", "93.184.216.34", "169.254.169.254", "93.184.216.35"]
+    connected = []
+
+    def connect(self, host, port, *options):
+        connected.append(host)
+        raise httpcore.ConnectError("no")
+
+    monkeypatch.setattr(module.socket, "getaddrinfo", lambda *a, **o: [(0, 0, 0, "", (ip, 80)) for ip in found])
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect)
+    with pytest.raises(Exception, match="no"), open_url("http://many.example/a", FLOOR):
+        pass
+    assert connected == ["93.184.216.34", "93.184.216.35"]
+
+
+def test_a_proxy_of_the_environment_is_used_and_given_no_private_address(server, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.files["http://far.example/a"] = b"through it"
+    with open_url("http://far.example/a", FLOOR) as answer:
+        assert answer.read() == b"through it"
+    with pytest.raises(Refused), open_url("http://169.254.169.254/latest", FLOOR):
+        pass
+    assert [path for path, _ in server.asked] == ["http://far.example/a"]
