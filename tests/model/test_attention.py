@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tinyllava_core.model.attention import Records, records_attention
+from tinyllava_core.model.attention import records_attention
+from tinyllava_core.model.records import Records
 
 LENGTHS = (5, 1, 9)
 

@@ -17,6 +17,7 @@ from tinyllava_core.data.tensors.example import blank, join, normalise, pixels
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.assemble import assemble
+from tinyllava_core.model.records import Layout
 from tinyllava_core.model.tinyllava import TinyLlava, part_of, splice
 from tinyllava_core.parts import VISIONS
 from tinyllava_core.settings.model import Model
@@ -44,8 +45,9 @@ def packed(tiny_parts: Path, which: list[int]) -> tuple[torch.Tensor, ...]:
 
 
 def logits_of(model: TinyLlava, *pack: torch.Tensor) -> torch.Tensor:
-    *read, keep = pack
-    return model.lm_head(model._hidden(*read)[keep])
+    ids, position, record, pixels, keep = pack
+    layout = Layout.of(ids, record, ids, model.config.image_token_id)
+    return model.lm_head(model._hidden(ids, position, pixels, layout)[keep])
 
 
 def test_a_pack_of_records_gives_the_logits_of_each_record_alone(tiny_model: TinyLlava, tiny_parts: Path) -> None:
@@ -167,3 +169,14 @@ def test_generation_with_and_without_cache_is_the_same(tiny_model: TinyLlava, ti
         assert torch.equal(
             tiny_model.generate(**common, use_cache=True), tiny_model.generate(**common, use_cache=False)
         )
+
+
+def test_a_checkpoint_in_half_precision_keeps_its_rotary_frequencies_exact(
+    tiny_model: TinyLlava, tiny_choice: Model, tiny_parts: Path, tmp_path: Path
+) -> None:
+    checkpoint.save(tiny_model, tiny_choice, "short", tiny_parts / "language", tmp_path / "checkpoint")
+    half = checkpoint.load(tmp_path / "checkpoint", precision="bf16").model
+    assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
+    width = tiny_model.config.text_config.hidden_size // 2  # two heads
+    exact = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
+    torch.testing.assert_close(half.model.language_model.rotary_emb.inv_freq.double(), exact, atol=0, rtol=1e-6)

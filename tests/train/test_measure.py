@@ -87,4 +87,4 @@ def test_without_held_out_records_nothing_is_measured(make_job: MakeJob) -> None
     assert not (job.out / "held_out.jsonl").exists()
     assert not (job.out / "best").exists()
     assert read_result(job.out, "train", TrainResult).best_step is None
-    assert loop.HeldOut.of(job, reading(job), lambda: None) is None
+    assert loop.HeldOut.of(job, torch.nn.Module(), reading(job), lambda: None) is None

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig, LlavaConfig
 from transformers.initialization import no_init_weights
 
@@ -132,8 +132,16 @@ def load(folder: Path, *, precision: str = "fp32", device: str = "cpu") -> Loade
             f"{path}: checkpoint schema {data['schema']}, this version reads {SCHEMA}; load it with the version that wrote it"
         )
     card = Card(**{**data, "vision": Vision(**_tuples(data["vision"]))})
-    model = _load_model(folder).to(device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    model = _load_model(folder).to(device)
+    if precision == "bf16":
+        cast_parameters(model, torch.bfloat16)
     return Loaded(model=model.eval(), card=card, folder=folder)
+
+
+def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:
+    """Cast the parameters alone. Buffers stay: rotary frequencies in bf16 are off by a radian at token 1,500."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def load_model(folder: Path) -> TinyLlava:

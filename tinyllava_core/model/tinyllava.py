@@ -18,8 +18,8 @@ from tinyllava_core.model import (
 )
 from tinyllava_core.model import connector as connectors
 from tinyllava_core.model.loss import token_losses
+from tinyllava_core.model.records import Layout
 from tinyllava_core.parts import Shape
-from tinyllava_core.tokenizer import IGNORE
 
 # The three parts, under the names that transformers gives their modules.
 PREFIXES: dict[str, tuple[str, ...]] = {
@@ -30,15 +30,25 @@ PREFIXES: dict[str, tuple[str, ...]] = {
 
 
 class Head(nn.Linear):
-    """A language model's own head: with a bias where it has one (Phi), soft-capped where it is (Gemma 2)."""
+    """A language model's own head: with a bias where it has one (Phi), soft-capped where it is (Gemma 2).
+
+    The losses of a pack are one call of it, in however many pieces they are taken: what shards the weights (ZeRO-3) gathers them
+    once a call, on all ranks together, and each rank has another number of pieces.
+    """
 
     def __init__(self, config: Any, *, bias: bool) -> None:
         super().__init__(config.hidden_size, config.vocab_size, bias=bias)
         self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, labels_S: Tensor | None = None) -> Tensor:
+        """[..., D] -> logits [..., vocabulary]; with labels, from [S, D] -> the loss of each [S]."""
+        return (
+            self.logits(hidden) if labels_S is None else token_losses(self.logits, hidden, labels_S, len(self.weight))
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., vocabulary]. Source of the cap: arXiv 2408.00118, section 2."""
-        logits = super().forward(hidden)
+        logits = nn.functional.linear(hidden, self.weight, self.bias)
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
 
 
@@ -57,6 +67,9 @@ class TinyLlava(LlavaForConditionalGeneration):
         self.lm_head = Head(config.text_config, bias=config.head_bias)
         if config.tie_word_embeddings:
             self.tie_weights()
+        self.looks_always = (
+            False  # run the encoder on a dummy for a pack without images, even where all in front is frozen
+        )
         self._own_attention: str = self.model.language_model.config._attn_implementation
         self.register_forward_pre_hook(_attend_as_transformers)  # `generate` and others that call the model as a whole
 
@@ -76,37 +89,46 @@ class TinyLlava(LlavaForConditionalGeneration):
         return tokens_NKD
 
     def supervised_losses(
-        self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor, labels_T: Tensor
+        self,
+        ids_T: Tensor,
+        position_T: Tensor,
+        record_T: Tensor,
+        pixels_N3HW: Tensor,
+        labels_T: Tensor,
+        layout: Layout | None = None,
     ) -> Tensor:
-        """Run one pack -> the loss of each supervised token [S], in order. `labels_T`: what stands there; IGNORE: not learned."""
-        keep_T = predicts(labels_T)
-        hidden_SD = self._hidden(ids_T, position_T, record_T, pixels_N3HW)[keep_T]
-        return token_losses(self.lm_head, hidden_SD, labels_T[1:][keep_T[:-1]], self.config.text_config.vocab_size)
+        """Run one pack -> the loss of each supervised token [S], in order. `labels_T`: what stands there; IGNORE: not learned.
 
-    def _hidden(self, ids_T: Tensor, position_T: Tensor, record_T: Tensor, pixels_N3HW: Tensor) -> Tensor:
+        With its `layout` given, nothing is asked of the device.
+        """
+        if layout is None:
+            layout = Layout.of(ids_T, record_T, labels_T, self.config.image_token_id)
+        hidden_SD = self._hidden(ids_T, position_T, pixels_N3HW, layout)[layout.keep_S]
+        losses_S: Tensor = self.lm_head(hidden_SD, layout.labels_S)
+        return losses_S
+
+    def _hidden(self, ids_T: Tensor, position_T: Tensor, pixels_N3HW: Tensor, layout: Layout) -> Tensor:
         """Run one pack up to the head -> [T, D].
 
         No record sees another: attention is causal inside a record, and positions start anew in each. Without images the
-        trained parts in front of the language model get a zero-weighted dummy, so that every rank has the same graph.
+        trained parts in front of the language model get a zero-weighted dummy, so that every rank has the same graph; so do
+        frozen ones whose weights are sharded, because all ranks gather them together.
         """
-        embedded_1TD = self.get_input_embeddings()(ids_T)[None]
+        embedded_TD = self.get_input_embeddings()(ids_T)
         if len(pixels_N3HW):
-            embedded_1TD = splice(
-                embedded_1TD, self.image_tokens(pixels_N3HW), (ids_T == self.config.image_token_id)[None]
-            )
-        elif any(
+            embedded_TD = laid(embedded_TD, self.image_tokens(pixels_N3HW), layout.image_I)
+        elif self.looks_always or any(
             p.requires_grad
             for module in (self.model.vision_tower, self.model.multi_modal_projector)
             for p in module.parameters()
         ):
             dummy = pixels_N3HW.new_zeros(1, *pixels_N3HW.shape[1:])
-            embedded_1TD = embedded_1TD + 0.0 * self.image_tokens(dummy).sum()
+            embedded_TD = embedded_TD + 0.0 * self.image_tokens(dummy).sum()
         self._attend(attention.NAME)
+        position_1T = position_T[None]
+        attention.remember(position_1T, layout.records)
         hidden_1TD: Tensor = self.model.language_model(
-            inputs_embeds=embedded_1TD,
-            position_ids=position_T[None],
-            use_cache=False,
-            records=attention.Records.of(record_T),
+            inputs_embeds=embedded_TD[None], position_ids=position_1T, use_cache=False, records=layout.records
         ).last_hidden_state
         return hidden_1TD[0]
 
@@ -130,22 +152,23 @@ def _attend_as_transformers(model: TinyLlava, _: Any) -> None:
     model._attend(model._own_attention)
 
 
-def predicts(labels_T: Tensor) -> Tensor:
-    """Mark the places whose next token is supervised -> [T] bool."""
-    return torch.cat([labels_T[1:] != IGNORE, labels_T.new_zeros(1, dtype=torch.bool)])
-
-
 def splice(text_BTD: Tensor, image_NKD: Tensor, is_image_BT: Tensor) -> Tensor:
-    """Lay the image tokens into the places that `is_image_BT` marks, in reading order -> [B, T, D].
+    """Lay the image tokens into the places that `is_image_BT` marks, in reading order -> [B, T, D]. Raises as `laid`."""
+    image_I = is_image_BT.flatten().nonzero()[:, 0]
+    return laid(text_BTD.flatten(0, 1), image_NKD, image_I).view_as(text_BTD)
+
+
+def laid(text_TD: Tensor, image_NKD: Tensor, image_I: Tensor) -> Tensor:
+    """Lay the image tokens into their places -> [T, D].
 
     Raises ValueError unless exactly N * K places are marked: a truncated image is a fault of the data, not a batch to repair.
     """
-    marked, given = int(is_image_BT.sum()), image_NKD.shape[0] * image_NKD.shape[1]
+    marked, given = len(image_I), image_NKD.shape[0] * image_NKD.shape[1]
     if marked != given:
         raise ValueError(
             f"{marked} places are marked as image tokens, but {given} were given ({image_NKD.shape[0]} images)"
         )
-    return text_BTD.masked_scatter(is_image_BT[..., None], image_NKD.to(text_BTD.dtype))
+    return text_TD.index_copy(0, image_I, image_NKD.flatten(0, 1).to(text_TD.dtype))
 
 
 def part_of(name: str) -> str:

@@ -86,7 +86,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         ledger.open_life(first_step, world_size(), device.type, started_at)
         curves = Curves.open(job.out, f"{job.recipe.name} {job.stage}", job.recipe.watch.loggers, first_step)
     observer = Observer(packs, planned, ledger, curves, job.recipe.watch, flops.cost(model), device) if curves else None
-    held_out = HeldOut.of(job, reading(job), partial(keep_best, engine, model, job))
+    held_out = HeldOut.of(job, model, reading(job), partial(keep_best, engine, model, job))
     if held_out and rank() == 0:
         held_out.cut(first_step)
     barrier()
@@ -99,6 +99,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         ledger=ledger,
         observer=observer,
         device=device,
+        seed=job.recipe.seed,
         held_out=held_out,
         halving=(model.config.image_token_id, model.config.image_seq_length) if job.has_halved_packs else None,
     )

@@ -37,10 +37,10 @@ class Engine(Protocol):
     def groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups, to set learning rates on; loading a state replaces them."""
 
-    def losses(self, *pack: Tensor) -> Tensor:
+    def losses(self, *pack: Any) -> Tensor:
         """Run `TinyLlava.supervised_losses` on one pack."""
 
-    def measure(self, *pack: Tensor) -> Tensor:
+    def measure(self, *pack: Any) -> Tensor:
         """The same, of a pack that is not trained on; called without autograd."""
 
     def backward(self, loss: Tensor, is_last: bool) -> None:
@@ -73,11 +73,11 @@ class TorchEngine:
         """The optimizer's groups as they are now."""
         return list(self.optimizer.param_groups)
 
-    def losses(self, *pack: Tensor) -> Tensor:
+    def losses(self, *pack: Any) -> Tensor:
         """Run the model as it is."""
         return self.model.supervised_losses(*pack)
 
-    def measure(self, *pack: Tensor) -> Tensor:
+    def measure(self, *pack: Any) -> Tensor:
         """Run the model as it is."""
         return self.model.supervised_losses(*pack)
 
@@ -132,7 +132,7 @@ class PackForward(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, *pack: Tensor) -> Tensor:
+    def forward(self, *pack: Any) -> Tensor:
         """Run one pack."""
         return self.model.supervised_losses(*pack)
 
@@ -144,6 +144,9 @@ class DeepSpeedEngine:
         import deepspeed
 
         self.model, self.stage, self.by_part = model, launch.zero_stage, trained_by_part(groups)
+        model.looks_always = (
+            self.stage == 3
+        )  # a rank that skips the encoder would leave the others waiting for its share
         num_parameters = sum(p.numel() for p in model.parameters())
         optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
@@ -158,12 +161,12 @@ class DeepSpeedEngine:
         """The optimizer's groups as they are now."""
         return list(self.optimizer.param_groups)
 
-    def losses(self, *pack: Tensor) -> Tensor:
+    def losses(self, *pack: Any) -> Tensor:
         """Run through DeepSpeed's own forward, which gathers and counts."""
         losses: Tensor = self.engine(*pack)
         return losses
 
-    def measure(self, *pack: Tensor) -> Tensor:
+    def measure(self, *pack: Any) -> Tensor:
         """Run the model below DeepSpeed's counting; what gathers the weights hangs on the modules themselves."""
         losses: Tensor = self.engine.module(*pack)
         return losses
@@ -211,6 +214,12 @@ def deepspeed_config(training: Training, launch: Launch, num_parameters: int) ->
         "gradient_accumulation_steps": 1,  # the boundary is set by hand, packs differ from step to step
         "gradient_clipping": training.max_grad_norm or 0.0,
         "bf16": {"enabled": False},  # arithmetic is chosen by autocast, weights stay fp32
+        # Without this section DeepSpeed switches our autocast off in its forward. An empty list: gradients travel in fp32.
+        "torch_autocast": {
+            "enabled": training.precision == "bf16",
+            "dtype": "bfloat16",
+            "lower_precision_safe_modules": [],
+        },
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {
             "stage": launch.zero_stage,

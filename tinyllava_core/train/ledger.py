@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import random
 import re
 import shutil
 import threading
@@ -18,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from tinyllava_core.artifact import write_aside
@@ -93,10 +91,9 @@ class Ledger:
         barrier()
         with _told(final):
             write = engine.save(aside)
-        states = gathered(random_state())
         barrier()
         if rank() == 0:
-            self._writer = _Writer(final, aside, write, states)
+            self._writer = _Writer(final, aside, write)
             self._writer.start()
 
     def wait(self) -> None:
@@ -110,18 +107,15 @@ class Ledger:
     def load(self, engine: Engine, folder: Path) -> int:
         """Go back to a resume folder -> the step to go on with."""
         engine.load(folder)
-        states = torch.load(folder / "random.pt", weights_only=False)
-        if rank() < len(states):  # another number of ranks: nothing random is used in training, so nothing is lost
-            set_random_state(states[rank()])
         return int(folder.name.removeprefix("step-"))
 
 
 class _Writer(threading.Thread):
     """Writes one resume folder aside and renames it; keeps the last few. What goes wrong is kept in `fault`."""
 
-    def __init__(self, final: Path, aside: Path, write: Callable[[], None], states: list[Any]) -> None:
+    def __init__(self, final: Path, aside: Path, write: Callable[[], None]) -> None:
         super().__init__(name="resume-writer")
-        self._final, self._aside, self._write, self._states = final, aside, write, states
+        self._final, self._aside, self._write = final, aside, write
         self.fault: Exception | None = None
 
     def run(self) -> None:
@@ -129,7 +123,6 @@ class _Writer(threading.Thread):
         try:
             with _told(self._final):
                 self._write()
-                torch.save(self._states, self._aside / "random.pt")
                 shutil.rmtree(self._final, ignore_errors=True)
                 self._aside.rename(self._final)
                 for old in sorted(self._final.parent.glob("step-*"))[:-KEEP]:
@@ -168,27 +161,6 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-
-
-def random_state() -> dict[str, Any]:
-    """Collect the state of every random generator in use."""
-    return {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
-
-
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put the random generators back."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.set_rng_state(state["torch"])
-
-
-def gathered(mine: Any) -> list[Any]:
-    """Collect something from every rank, in their order, on every rank; alone, just one's own."""
-    if not torch.distributed.is_initialized():
-        return [mine]
-    found: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, mine)
-    return found
 
 
 def barrier() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from tinyllava_core.train.planned import PlannedSteps
 from tinyllava_core.train.schedule import lr_factor
 from tinyllava_core.train.watchdog import Watchdog
 
+# A pack or half of one, whether it counts, the sources of its records, and its name in the step: number, half.
+Pass = tuple[Pack, bool, np.ndarray, tuple[int, int]]
+
 
 class Stopped(Exception):
     """The process was asked to end (SIGTERM); its state is saved."""
@@ -42,6 +46,7 @@ class Work:
     ledger: Ledger
     observer: Observer | None  # rank 0's
     device: torch.device
+    seed: int
     held_out: HeldOut | None = None
     halving: tuple[int, int] | None = None  # image token, tokens of an image: cut every pack in two
 
@@ -49,7 +54,7 @@ class Work:
 def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
     """Train steps `first_step` .. end of the plan. Raises Stopped after saving if `should_stop` is set meanwhile."""
     training, num_steps = work.training, len(work.packs.num_packs)
-    arriving = stream(work.packs, first_step, rank(), world_size(), training.data_workers)
+    arriving = stream(work.packs, first_step, rank(), world_size(), training.data_workers, work.device.type == "cuda")
     saved_at = time.monotonic()
     with Watchdog(work.watch.step_timeout_s, work.planned.describe) as dog:
         for step in range(first_step, num_steps):
@@ -82,28 +87,35 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
 def run_packs(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> Tensor:
     """Add the gradients of one rank's packs of a step -> the step's loss over all ranks, in parts by source [sources].
 
-    The loss is a mean over the supervised tokens of the whole step, so neither packs nor ranks change it.
+    The loss is a mean over the supervised tokens of the whole step, so neither packs nor ranks change it. Each pack draws its
+    dropout from a seed of its own: no state of a generator is ever needed to go on, on whatever number of ranks.
     """
-    total = torch.zeros(len(work.planned.sources), dtype=torch.float64)
+    total = torch.zeros(len(work.planned.sources), dtype=torch.float64, device=work.device)
     passes = cut_passes(work, step, dealt)
-    for place, (pack, counts, sources) in enumerate(passes):
+    for place, (pack, counts, sources, name) in enumerate(passes):
+        torch.manual_seed(seed_of(work.seed, step, *name))
         losses = pack_losses(work.engine.losses, pack, work.packs.reading.vision, work.training.precision, work.device)
         losses = losses / work.packs.num_supervised[step] * float(counts)
         work.engine.backward(losses.sum(), is_last=place + 1 == len(passes))
-        total += by_source(losses.detach().double().cpu(), pack, sources, len(total))
+        total += by_source(losses.detach(), pack, sources, len(total))
     if dist.is_initialized():
-        total = total.to(work.device)
         dist.all_reduce(total)
     return total.cpu()
 
 
-def cut_passes(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> list[tuple[Pack, bool, np.ndarray]]:
-    """List what runs through the model at once: this rank's packs of a step, or their halves, with their records' sources."""
-    passes = []
+def cut_passes(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> list[Pass]:
+    """List what runs through the model at once: this rank's packs of a step, or their halves."""
+    passes: list[Pass] = []
     for (pack, counts), (number, _) in zip(dealt, rank_packs(work.packs, step, rank(), world_size()), strict=True):
         parts = halves(pack, *work.halving) if work.halving else [(pack, True)]
-        passes += [(part, counts and whole, work.planned.sources_of(step, number)) for part, whole in parts]
+        sources = work.planned.sources_of(step, number)
+        passes += [(part, counts and whole, sources, (number, half)) for half, (part, whole) in enumerate(parts)]
     return passes
+
+
+def seed_of(*numbers: int) -> int:
+    """Make a seed of some numbers, far from that of any others."""
+    return int.from_bytes(hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest())
 
 
 def check_finite(work: Work, step: int, loss: float, norms: Norms) -> None:

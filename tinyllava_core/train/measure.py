@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.tensors.stream import PlannedPacks, Reading, rank_packs, stream
@@ -27,16 +27,17 @@ class HeldOut:
     packs: PlannedPacks
     planned: PlannedSteps
     rows: Path
+    model: nn.Module  # that is measured
     keep: Callable[[], None]  # every rank calls it when the weights are the best so far
 
     @classmethod
-    def of(cls, job: TrainJob, reading: Reading, keep: Callable[[], None]) -> HeldOut | None:
+    def of(cls, job: TrainJob, model: nn.Module, reading: Reading, keep: Callable[[], None]) -> HeldOut | None:
         """Find the held-out records of a job's plan; None if it has none."""
         home = job.plan / "held_out"
         if not home.is_dir():
             return None
         packs = PlannedPacks(job.shards, home, reading, job.features)
-        return cls(packs=packs, planned=PlannedSteps(home), rows=job.out / "held_out.jsonl", keep=keep)
+        return cls(packs=packs, planned=PlannedSteps(home), rows=job.out / "held_out.jsonl", model=model, keep=keep)
 
     def cut(self, first_step: int) -> None:
         """Forget what was measured at `first_step` and later: a killed life's."""
@@ -45,16 +46,17 @@ class HeldOut:
 
     def measure(self, engine: Engine, step: int, precision: str, device: torch.device) -> float:
         """Measure after optimizer step `step`, on all ranks -> the mean loss over the supervised tokens; the best weights are kept."""
-        total = torch.zeros(len(self.planned.sources), dtype=torch.float64)
+        total = torch.zeros(len(self.planned.sources), dtype=torch.float64, device=device)
+        self.model.eval()  # no dropout
         for number, dealt in enumerate(stream(self.packs, 0, rank(), world_size(), workers=0)):
             places = rank_packs(self.packs, number, rank(), world_size())
             for (pack, counts), (place, _) in zip(dealt, places, strict=True):
                 with torch.no_grad():
                     losses = pack_losses(engine.measure, pack, self.packs.reading.vision, precision, device)
                 sources = self.planned.sources_of(number, place)
-                total += by_source(losses.double().cpu(), pack, sources, len(total)) * counts
+                total += by_source(losses, pack, sources, len(total)) * counts
+        self.model.train()
         if dist.is_initialized():
-            total = total.to(device)
             dist.all_reduce(total)
         return self._note(step, total.cpu())
 

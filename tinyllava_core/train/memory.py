@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from tinyllava_core.data.tensors.example import Pack
+from tinyllava_core.data.tensors.example import Pack, Places
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import HALVED_PACKS, TrainJob
 
@@ -41,17 +41,19 @@ def halves(pack: Pack, image_id: int, tokens_per_image: int) -> list[tuple[Pack,
     cut = min(starts[1:], key=lambda start: abs(start - len(pack.ids_T) / 2))
     images = int((pack.ids_T[:cut] == image_id).sum()) // tokens_per_image
     return [
-        (_part(pack, slice(0, cut), slice(0, images)), True),
-        (_part(pack, slice(cut, None), slice(images, None)), True),
+        (_part(pack, slice(0, cut), slice(0, images), image_id), True),
+        (_part(pack, slice(cut, None), slice(images, None), image_id), True),
     ]
 
 
-def _part(pack: Pack, tokens: slice, images: slice) -> Pack:
+def _part(pack: Pack, tokens: slice, images: slice, image_id: int) -> Pack:
+    ids_T, labels_T, record_T = pack.ids_T[tokens], pack.labels_T[tokens], pack.record_T[tokens]
     return Pack(
-        ids_T=pack.ids_T[tokens],
-        labels_T=pack.labels_T[tokens],
+        ids_T=ids_T,
+        labels_T=labels_T,
         position_T=pack.position_T[tokens],
-        record_T=pack.record_T[tokens],
+        record_T=record_T,
+        places=Places.of(ids_T, labels_T, record_T, image_id),
         pixels_N3HW=pack.pixels_N3HW[images],
         features_NPV=None if pack.features_NPV is None else pack.features_NPV[images],
     )

@@ -11,31 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tinyllava_core.data.tensors.example import Pack, normalise
+from tinyllava_core.data.tensors.example import Pack, Places, normalise
+from tinyllava_core.model.records import Layout, Records
 from tinyllava_core.parts import Vision
-from tinyllava_core.tokenizer import IGNORE
 
 
 def pack_losses(
     losses: Callable[..., Tensor], pack: Pack, vision: Vision, precision: str, device: torch.device
 ) -> Tensor:
     """Run one pack -> the loss of each of its supervised tokens [S]. `losses`: an engine's, or another's like it."""
-    if pack.features_NPV is not None:
-        images = pack.features_NPV.to(device)
-    else:
-        images = normalise(pack.pixels_N3HW.to(device), vision)
+    there = pack.to(device)
+    images = normalise(there.pixels_N3HW, vision) if there.features_NPV is None else there.features_NPV
+    layout = None if there.places is None else layout_of(there.places)
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        return losses(
-            pack.ids_T.to(device),
-            pack.position_T.to(device),
-            pack.record_T.to(device),
-            images,
-            pack.labels_T.to(device),
-        )
+        return losses(there.ids_T, there.position_T, there.record_T, images, there.labels_T, layout)
+
+
+def layout_of(places: Places) -> Layout:
+    """Say it in the model's words."""
+    records = Records(places.lengths, places.starts, max(places.lengths))
+    return Layout(records=records, image_I=places.image_I, keep_S=places.keep_S, labels_S=places.labels_S)
 
 
 def by_source(losses_S: Tensor, pack: Pack, sources: np.ndarray, num_sources: int) -> Tensor:
-    """Add up the losses of a pack's tokens by the source of their record -> [num_sources]."""
-    record_S = pack.record_T[1:][pack.labels_T[1:] != IGNORE]
-    source_S = torch.from_numpy(sources.astype(np.int64))[record_S]
-    return torch.zeros(num_sources, dtype=losses_S.dtype).index_add_(0, source_S, losses_S)
+    """Add up the losses of a pack's tokens by the source of their record, where they are -> [num_sources] float64."""
+    assert pack.places is not None
+    source_S = torch.from_numpy(sources.astype(np.int64))[pack.places.record_S]
+    total = torch.zeros(num_sources, dtype=torch.float64, device=losses_S.device)
+    return total.index_add_(0, source_S.to(losses_S.device, non_blocking=True), losses_S.double())

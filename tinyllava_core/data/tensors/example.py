@@ -5,17 +5,20 @@ Shapes: N images, H height, W width, T tokens of a pack.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 import simplejpeg
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from tinyllava_core.data.plan.prompt import Encoded
 from tinyllava_core.parts import Vision
@@ -33,29 +36,90 @@ class Pack:
     record_T: Tensor  # int64, which record of the pack a token belongs to
     pixels_N3HW: Tensor  # uint8; N may be 0
     features_NPV: Tensor | None = None  # the encoder's output in their place (then there are no pixels)
+    places: Places | None = None  # None: to be found by whoever needs them
 
     @property
     def num_supervised(self) -> int:
         """Tokens that are predicted."""
         return int((self.labels_T != IGNORE).sum())
 
+    def pin_memory(self) -> Pack:
+        """Move to memory that a GPU can fetch from by itself. The data loader calls this."""
+        return mapped(self, Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> Pack:
+        """Send every tensor on its way to a device."""
+        return mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """What is where in a pack, found in the loader: on a GPU each would be a question to wait for."""
+
+    lengths: tuple[int, ...]  # tokens of each record
+    starts: Tensor  # int32 [records + 1]: their running sums
+    image_I: Tensor  # int64, places of image tokens
+    keep_S: Tensor  # int64, places whose next token is supervised
+    labels_S: Tensor  # int64, that token
+    record_S: Tensor  # int64, its record
+
+    @classmethod
+    def of(cls, ids_T: Tensor, labels_T: Tensor, record_T: Tensor, image_id: int) -> Places:
+        """Read them off a pack's tokens."""
+        lengths = torch.bincount(record_T - record_T[0])
+        learned_S = (labels_T[1:] != IGNORE).nonzero()[:, 0] + 1
+        return cls(
+            lengths=tuple(lengths.tolist()),
+            starts=pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
+            image_I=(ids_T == image_id).nonzero()[:, 0],
+            keep_S=learned_S - 1,
+            labels_S=labels_T[learned_S],
+            record_S=record_T[learned_S],
+        )
+
+
+_P = TypeVar("_P", Pack, Places)
+
+
+def mapped(held: _P, change: Callable[[Tensor], Tensor]) -> _P:
+    """Change every tensor of a pack, its places' too."""
+    changed: dict[str, Any] = {}
+    for field in dataclasses.fields(held):
+        value = getattr(held, field.name)
+        if isinstance(value, Tensor):
+            changed[field.name] = change(value)
+        elif isinstance(value, Places):
+            changed[field.name] = mapped(value, change)
+    return dataclasses.replace(held, **changed)
+
 
 def join(
-    records: Sequence[Encoded], images: Sequence[Tensor], image_size: int, features_NPV: Tensor | None = None
+    records: Sequence[Encoded],
+    images: Sequence[Tensor],
+    image_size: int,
+    features_NPV: Tensor | None = None,
+    image_id: int | None = None,
 ) -> Pack:
-    """Lay records one behind the other. `images` [3, H, W] uint8 each, or `features_NPV`, in the order of their tags."""
+    """Lay records one behind the other. `images` [3, H, W] uint8 each, or `features_NPV`, in the order of their tags.
+
+    `image_id`: the token that stands for images; with it the pack knows its places.
+    """
     lengths = torch.tensor([len(record.ids) for record in records])
     total = int(lengths.sum())
     starts = torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
+    ids_T = torch.tensor([token for record in records for token in record.ids])
+    labels_T = torch.tensor([label for record in records for label in record.labels])
+    record_T = torch.repeat_interleave(torch.arange(len(records)), lengths)
     return Pack(
-        ids_T=torch.tensor([token for record in records for token in record.ids]),
-        labels_T=torch.tensor([label for record in records for label in record.labels]),
+        ids_T=ids_T,
+        labels_T=labels_T,
         position_T=torch.arange(total) - starts,
-        record_T=torch.repeat_interleave(torch.arange(len(records)), lengths),
+        record_T=record_T,
         pixels_N3HW=torch.stack(list(images))
         if images
         else torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8),
         features_NPV=features_NPV,
+        places=None if image_id is None else Places.of(ids_T, labels_T, record_T, image_id),
     )
 
 
@@ -93,8 +157,14 @@ def blank(vision: Vision) -> Tensor:
 
 def normalise(pixels_N3HW: Tensor, vision: Vision, dtype: torch.dtype = torch.float32) -> Tensor:
     """Scale uint8 pixels to the encoder's input -> [N, 3, H, W] of `dtype`, on the device where they are."""
-    mean, std = (torch.tensor(values, device=pixels_N3HW.device)[:, None, None] for values in (vision.mean, vision.std))
+    mean, std = _mean_and_std(vision.mean, vision.std, pixels_N3HW.device)
     return ((pixels_N3HW.to(torch.float32) / 255 - mean) / std).to(dtype)
+
+
+@cache
+def _mean_and_std(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    first, second = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
+    return first, second
 
 
 def decode(image: bytes, scratch: Scratch | None = None) -> np.ndarray:

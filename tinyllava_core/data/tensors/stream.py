@@ -95,14 +95,15 @@ class PlannedPacks(Dataset[Pack]):
         for place, record in zip(places, records, strict=True):
             planned = (int(self._planned["num_tokens"][place]), int(self._planned["num_supervised"][place]))
             assert (len(record.ids), record.num_supervised) == planned, f"plan and tokens disagree at position {place}"
+        size, image_id = self.reading.vision.image_size, self.tokenizer.image_id
         if self.features is not None:
-            return join(records, [], self.reading.vision.image_size, self.features.of(rows))
+            return join(records, [], size, self.features.of(rows), image_id=image_id)
         images = [
             pixels(image, self.reading.vision, self.reading.image_mode, self.reading.pixels)
             for row in rows
             for image in self.reader.images(row)
         ]
-        return join(records, images, self.reading.vision.image_size)
+        return join(records, images, size, image_id=image_id)
 
 
 def rank_packs(packs: PlannedPacks, step: int, rank: int, world_size: int) -> list[tuple[int, bool]]:
@@ -111,11 +112,12 @@ def rank_packs(packs: PlannedPacks, step: int, rank: int, world_size: int) -> li
 
 
 def stream(
-    packs: PlannedPacks, first_step: int, rank: int, world_size: int, workers: int
+    packs: PlannedPacks, first_step: int, rank: int, world_size: int, workers: int, pin: bool = False
 ) -> Iterator[list[tuple[Pack, bool]]]:
     """Give one rank's packs of each step from `first_step` on, read ahead by worker processes.
 
     A thread takes the next steps' packs out of the workers' hands while this one trains: that costs milliseconds a pack.
+    `pin`: into memory that a GPU fetches from by itself.
     """
     dealt = [rank_packs(packs, step, rank, world_size) for step in range(first_step, len(packs.num_packs))]
     keys = [(step, number) for step, numbers in enumerate(dealt, first_step) for number, _ in numbers]
@@ -127,6 +129,7 @@ def stream(
         prefetch_factor=4 if workers else None,
         worker_init_fn=_begin_worker,
         multiprocessing_context="fork" if workers else None,
+        pin_memory=pin,
     )
     arriving = iter(loader)  # forks the workers, before there is a thread
 
