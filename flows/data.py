@@ -9,6 +9,7 @@ from tasks.download import download
 from tasks.features import features
 from tasks.inspect import inspect
 from tasks.mix import mix
+from tasks.overlap import overlap
 from tasks.plan import plan
 from tasks.run import Run
 from tasks.shard import shard
@@ -32,17 +33,31 @@ def gather(run: Run, sets: dict[str, Artifact]) -> dict[str, Source]:
     return sources
 
 
-def lay_out(
-    run: Run, stage: StageName, sources: dict[str, Source], benchmarks: dict[str, Artifact]
-) -> tuple[Artifact, Artifact]:
-    """Mix the sources of one training stage, write the shards, plan every step. Gives the shards and the plan.
+def mix_all(run: Run, sources: dict[str, Source], benchmarks: dict[str, Artifact]) -> dict[StageName, Artifact]:
+    """Mix the sources of every training stage. `benchmarks`: inspected; what shows their pictures can be dropped."""
+    return {stage: mix(run, stage, _used(run, stage, sources), benchmarks) for stage in run.recipe.stages()}
 
-    `benchmarks`: inspected, by the recipe's word for them; the mix's pictures are compared with theirs.
-    """
-    used = {entry.source: sources[entry.source] for entry in run.recipe.training(stage).mix}
-    mixed = mix(run, stage, used, benchmarks)
-    shards = shard(run, stage, mixed, used)
+
+def find_overlaps(run: Run, mixes: dict[StageName, Artifact], benchmarks: dict[str, Artifact]) -> dict[str, Artifact]:
+    """Tell what each mix has twice, and what it shares with benchmarks, where the recipe wants it reported."""
+    found: dict[str, Artifact] = {}
+    for stage, mixed in mixes.items():
+        if run.recipe.training(stage).duplicates.reporting.exact:
+            found[stage] = overlap(run, stage, stage, mixed, None)
+        if run.recipe.training(stage).contamination.action == "report" and run.recipe.compared(stage):
+            theirs = {name: benchmarks[name] for name in run.recipe.compared(stage)}
+            found[f"{stage} benchmarks"] = overlap(run, stage, f"{stage} benchmarks", mixed, theirs)
+    return found
+
+
+def lay_out(run: Run, stage: StageName, mixed: Artifact, sources: dict[str, Source]) -> tuple[Artifact, Artifact]:
+    """Write the shards of one training stage and plan every step. Gives the shards and the plan."""
+    shards = shard(run, stage, mixed, _used(run, stage, sources))
     return shards, plan(run, stage, shards)
+
+
+def _used(run: Run, stage: StageName, sources: dict[str, Source]) -> dict[str, Source]:
+    return {entry.source: sources[entry.source] for entry in run.recipe.training(stage).mix}
 
 
 def keep_features(run: Run, stage: StageName, data: tuple[Artifact, Artifact]) -> Artifact | None:

@@ -8,7 +8,7 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.data import fetch_images, gather, keep_features, lay_out
+from flows.data import fetch_images, find_overlaps, gather, keep_features, lay_out, mix_all
 from flows.evaluation import fetch_benchmarks, look_at, score
 from tasks.export import export
 from tasks.report import Outcome, report
@@ -39,7 +39,9 @@ def full_pipeline(
         sources = gather(run, sets)
         benchmarks = fetch_benchmarks(run)
         pictures = look_at(run, benchmarks, sets)
-        data = {stage: lay_out(run, stage, sources, pictures) for stage in run.recipe.stages()}
+        mixes = mix_all(run, sources, pictures)
+        overlaps = find_overlaps(run, mixes, pictures)
+        data = {stage: lay_out(run, stage, mixed, sources) for stage, mixed in mixes.items()}
 
         features = keep_features(run, "pretrain", data["pretrain"])
         trained = train(run, "pretrain", *data["pretrain"], start=None, features=features)
@@ -48,4 +50,4 @@ def full_pipeline(
 
         scores = score(run, trained, benchmarks, sets)
         exported = export(run, trained) if run.recipe.export else None
-        return report(run, trained, scores, exported)
+        return report(run, trained, scores, exported, overlaps)

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.data import fetch_images, gather, lay_out
+from flows.data import fetch_images, find_overlaps, gather, lay_out, mix_all
 from flows.evaluation import fetch_benchmarks, look_at
 from tasks.run import begin
 from tinyllava_core.recipe import load
@@ -19,5 +19,7 @@ def plans(recipe: str = "toy", overrides: dict[str, Any] | None = None, workspac
         sets = fetch_images(run)
         sources = gather(run, sets)
         pictures = look_at(run, fetch_benchmarks(run), sets)
-        for stage in run.recipe.stages():
-            lay_out(run, stage, sources, pictures)
+        mixes = mix_all(run, sources, pictures)
+        find_overlaps(run, mixes, pictures)
+        for stage, mixed in mixes.items():
+            lay_out(run, stage, mixed, sources)

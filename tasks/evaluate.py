@@ -11,12 +11,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from tasks.record import record
+from tasks.record import record, spec_of
 from tasks.run import Run
 from tasks.running.launch import launch
 from tasks.source import image_places, set_inputs
 from tinyllava_core.artifact import Artifact, fingerprint, unfinished
 from tinyllava_core.data.manifest.manifest import Manifest, load
+from tinyllava_core.evaluate.score.benchmarks import benchmark as row
+from tinyllava_core.evaluate.score.judge import judge_model
 from tinyllava_core.job import EvaluateJob, is_done, read_result, read_seconds
 from tinyllava_core.results import DownloadResult, EvaluateResult
 from tinyllava_core.settings.condition import titled
@@ -99,11 +101,14 @@ class _Evaluation:
 
     @property
     def spec(self) -> dict[str, Any]:
+        scorer, variant = self.manifest.scorer, self.manifest.variant
+        assert scorer is not None, f"{self.benchmark} is no benchmark: check_manifests should have said so"
         return {
-            "scorer": self.manifest.scorer,
-            "variant": self.manifest.variant,
+            "scorer": scorer,
+            "variant": variant,
             "condition": self.condition,
             "precision": self.run.recipe.evaluate.precision,
+            "judge": judge_model() if row(scorer).variant(variant).judged else None,
         }
 
     @property
@@ -112,7 +117,7 @@ class _Evaluation:
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint("evaluate", EvaluateJob.VERSION, self.spec, self.inputs)
+        return fingerprint("evaluate", EvaluateJob.VERSION, spec_of("evaluate", self.spec), self.inputs)
 
     def job(self, folder: Path) -> EvaluateJob:
         """Give what the process is told, to be done in `folder`."""

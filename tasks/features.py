@@ -32,6 +32,7 @@ def features(run: Run, stage: StageName, shards: Artifact) -> Artifact:
         "weights": vision_ids(recipe),
         "vision_layer": parts.vision_layer,
         "image_mode": parts.image_mode,
+        "pixels": parts.pixels,
         "precision": recipe.training(stage).precision,
     }
     return record(run, "features", stage, FeaturesJob.VERSION, spec, {"shard": shards}, make, resumable=True)

@@ -18,12 +18,13 @@ from tinyllava_core.data.mix.spec import mix_spec
 
 @task(name="mix", task_run_name="mix: {stage}", cache_policy=NO_CACHE, persist_result=False)
 def mix(run: Run, stage: str, sources: Mapping[str, Source], benchmarks: Mapping[str, Artifact]) -> Artifact:
-    """Lay out the records of one training stage, and compare its pictures with those of benchmarks.
+    """Lay out the records of one training stage, without those that show a picture of benchmarks if they are to be dropped.
 
     `sources`: at least those of its mix, by the recipe's word for them; `benchmarks`: inspected, at least those compared.
     """
     training, entries = run.recipe.training(stage), run.recipe.training(stage).mix
-    found = {load(name).name: benchmarks[name] for name in run.recipe.compared(stage)}
+    drops = training.contamination.action == "drop"  # what is only reported is stage overlap's
+    found = {load(name).name: benchmarks[name] for name in run.recipe.compared(stage) if drops}
     inputs = {f"inspect {sources[entry.source].name}": sources[entry.source].inspected for entry in entries}
     inputs |= {f"inspect {name}": inspected for name, inspected in found.items()}
     return record(
@@ -37,7 +38,7 @@ def mix(run: Run, stage: str, sources: Mapping[str, Source], benchmarks: Mapping
             [(entry, sources[entry.source].place) for entry in entries],
             run.recipe.seed,
             folder,
-            duplicates=training.duplicates,
+            duplicates=training.duplicates.dropping,
             contamination=training.contamination,
             benchmarks=[inspected.folder for inspected in found.values()],
         ),

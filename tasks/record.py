@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 
 from tasks.run import Run
 from tasks.running.progress import LOG, slug
-from tinyllava_core.artifact import Artifact, make_once
+from tinyllava_core.artifact import Artifact, canonical, make_once
 from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.results import RESULTS
 
@@ -23,6 +24,7 @@ SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all 
     "download": ("num_files", "size_bytes", "num_failed"),
     "inspect": ("num_records", "num_dropped", "num_images"),
     "mix": ("num_records", "num_images", "num_text_only", "num_left_out"),
+    "overlap": ("num_records", "num_pairs"),
     "shard": ("num_shards", "num_records", "size_bytes"),
     "plan": ("num_steps", "num_records", "num_tokens", "num_supervised", "num_voided"),
     "features": ("num_images", "size_bytes"),
@@ -30,6 +32,19 @@ SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all 
     "evaluate": ("score", "stderr", "num_questions", "num_unparsed"),
     "export": ("size_bytes", "max_logit_difference"),
     "report": ("num_tables", "num_figures", "size_bytes"),
+}
+
+
+# The libraries whose code computes what a stage leaves, each by major.minor in the fingerprint: a release that may change
+# numbers makes the stage anew, a patch does not. Stages downstream follow through their inputs.
+PICTURES, MODEL = ("pillow", "simplejpeg"), ("torch", "transformers", "tokenizers")
+COMPUTED_WITH: dict[str, tuple[str, ...]] = {
+    "inspect": PICTURES,
+    "plan": ("tokenizers",),
+    "features": (*PICTURES, *MODEL),
+    "train": (*PICTURES, *MODEL),
+    "evaluate": (*PICTURES, *MODEL),
+    "export": MODEL,
 }
 
 
@@ -50,6 +65,7 @@ def record(
     spent on it before, together with others.
     """
     started_at, started = datetime.now(UTC), time.monotonic()
+    spec = spec_of(stage, spec)
     artifact = make_once(run.workspace, stage, version, spec, inputs, make, resumable=resumable)
     seconds = round(time.monotonic() - started + spent_s, 3)
     _remember(run, artifact)
@@ -72,9 +88,20 @@ def record(
     return artifact
 
 
+def spec_of(stage: str, spec: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+    """Give the whole spec of a stage's artifact: what the stage says, and the versions of the libraries that compute."""
+    libraries = {name: minor(importlib.metadata.version(name)) for name in COMPUTED_WITH.get(table_of(stage), ())}
+    return {**canonical(spec), **({"computed_with": libraries} if libraries else {})}
+
+
+def minor(version: str) -> str:
+    """Cut a version down to major.minor."""
+    return ".".join(version.split("+")[0].split(".")[:2])
+
+
 def numbers(artifact: Artifact) -> str:
     """Say an artifact's most telling numbers in words."""
-    table = _table(artifact)
+    table = table_of(artifact.stage)
     result = artifact.manifest()["result"]
     return ", ".join(_words(field, result[field]) for field in SHOWN[table])
 
@@ -89,8 +116,9 @@ def _words(field: str, value: Any) -> str:
     return f"{field.replace('_', ' ')} {value:.4g}"
 
 
-def _table(artifact: Artifact) -> str:
-    return artifact.stage if artifact.stage in RESULTS else "train"  # the training stages share one
+def table_of(stage: str) -> str:
+    """Name the lineage table of a stage's results: the training stages share one."""
+    return stage if stage in RESULTS else "train"
 
 
 def _remember(run: Run, artifact: Artifact) -> None:
@@ -103,7 +131,7 @@ def _remember(run: Run, artifact: Artifact) -> None:
     edges = [{"fingerprint": key, "input": name, "input_fingerprint": of} for name, of in told["inputs"].items()]
     row = {field: told[field] for field in ("fingerprint", "stage", "version", "made_at", "seconds", "size_bytes")}
     row |= {"folder": str(artifact.folder), "spec_json": json.dumps(told["spec"], sort_keys=True)}
-    leave(run.workspace, _table(artifact), key, [result])
+    leave(run.workspace, table_of(artifact.stage), key, [result])
     leave(run.workspace, "edge", key, edges)
     leave(run.workspace, "artifact", key, [row])
 

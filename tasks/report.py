@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +68,16 @@ class Outcome:
 
 
 @task(name="report", cache_policy=NO_CACHE, persist_result=False)
-def report(run: Run, trained: Artifact, scores: Sequence[Artifact], exported: Artifact | None) -> Outcome:
+def report(
+    run: Run,
+    trained: Artifact,
+    scores: Sequence[Artifact],
+    exported: Artifact | None = None,
+    overlaps: Mapping[str, Artifact] | None = None,
+) -> Outcome:
     """Write the page of a run. Another run with the same recipe and artifacts has the same page: the first one's."""
     inputs = {"checkpoint": trained} | ({"export": exported} if exported else {})
+    inputs |= {f"overlap {name}": found for name, found in (overlaps or {}).items()}
     for scored in scores:
         result = scored.result(EvaluateResult)
         inputs[f"evaluate {titled(result.benchmark, result.condition)}"] = scored

@@ -92,3 +92,8 @@ def test_a_field_of_a_section_that_is_off_brings_the_section_in() -> None:
         load("toy", {"second_pretrain.lr": 1e-3})
     whole = load("toy", {"second_pretrain": load("toy").pretrain.model_dump()})
     assert whole.training("second_pretrain") == whole.pretrain
+
+
+def test_a_rate_of_its_own_leaves_the_connector_trained() -> None:
+    connector = load("toy", {"sft.connector.lr": 1e-5}).sft.connector
+    assert (connector.trainable_from_layer, connector.lr) == (0, 1e-5)

@@ -39,6 +39,15 @@ class Artifact:
         data: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
         return data
 
+    def inputs_from(self, stage: str, workspace: Path) -> dict[str, Artifact]:
+        """Find those of its inputs that a stage made, by what they are to it."""
+        home = workspace / "artifacts" / stage
+        return {
+            name: Artifact(stage=stage, fingerprint=of, folder=home / of, made=False)
+            for name, of in self.manifest()["inputs"].items()
+            if (home / of / "result.json").is_file()
+        }
+
     def result(self, kind: type[R]) -> R:
         """Give the stage's result as the dataclass that it returned."""
         fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]

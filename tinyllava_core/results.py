@@ -57,9 +57,18 @@ class MixResult:
     num_images: int
     num_text_only: int
     num_left_out: int  # good records of the sources that are not in it, each with its rule in left_out.parquet
-    num_duplicates: int  # records that are a duplicate of an earlier one, dropped or not: duplicates.parquet
-    num_contaminated: int  # records that show a benchmark's picture, dropped or not: contamination.parquet
+    num_duplicates: int  # records that were dropped as a duplicate of an earlier one: duplicates.parquet
+    num_contaminated: int  # records that were dropped because they show a benchmark's picture: contamination.parquet
     seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapResult:
+    """Stage `overlap`: records of a mix that say the same as others, or show a benchmark's picture. It only reports."""
+
+    against: str  # itself (duplicates.parquet) | benchmarks (contamination.parquet)
+    num_records: int  # of the mix, that overlap
+    num_pairs: int  # rows of the table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +188,7 @@ RESULTS: dict[str, type] = {
     "download": DownloadResult,
     "inspect": InspectResult,
     "mix": MixResult,
+    "overlap": OverlapResult,
     "shard": ShardResult,
     "plan": PlanResult,
     "features": FeaturesResult,

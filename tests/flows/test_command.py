@@ -18,8 +18,9 @@ ALL = [
     "inspect my-photographs",
     "download my-questions",
     "inspect my-questions",  # to compare the mixes with its pictures
-    *("mix pretrain", "shard pretrain", "plan pretrain"),
-    "plan sft",  # both stages have the same mix here, so its order and its shards are there already
+    "mix pretrain",  # both stages have the same mix here, so its order and its shards are there already
+    *("overlap pretrain", "overlap pretrain benchmarks"),
+    *("shard pretrain", "plan pretrain", "plan sft"),
     "pretrain",
     "sft",
     "evaluate my-questions",
@@ -83,7 +84,7 @@ def test_a_second_run_does_nothing_but_look(first_run) -> None:
     desk, _ = first_run
     said = desk.run().stdout
     assert desk.made_by_last_run() == []
-    assert said.count(", cached") == len(ALL) + 2
+    assert said.count(", cached") == len(ALL) + 4  # and sft's mix, both its overlaps and its shards
 
 
 def test_one_setting_of_sft_redoes_what_follows_alone_and_goes_on_after_kill_9(first_run) -> None:

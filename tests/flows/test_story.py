@@ -23,10 +23,11 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
         return call
 
-    for name in ("gather", "fetch_benchmarks", "look_at", "train", "score", "export", "report"):
+    for name in ("gather", "fetch_benchmarks", "look_at", "find_overlaps", "train", "score", "export", "report"):
         monkeypatch.setattr(story, name, task(name))
     monkeypatch.setattr(story, "fetch_images", lambda run: {})
     monkeypatch.setattr(story, "keep_features", lambda run, stage, data: None)
+    monkeypatch.setattr(story, "mix_all", lambda run, *_: dict.fromkeys(run.recipe.stages(), "mix"))
     monkeypatch.setattr(story, "lay_out", lambda run, stage, *_: (calls.append(("lay_out", stage)) or "shards", "plan"))
     return calls
 
@@ -39,6 +40,7 @@ def test_three_stages_are_laid_out_first_and_each_starts_from_the_one_before(
         ("gather",),
         ("fetch_benchmarks",),
         ("look_at", "fetch_benchmarks"),
+        ("find_overlaps", "look_at fetch_benchmarks"),
         ("lay_out", "pretrain"),
         ("lay_out", "second_pretrain"),
         ("lay_out", "sft"),
@@ -47,11 +49,11 @@ def test_three_stages_are_laid_out_first_and_each_starts_from_the_one_before(
         ("train", "sft", "shards", "plan", "train second_pretrain"),
         ("score", "train sft", "fetch_benchmarks"),
         ("export", "train sft"),
-        ("report", "train sft", "score train sft", "export train sft"),
+        ("report", "train sft", "score train sft", "export train sft", "find_overlaps look_at fetch_benchmarks"),
     ]
 
 
 def test_a_recipe_without_export_has_none(told: list[tuple[str, ...]], tmp_path: Path) -> None:
     story.full_pipeline.fn("toy", {"export": None}, str(tmp_path))
     assert [call[0] for call in told].count("export") == 0
-    assert told[-1] == ("report", "train sft", "score train sft")
+    assert told[-1] == ("report", "train sft", "score train sft", "find_overlaps look_at fetch_benchmarks")

@@ -120,3 +120,17 @@ def test_different_images_are_told_by_their_content(make_job: MakeJob) -> None:
 def test_features_of_weights_that_change_are_refused(overrides: dict[str, Any], told: str) -> None:
     with pytest.raises(BadInput, match=told):
         load("toy", overrides)
+
+
+def test_features_are_of_the_pixels_that_the_model_asks_for(make_job: MakeJob, tmp_path: Path) -> None:
+    kept = []
+    for way in ("fast", "pil"):
+        plain = make_job(way)
+        model = plain.recipe.model.model_copy(update={"pixels": way})
+        job = keep(
+            plain.model_copy(update={"recipe": plain.recipe.model_copy(update={"model": model})}),
+            tmp_path / f"kept {way}",
+        )
+        features.run(job)
+        kept.append((job.out / "features.bin").read_bytes())
+    assert kept[0] != kept[1]

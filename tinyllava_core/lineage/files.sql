@@ -117,7 +117,7 @@ CREATE TABLE duplicates (
     distance SMALLINT,         -- bits in which the perceptual hashes differ; NULL: text only
     dropped BOOLEAN
 );
-COMMENT ON TABLE duplicates IS 'mix: records that say the same about the same picture as an earlier one.';
+COMMENT ON TABLE duplicates IS 'mix (dropped), overlap (reported): records that say the same about the same picture as an earlier one.';
 
 CREATE TABLE contamination (
     fingerprint VARCHAR,
@@ -130,7 +130,7 @@ CREATE TABLE contamination (
     distance SMALLINT,         -- bits in which the perceptual hashes differ
     dropped BOOLEAN
 );
-COMMENT ON TABLE contamination IS 'mix: records that show a picture which a benchmark asks about.';
+COMMENT ON TABLE contamination IS 'mix (dropped), overlap (reported): records that show a picture which a benchmark asks about.';
 
 CREATE TABLE placements (
     fingerprint VARCHAR,

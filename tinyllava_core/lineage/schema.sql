@@ -94,11 +94,19 @@ CREATE TABLE mix (
     num_images BIGINT,
     num_text_only BIGINT,
     num_left_out BIGINT,       -- good records that are not in it: view left_out
-    num_duplicates BIGINT,     -- of an earlier record, dropped or not: view duplicates
-    num_contaminated BIGINT,   -- records that show a benchmark's picture, dropped or not: view contamination
+    num_duplicates BIGINT,     -- dropped as a duplicate of an earlier record: view duplicates
+    num_contaminated BIGINT,   -- dropped because it shows a benchmark's picture: view contamination
     seed BIGINT
 );
 COMMENT ON TABLE mix IS 'Stage mix: which records, in which order; the rows are in view mixes.';
+
+CREATE TABLE overlap (
+    fingerprint VARCHAR,
+    against VARCHAR,           -- itself: view duplicates; benchmarks: view contamination
+    num_records BIGINT,        -- of the mix, that overlap
+    num_pairs BIGINT
+);
+COMMENT ON TABLE overlap IS 'Stage overlap: records of a mix that say the same as others, or show a benchmark''s picture; reported, not dropped.';
 
 CREATE TABLE shard (
     fingerprint VARCHAR,

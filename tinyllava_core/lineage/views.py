@@ -20,8 +20,8 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "dropped": (("inspect",), "dropped.parquet"),
     "mixes": (("mix",), "mix.parquet"),
     "left_out": (("mix",), "left_out.parquet"),
-    "duplicates": (("mix",), "duplicates.parquet"),
-    "contamination": (("mix",), "contamination.parquet"),
+    "duplicates": (("mix", "overlap"), "duplicates.parquet"),  # dropped ones, and those that were only reported
+    "contamination": (("mix", "overlap"), "contamination.parquet"),
     "placements": (("shard",), "index.parquet"),
     "plans": (("plan",), "plan.parquet"),
     "voided": (("plan",), "voided.parquet"),

@@ -50,25 +50,13 @@ LEFT JOIN (
 COMMENT ON VIEW score IS 'One row per score of a run: seen, blind or with corrupted images, with the training artifact that it is the score of.';
 
 CREATE VIEW score_clean AS
-WITH RECURSIVE made_of AS (
+WITH trained_on AS (
     SELECT DISTINCT
-        checkpoint,
-        checkpoint AS fingerprint
-    FROM score
-    UNION
-    SELECT
-        made_of.checkpoint,
-        edge.input_fingerprint
-    FROM made_of
-    JOIN edge ON edge.fingerprint = made_of.fingerprint
-),
-trained_on AS (
-    SELECT DISTINCT
-        made_of.checkpoint,
+        stage.run_id,
         contamination.benchmark,
         contamination.benchmark_image
-    FROM made_of
-    JOIN contamination ON contamination.fingerprint = made_of.fingerprint
+    FROM stage
+    JOIN contamination ON contamination.fingerprint = stage.fingerprint
     WHERE NOT contamination.dropped
 )
 SELECT
@@ -86,7 +74,7 @@ SELECT
     100 * avg(items.score) FILTER (trained_on.benchmark_image IS NULL) AS mean_item_clean
 FROM score
 JOIN items ON items.fingerprint = score.fingerprint
-LEFT JOIN trained_on ON trained_on.checkpoint = score.checkpoint
+LEFT JOIN trained_on ON trained_on.run_id = score.run_id
     AND trained_on.benchmark = score.benchmark
     AND trained_on.benchmark_image = items.image
 GROUP BY ALL;

@@ -102,7 +102,7 @@ def score_rows(facts: RunFacts) -> list[ScoreRow]:
 def contaminated(facts: RunFacts) -> dict[str, set[str]]:
     """Read which pictures of which benchmarks the run's mixes were found to have, and kept."""
     found: dict[str, set[str]] = {}
-    for _, artifact in facts.of("mix"):
+    for _, artifact in (*facts.of("mix"), *facts.of("overlap")):
         path = artifact.folder / "contamination.parquet"
         if path.is_file():
             table = pq.read_table(path, columns=["benchmark", "benchmark_image", "dropped"])

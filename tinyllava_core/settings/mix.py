@@ -82,6 +82,21 @@ class Duplicates(Frozen):
     )
     within: Literal["source", "mix"] = Field("mix", description="Look in each source by itself, or in the whole mix.")
 
+    @property
+    def dropping(self) -> Duplicates:
+        """What of it changes a mix: what drops records."""
+        if self.exact != "drop":
+            return Duplicates(exact=None)
+        return self if self.near == "drop" else Duplicates(exact="drop", within=self.within)
+
+    @property
+    def reporting(self) -> Duplicates:
+        """What of it is told of a finished mix. `exact` null: nothing."""
+        if "report" not in (self.exact, self.near):
+            return Duplicates(exact=None)
+        near = {"near": "report", "max_distance": self.max_distance} if self.near == "report" else {}
+        return Duplicates.model_validate({"exact": "report", "within": self.within, **near})
+
     @model_validator(mode="after")
     def _has_an_effect(self) -> Self:
         if self.near is not None and self.exact is None:

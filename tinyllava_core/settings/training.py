@@ -20,12 +20,18 @@ class Part(Frozen):
     trainable_from_layer: int | None = Field(
         None,
         ge=0,
-        description="First trained block, counted from 0; 0: the whole part. null: frozen. A connector has no blocks: 0 or null.",
+        description="First trained block, counted from 0; 0: the whole part. null: frozen.",
     )
     lr: float | None = Field(None, gt=0, description="Peak learning rate of this part. null: the stage's `lr`.")
     weight_decay: float | None = Field(
         None, ge=0, description="Weight decay of this part's matrices. null: the stage's `weight_decay`."
     )
+
+
+class Connector(Part):
+    """The connector in one stage: trained, unless it is said otherwise."""
+
+    trainable_from_layer: int | None = Field(0, ge=0, description="0: trained. null: frozen. It has no blocks.")
 
 
 class Lora(Frozen):
@@ -127,7 +133,7 @@ class Training(Frozen):
         0.05, ge=0, le=1, description="Stop if more than this part of a source's records is dropped."
     )
     vision: Part = Part()
-    connector: Part = Part(trainable_from_layer=0)
+    connector: Connector = Connector()
     language: Language = Language()
 
     def part(self, name: str) -> Part:

@@ -27,7 +27,7 @@ from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import patches
 from tinyllava_core.parts import VISIONS, Vision
 from tinyllava_core.results import FeaturesResult
-from tinyllava_core.settings.model import ImageMode
+from tinyllava_core.settings.model import ImageMode, Pixels
 
 _BATCH = 32  # images through the encoder at once
 _NOTE_EVERY = 16  # batches between two notes of how far it is
@@ -57,7 +57,7 @@ def run(job: FeaturesJob) -> FeaturesResult:
     device = torch.device("cuda" if use_gpu(job.recipe.launch.device) else "cpu")
     encoder = load_vision(parts.vision).to(device).eval()
     done = _begin(job.out, shape)
-    images = _Images(job.shards, places.tolist()[done:], row, parts.image_mode)
+    images = _Images(job.shards, places.tolist()[done:], row, parts.image_mode, parts.pixels)
     loader = DataLoader(
         images,
         batch_size=_BATCH,
@@ -91,15 +91,16 @@ def run(job: FeaturesJob) -> FeaturesResult:
 class _Images(Dataset[Tensor]):
     """The images at some places of the shards, at the encoder's size -> [3, H, W] uint8."""
 
-    def __init__(self, shards: Path, places: list[list[int]], row: Vision, image_mode: ImageMode) -> None:
-        self._reader, self._places, self._row, self._mode = ShardReader(shards), places, row, image_mode
+    def __init__(self, shards: Path, places: list[list[int]], row: Vision, image_mode: ImageMode, way: Pixels) -> None:
+        self._reader, self._places, self._row = ShardReader(shards), places, row
+        self._mode, self._way = image_mode, way
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Tensor:
         row, number = self._places[index]
-        return pixels(self._reader.images(row)[number], self._row, self._mode)
+        return pixels(self._reader.images(row)[number], self._row, self._mode, self._way)
 
 
 def _begin(out: Path, shape: FeatureShape) -> int:

@@ -33,6 +33,11 @@ class Reply:
     model: str  # as the endpoint names it
 
 
+def judge_model() -> str | None:
+    """Name the judge model that the environment names: another one gives other scores."""
+    return os.environ.get(MODEL) or None
+
+
 class Judge:
     """A judge model, with its replies so far on this disk."""
 

@@ -4,7 +4,7 @@
 -- $max_distance = null: of pictures found by their looks, only those whose hashes differ in at most so many bits. null: all.
 
 SELECT
-    used.name AS stage,
+    split_part(used.name, ' ', 1) AS stage,
     contamination.benchmark,
     contamination.how,
     count(DISTINCT contamination.benchmark_image) AS benchmark_images,
@@ -18,14 +18,14 @@ SELECT
     ) AS example
 FROM used($run, 'mix') AS used
 JOIN contamination ON contamination.fingerprint = used.fingerprint
-WHERE used.stage = 'mix'
+WHERE used.stage IN ('mix', 'overlap')
     AND (
         $max_distance IS NULL
         OR contamination.how <> 'looks'
         OR contamination.distance <= CAST($max_distance AS INTEGER)
     )
 GROUP BY
-    used.name,
+    split_part(used.name, ' ', 1),
     contamination.benchmark,
     contamination.how
 ORDER BY
