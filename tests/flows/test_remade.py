@@ -161,7 +161,7 @@ class Told:
     def __init__(self, workspace: Path) -> None:
         self.workspace, self.found = workspace, {}
 
-    def record(self, run: Run, stage: str, name: str, version: int, spec: Any, inputs: Mapping[str, Artifact], make: Any, resumable: bool = False) -> Artifact:  # fmt: skip
+    def record(self, run: Run, stage: str, name: str, version: int, spec: Any, inputs: Mapping[str, Artifact], make: Any, **_: Any) -> Artifact:  # fmt: skip
         """Stand for tasks.record.record."""
         spec = canonical(tasks.record.spec_of(stage, spec))
         of = fingerprint(stage, version, spec, inputs)
@@ -193,6 +193,7 @@ def tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
                 monkeypatch.setattr(stage, "record", told.record)
     for name, stands in (("gather", lambda *_: None), ("score_rows", lambda _: [])):
         monkeypatch.setattr(f"tasks.report.{name}", stands)
+    monkeypatch.setattr("flows.evaluation.answer", lambda *_: {})
     monkeypatch.setattr(story, "begin", told.begin)
 
     known: dict[str, dict[tuple[str, str], str]] = {}

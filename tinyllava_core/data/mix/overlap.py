@@ -29,7 +29,7 @@ def overlap_itself(mix: Path, inspected: Sequence[Path], asked: Duplicates, out:
     `mix`: the folder of its mix.parquet; `inspected`: those of its sources.
     """
     scratch = out / "scratch"
-    with connect(scratch) as connection:
+    with connect(scratch, [mix, *inspected]) as connection:
         add_records(connection, inspected)
         run_sql(connection, "only_mixed", {"mix": str(mix / "mix.parquet")})
         run_sql(connection, "pictures")
@@ -44,7 +44,7 @@ def overlap_benchmarks(
 ) -> OverlapResult:
     """Write contamination.parquet: the records of a mix that show a benchmark's picture. `benchmarks`: their inspect folders."""
     scratch = out / "scratch"
-    with connect(scratch) as connection:
+    with connect(scratch, [mix, *inspected, *benchmarks]) as connection:
         add_records(connection, inspected)
         run_sql(connection, "only_mixed", {"mix": str(mix / "mix.parquet")})
         run_sql(connection, "pictures")
