@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 COMMIT = "a" * 40
 
@@ -19,6 +20,13 @@ class Hub:
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
         self.fetched: list[str] = []  # files that were read, not only asked about
+        self.lfs = False  # True: files are told with their sha256, as big ones are
+        self.broken: dict[
+            str, list[int]
+        ] = {}  # of a file's next answers, after how many bytes the connection is closed
+        self.wrong: set[str] = set()  # files whose bytes are not what the tree says
+        self.refused: tuple[int, dict[str, str]] | None = None  # status and headers instead of any answer
+        self.tokens: list[str | None] = []
         self.url = ""
 
     def entries(self, folder: str) -> list[dict[str, Any]]:
@@ -31,7 +39,16 @@ class Hub:
 
     def entry(self, name: str) -> dict[str, Any]:
         """Describe one file."""
-        return {"type": "file", "oid": self.tag(name), "size": len(self.files[name]), "path": name}
+        data = self.files[name]
+        found = {"type": "file", "oid": self.git_sha1(name), "size": len(data), "path": name}
+        if self.lfs:
+            found["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
+        return found
+
+    def git_sha1(self, name: str) -> str:
+        """Hash a file as git does."""
+        data = self.files[name]
+        return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
 
     def tag(self, name: str) -> str:
         """Hash a file as its ETag."""
@@ -52,10 +69,17 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=True)
 
     def _answer(self, with_body: bool) -> None:
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
+        path = unquote(path)
+        self.hub.tokens.append(self.headers.get("Authorization"))
+        if self.hub.refused is not None:
+            self._send({}, with_body, *self.hub.refused)
+            return
         home, tree, files = "/api/datasets/owner/name", f"/api/datasets/owner/name/tree/{COMMIT}", "/resolve/"
         if path.startswith(tree):
-            self._send(self.hub.entries(path.removeprefix(tree).strip("/")), with_body)
+            folder = path.removeprefix(tree).strip("/")
+            whole = [self.hub.entry(name) for name in self.hub.files] if "recursive=true" in query.lower() else None
+            self._send(whole if whole is not None else self.hub.entries(folder), with_body)
         elif path == home or path.startswith(f"{home}/revision/"):
             siblings = [{"rfilename": name} for name in self.hub.files]
             self._send({"_id": "1", "id": "owner/name", "sha": COMMIT, "siblings": siblings, "tags": []}, with_body)
@@ -70,10 +94,26 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if with_body:
             self.hub.fetched.append(name)
-        headers = {"ETag": f'"{self.hub.tag(name)}"', "X-Repo-Commit": COMMIT}
-        self._send(self.hub.files[name], with_body, headers=headers)
+        headers = {"ETag": f'"{self.hub.tag(name)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        data, start = self.hub.files[name], 0
+        if name in self.hub.wrong:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        if wanted := self.headers.get("Range"):
+            start = int(wanted.removeprefix("bytes=").partition("-")[0])
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        if with_body and self.hub.broken.get(name):
+            self._send(data[start:], with_body, 206 if start else 200, headers, cut=self.hub.broken[name].pop(0))
+            return
+        self._send(data[start:], with_body, 206 if start else 200, headers)
 
-    def _send(self, what: Any, with_body: bool, status: int = 200, headers: dict[str, str] | None = None) -> None:
+    def _send(
+        self,
+        what: Any,
+        with_body: bool,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        cut: int | None = None,
+    ) -> None:
         data = what if isinstance(what, bytes) else json.dumps(what).encode()
         self.send_response(status)
         for name, value in (headers or {}).items():
@@ -81,7 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if with_body:
-            self.wfile.write(data)
+            self.wfile.write(data[:cut])
+        self.close_connection = self.close_connection or cut is not None
 
 
 @contextmanager

@@ -170,7 +170,6 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
         ),
         ({"root": "x"}, "root, files and standalone are for kind: images"),
         ({"standalone": True}, "root, files and standalone are for kind: images"),
-        ({"images": [{"embedded": True}]}, "images: embedded is for kind: benchmark"),
         ({"kind": "images", "annotations": None, "images": [{"embedded": True}]}, "an image set needs images"),
         (
             {"annotations": {"files": [{"url": "http://a/b", "only": ["x"]}], "format": "llava"}},

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from tinyllava_core.artifact import file_sha256
+from tinyllava_core.data.download.embedded.source import Counts, Places, Rows
 from tinyllava_core.data.download.hub import bring_images, bring_rows
 from tinyllava_core.data.download.served import TOYWORLD, Serve, Served, served
 from tinyllava_core.data.download.table.attempt import Attempt, write_attempts
@@ -28,6 +29,7 @@ from tinyllava_core.data.files.checksums import remember
 from tinyllava_core.data.manifest.hub import HubImages, HubRows
 from tinyllava_core.data.manifest.images import Archive, UrlTable
 from tinyllava_core.data.manifest.local_files import (
+    check_file,
     check_sum,
     content_sha256,
     count,
@@ -74,8 +76,9 @@ def download(
     shutil.rmtree(images, ignore_errors=True)  # of a killed call: the archives are unpacked anew
     images.mkdir(parents=True)
     with FileLock(cache / "downloads" / f".{manifest.name}.lock"), served(manifest, cache, serve) as world:
-        job = _Download(world, cache, work, images, patience or Patience(), Teller(on_progress), manifest.allow_hosts)
-        annotations = job.annotations(manifest, out)
+        work_with = (patience or Patience(), Teller(on_progress), manifest.allow_hosts)
+        job = _Download(world, cache, out, work, images, *work_with)
+        annotations = job.annotations(manifest)
         for place in manifest.images:
             if place.archive:
                 job.archive(place.archive)
@@ -83,7 +86,7 @@ def download(
                 job.url_table(manifest, place.url_table)
             elif place.hub:
                 job.hub_images(manifest, place.hub)
-            elif place.embedded:
+            elif place.embedded and manifest.kind == "benchmark":
                 if annotations is None or take_out is None:
                     raise BadInput(
                         f"{manifest.name!r}: images: embedded, but its scorer takes no pictures out of a file"
@@ -103,7 +106,7 @@ def download(
         annotations=_inside(out, annotations) if annotations else None,
         annotations_sha256=content_sha256(annotations) if annotations else None,
         image_root=_inside(out, root),
-        num_files=num_files,
+        num_files=num_files + job.rows.num_pictures - job.rows.num_tars,
         num_expected=manifest.files,
         size_bytes=size_bytes + (_size(annotations) if annotations else 0),
         num_requested=job.num_requested,
@@ -117,6 +120,7 @@ class _Download:
 
     served: Served
     cache: Path
+    out: Path
     work: Path
     images: Path
     patience: Patience
@@ -126,8 +130,18 @@ class _Download:
     failures: list[Failure] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     fetched: list[dict[str, str | int]] = field(default_factory=list)
+    rows: Counts = field(default_factory=Counts)  # of the pictures that rows had in them
 
-    def annotations(self, manifest: Manifest, out: Path) -> Path | None:
+    def annotations(self, manifest: Manifest) -> Path | None:
+        """Give what is read of the annotations; rows in other files than JSON are laid out as JSON lines."""
+        places = Places(out=self.out, images=self.images, work=self.work / "rows", pins=self.cache / "revisions.json")
+        job = Rows(manifest=manifest, places=places, patience=self.patience, tell=self.tell, remember=self._remember)
+        if job.on_hub:
+            return job.bring_hub(self.rows)
+        place = self._written(manifest)
+        return job.bring_local(place, self.rows) if place is not None and job.are_in(place) else place
+
+    def _written(self, manifest: Manifest) -> Path | None:
         """Give what is read of the annotations: a file or folder, in `out` or where it is on this disk; None: no such thing."""
         wanted = manifest.annotations
         if wanted is None:
@@ -135,16 +149,16 @@ class _Download:
         if wanted.path is not None:
             place = local_path(manifest, "annotations.path", wanted.path)
             if place.is_file():
-                _check_file(place, wanted.bytes, wanted.sha256)
+                check_file(place, wanted.bytes, wanted.sha256)
             return read_path(wanted, place, manifest.name)
         if wanted.hub is not None:
-            return self._hub_rows(manifest, wanted.hub, out / "annotations.jsonl")
-        target = out / "annotations"
+            return self._hub_rows(manifest, wanted.hub, self.out / "annotations.jsonl")
+        target = self.out / "annotations"
         shutil.rmtree(target, ignore_errors=True)  # of a killed call
         for file in wanted.downloads():
             fetched = self._fetch(file.url, file.sha256, file.bytes)
             if not wanted.makes_folder:
-                target = out / f"annotations{fetched.suffix}"
+                target = self.out / f"annotations{fetched.suffix}"
                 shutil.copyfile(fetched, target)
             elif file.unpack:
                 unpack(fetched, target, only=file.only)
@@ -267,15 +281,6 @@ def _image_root(manifest: Manifest, images: Path) -> Path:
             f"image set {manifest.name!r}: root {manifest.root!r} is not in what was unpacked; there: {there}"
         )
     return images / manifest.root
-
-
-def _check_file(path: Path, size_bytes: int | None, sha256: str | None) -> None:
-    if size_bytes is not None and path.stat().st_size != size_bytes:
-        raise BadInput(
-            f"{path}: expected {size_bytes} bytes, found {path.stat().st_size}; correct `bytes` in the manifest"
-        )
-    if sha256 is not None:
-        check_sum(path, sha256, file_sha256(path))
 
 
 def _size(path: Path) -> int:

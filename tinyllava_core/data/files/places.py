@@ -6,12 +6,49 @@ share one archive; so a path's leading folders say whose it is, and what is left
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
 from tinyllava_core.data.files.archive import safe_path
 from tinyllava_core.frozen import Frozen
+
+_PIECE = re.compile(r"(\d{1,15})-(\d{1,15})\.\w+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """An image that is a piece of a tar: so many bytes from one on."""
+
+    file: Path
+    offset: int
+    size: int
+
+    def read_bytes(self) -> bytes:
+        """Read it. Raises OSError, as a file does."""
+        with self.file.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def __str__(self) -> str:
+        """Say it for a message."""
+        return f"{self.file}, bytes {self.offset} to {self.offset + self.size}"
+
+
+def piece_name(offset: int, size: int, ending: str) -> str:
+    """Name a piece within its tar."""
+    return f"{offset}-{size}{ending}"
+
+
+def _piece(named: Path) -> Piece | None:
+    """Read a path such as pictures.tar/1536-20480.jpg as a piece; None if it is not one, or its tar is shorter."""
+    found = _PIECE.fullmatch(named.name)
+    if named.parent.suffix != ".tar" or found is None or not named.parent.is_file():
+        return None
+    piece = Piece(file=named.parent, offset=int(found[1]), size=int(found[2]))
+    return piece if piece.offset + piece.size <= piece.file.stat().st_size else None
 
 
 class ImagePlace(Frozen):
@@ -42,6 +79,11 @@ class ImagePlaces(Frozen):
 
     def find(self, path: str) -> Path | None:
         """Give the file that a record names; None if no place has it, or if the path would leave its folder."""
+        found = self.look_up(path)
+        return found if isinstance(found, Path) else None
+
+    def look_up(self, path: str) -> Path | Piece | None:
+        """Give the file or the piece of a tar that a record names; None as `find` does."""
         wanted = safe_path(path) if path else None
         if wanted is None:
             return None
@@ -53,6 +95,8 @@ class ImagePlaces(Frozen):
             tries = (named, *(named.with_suffix(ending) for ending in place.try_extensions))
             if found := next((file for file in tries if file.is_file()), None):
                 return found
+            if ".tar/" in path and (piece := _piece(named)):
+                return piece
         return None
 
     def known(self, path: str) -> bool:

@@ -75,7 +75,7 @@ def look(images: ImagePlaces, path: str, limits: Inspect) -> Picture:
     if safe_path(path) is None:
         return Picture(path=path, reason=Reason.IMAGE_OUTSIDE_ROOT, detail="absolute, or climbs out with '..'")
     try:
-        file = images.find(path)
+        file = images.look_up(path)
         if file is None:
             detail = "no such file" if images.known(path) else "no image place has such a prefix"
             return Picture(path=path, reason=Reason.MISSING_IMAGE, detail=detail)

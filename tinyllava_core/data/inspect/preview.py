@@ -153,7 +153,7 @@ def _limits(located: Located) -> Inspect:
 def _picture(located: Located, picture: Picture) -> ShownPicture:
     if picture.reason is not None:
         return ShownPicture(path=picture.path, jpeg=None, told=picture.detail, reason=picture.reason.value)
-    file = located.images.find(picture.path)
+    file = located.images.look_up(picture.path)
     assert file is not None, "it was there a moment ago"
     with open_image(file.read_bytes()) as image:
         small = mend(image, picture.repairs).convert("RGB")

@@ -8,7 +8,11 @@ from tinyllava_core.frozen import Frozen
 
 
 class HubRows(Frozen):
-    """Rows of a dataset that the `datasets` library can load; they become one JSON-lines file of annotations."""
+    """Rows of a dataset on a hub; they become one JSON-lines file of annotations.
+
+    With images: [{embedded: true}], its files are brought one by one, and their pictures into tars. Otherwise the `datasets`
+    library loads it.
+    """
 
     repo: str = Field(
         pattern=r"^(\.{0,2}/\S+|[\w.-]+/[\w.-]+)$",
@@ -16,6 +20,9 @@ class HubRows(Frozen):
     )
     revision: str | None = Field(None, description="Commit, tag or branch. null: what the hub gives now. Pin a commit.")
     config: str | None = Field(None, description="Configuration (subset) of the dataset. null: its default.")
+    subsets: tuple[str, ...] = Field(
+        (), description="Subsets to bring, by name or with * and ?, where pictures are embedded. Empty: all."
+    )
     split: str = Field("train", description="Split of the dataset.")
     files: tuple[str, ...] = Field((), description="Patterns of its data files. Empty: as the dataset's card says.")
     columns: tuple[str, ...] = Field((), description="Columns to take. Empty: all but pictures and other bytes.")

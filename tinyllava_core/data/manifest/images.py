@@ -79,7 +79,8 @@ class Images(Frozen):
         None, description="A folder among the annotations, where pictures come with them. '.': theirs."
     )
     embedded: bool = Field(
-        False, description="Benchmarks only: the pictures are in the cells of its file, and its scorer takes them out."
+        False,
+        description="The pictures are in the rows themselves. A benchmark's scorer takes them out; a source's go into tars.",
     )
     prefix: str = Field(
         "", description="Leading folders of the records' paths that this folder or set stands for; taken off."

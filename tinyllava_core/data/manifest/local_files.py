@@ -109,6 +109,16 @@ def check_sum(path: Path, expected: str | None, found: str) -> None:
         )
 
 
+def check_file(path: Path, size_bytes: int | None, sha256: str | None) -> None:
+    """Raises BadInput if a local file has another size or sum than the manifest states."""
+    if size_bytes is not None and path.stat().st_size != size_bytes:
+        raise BadInput(
+            f"{path}: expected {size_bytes} bytes, found {path.stat().st_size}; correct `bytes` in the manifest"
+        )
+    if sha256 is not None:
+        check_sum(path, sha256, file_sha256(path))
+
+
 def content_sha256(path: Path) -> str:
     """Hash a file's bytes, or a folder's files by their names and bytes -> 64 hex digits."""
     if path.is_file():

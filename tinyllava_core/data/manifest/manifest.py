@@ -100,8 +100,6 @@ class Manifest(Frozen):
     def _check_annotations(self, why: str) -> None:
         if self.root or self.files is not None or self.standalone:
             raise ValueError("root, files and standalone are for kind: images; remove them or change kind")
-        if self.kind == "source" and any(entry.embedded for entry in self.images):
-            raise ValueError("images: embedded is for kind: benchmark, whose scorer takes the pictures out")
         if self.annotations is None:
             raise ValueError(f"key 'annotations' is missing: {why}")
         places = ("url", "path", "files", "hub")

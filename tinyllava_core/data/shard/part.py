@@ -241,7 +241,7 @@ def _mended_bytes(places: ImagePlaces, image: dict[str, Any]) -> bytes:
 def _inspected_bytes(places: ImagePlaces, path: str, sha256: str) -> bytes:
     file = None
     try:
-        file = places.find(path)
+        file = places.look_up(path)
         if file is None:
             raise FileNotFoundError(errno.ENOENT, "No such file")
         data = file.read_bytes()

@@ -1,0 +1,153 @@
+"""Read rows, in order and some at a time, from files of any kind that people keep them in. It changes none of them.
+
+Parquet, CSV, JSON (an array, lines, COCO's captions), and tars of WebDataset's layout; told by the name's ending.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tinyllava_core.data.files.archive_members import members
+from tinyllava_core.data.record.json_items import json_items
+from tinyllava_core.errors import BadInput
+
+PARQUET, TABLES, JSONS = (".parquet",), (".csv", ".tsv"), (".json", ".jsonl")
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst")
+READ = (*PARQUET, *TABLES, *JSONS, *TARS)
+_BATCH_BYTES = 32_000_000  # about what is read of a Parquet file at once
+_MOST_ROWS = 1024
+_PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif")
+
+
+def rows(file: Path) -> Iterator[dict[str, Any]]:
+    """Give the rows of a file as JSON-like values, in which pictures are bytes.
+
+    Raises BadInput, naming the file, if it is broken.
+    """
+    name = file.name.lower()
+    if name.endswith(PARQUET):
+        return _parquet(file)
+    if name.endswith(TABLES):
+        return _table(file)
+    if name.endswith(JSONS):
+        return _json(file)
+    if name.endswith(TARS):
+        return _tar(file)
+    raise BadInput(f"{file}: expected a file of rows ({', '.join(READ)})")
+
+
+def num_rows(file: Path) -> int | None:
+    """Tell how many rows a file has, where that costs nothing."""
+    try:
+        return int(pq.read_metadata(file).num_rows) if file.name.lower().endswith(PARQUET) else None
+    except (pa.ArrowInvalid, OSError):
+        return None
+
+
+def _parquet(file: Path) -> Iterator[dict[str, Any]]:
+    """Read batch by batch: a row group of pictures may be more than memory, and than what Arrow can join."""
+    try:
+        with pq.ParquetFile(file) as source:
+            for group in range(source.num_row_groups):
+                known = source.metadata.row_group(group)
+                size = max(1, known.total_byte_size // max(1, known.num_rows))
+                batch_size = max(1, min(_MOST_ROWS, _BATCH_BYTES // size))
+                for batch in source.iter_batches(batch_size, row_groups=[group]):
+                    yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(file, error) from None
+
+
+def _table(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as text:
+            reader = csv.DictReader(text, delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
+            for row in reader:
+                if None in row or None in row.values():
+                    raise BadInput(f"{file}, line {reader.line_num}: another number of columns than the head has")
+                yield dict(row)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise _broken(file, error) from None
+
+
+def _json(file: Path) -> Iterator[dict[str, Any]]:
+    if is_coco_captions(file):
+        yield from _coco_captions(file)
+        return
+    for item in json_items(file):
+        yield item if isinstance(item, dict) else {"messages": item} if isinstance(item, list) else {"value": item}
+
+
+def is_coco_captions(file: Path) -> bool:
+    """Tell, by its beginning, whether a JSON file is one object, as COCO's captions are."""
+    if not file.is_file() or file.suffix.lower() != ".json":
+        return False
+    with file.open("rb") as start:
+        return start.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+
+
+def _coco_captions(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        whole = json.loads(file.read_bytes())
+        names = {image["id"]: image["file_name"] for image in whole["images"]}
+        said = [(one["id"], one["image_id"], one["caption"]) for one in whole["annotations"]]
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{file}: one object, and not COCO's captions (images with id and file_name, annotations with id, image_id and "
+            f"caption): {type(error).__name__}: {error!s:.80}; a file of records is an array, or lines named *.jsonl"
+        ) from None
+    for number, image, caption in said:
+        yield {"id": number, "image": names.get(image, f"{image}"), "caption": caption}
+
+
+def _tar(file: Path) -> Iterator[dict[str, Any]]:
+    """Group the members of a WebDataset tar by their name up to the first dot, as its readers do."""
+    key, row = None, dict[str, Any]()
+    with members(file) as (_, entries):
+        for member in entries:
+            if member.is_folder:
+                continue
+            if member.fault:
+                raise BadInput(f"{file.name}: member {member.name!r} {member.fault}; take it out of the tar")
+            path = PurePosixPath(member.name)
+            stem, _, field = path.name.partition(".")
+            found = str(path.with_name(stem)) if stem else str(path)
+            if found != key and row:
+                yield row
+            if found != key:
+                key, row = found, {"id": found}
+            stream = member.open()
+            assert stream is not None, "a plain file can be opened"
+            _take(row, field.lower(), stream.read(), f"{file.name}: member {member.name!r}")
+    if row:
+        yield row
+
+
+def _take(row: dict[str, Any], field: str, data: bytes, where: str) -> None:
+    """Put one member into its row: pictures in order, JSON's keys as they are, any other text under its ending."""
+    if field.rpartition(".")[2] in _PICTURES:
+        row.setdefault("images", []).append(data)
+        return
+    try:
+        if field != "json":
+            row["caption" if field == "txt" else re.sub(r"\W+", "_", field) or "text"] = data.decode()
+            return
+        value = json.loads(data)
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise BadInput(f"{where}: {' '.join(str(error).split()):.120}; mend the tar") from None
+    if isinstance(value, dict):
+        row.update({key: one for key, one in value.items() if key not in ("image", "images") or "images" not in row})
+    else:
+        row["messages"] = value
+
+
+def _broken(file: Path, error: Exception) -> BadInput:
+    return BadInput(f"{file}: broken: {' '.join(str(error).split()):.200}; download it again or mend it")
