@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the sizes of parts with pytest's own cache, for this session and the next, and out of the user's."""
+    os.environ["TINYLLAVA_CACHE"] = str(config.cache.mkdir("tinyllava"))  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="session")

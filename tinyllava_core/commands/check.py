@@ -42,6 +42,7 @@ def act(args: argparse.Namespace) -> None:
     """Estimate every stage, and print all on one screen."""
     from tinyllava_core.estimate.cached import find_plan, is_here
     from tinyllava_core.estimate.gpus import gpu_row
+    from tinyllava_core.estimate.sizes import unchecked
     from tinyllava_core.estimate.stage import estimate
     from tinyllava_core.recipe import load, read_overrides
     from tinyllava_core.settings.trained import check_something_to_train
@@ -62,6 +63,10 @@ def act(args: argparse.Namespace) -> None:
         print(f"recipe  {recipe.name}: {recipe.description}")
         for one in found:
             print(f"{one.stage:<15} {one.load.basis}")
+        if names := unchecked(recipe.model):
+            print(
+                f"{'sizes':<15} {', '.join(names)}: from the tables, no config.json on this disk to hold them against"
+            )
         print()
     show(("", *(one.stage for one in found)), rows, args.format)
 
@@ -93,23 +98,23 @@ def _data_rows(found: list[StageEstimate]) -> list[Row]:
 def _part_rows(found: list[StageEstimate]) -> list[Row]:
     rows: list[Row] = []
     for number, part in enumerate(found[0].parts):
-        size = "?" if part.num_parameters is None else f"{part.num_parameters:,}"
-        rows.append((f"{part.part}, {size}", *(_trained(one.parts[number].num_trained) for one in found)))
-    totals = [[count.num_trained for count in one.parts] for one in found]
-    return [*rows, ("trained", *("?" if None in total else f"{sum(filter(None, total)):,}" for total in totals))]
+        trained = [one.parts[number].num_trained for one in found]
+        rows.append(
+            (f"{part.part}, {part.num_parameters:,}", *(f"{count:,}" if count else "frozen" for count in trained))
+        )
+    totals = [sum(count.num_trained for count in one.parts) for one in found]
+    return [*rows, ("trained", *(f"{total:,}" for total in totals))]
 
 
 def _cost_rows(
     found: list[StageEstimate], recipe: Recipe, peak: float, memory_gb: float, args: argparse.Namespace
 ) -> list[Row]:
-    if any(one.memory is None for one in found):
-        return [("GPU memory, hours", *("unknown model: no table has its numbers" for _ in found))]
-    launch, memories = recipe.launch, [one.memory for one in found if one.memory is not None]
+    launch, memories = recipe.launch, [one.memory for one in found]
     ranks = launch.processes * launch.nodes
     cut = f"ZeRO-{launch.zero_stage}" if launch.zero_stage else "no ZeRO"
     state = [one.weights + one.bf16_copies + one.gradients + one.optimizer + one.buckets for one in memories]
     work = [one.activations + one.logits for one in memories]
-    hours = [one.gpu_hours(peak, args.utilisation) or 0.0 for one in found]
+    hours = [one.gpu_hours(peak, args.utilisation) for one in found]
     fits = ["" if one.total < 0.95e9 * memory_gb else f": more than {memory_gb:g}" for one in memories]
     return [
         (
@@ -122,12 +127,6 @@ def _cost_rows(
         (f"{args.gpu}-hours at {args.utilisation:.0%}", *(_hours(value) for value in hours)),
         (f"- on {ranks} GPUs", *(f"{_hours(value / ranks)} h" for value in hours)),
     ]
-
-
-def _trained(count: int | None) -> str:
-    if count is None:
-        return "?"
-    return f"{count:,}" if count else "frozen"
 
 
 def _reasons(voided: dict[str, int]) -> str:

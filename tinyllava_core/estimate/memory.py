@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from tinyllava_core.estimate.part_counts import PartCount
 from tinyllava_core.estimate.shapes import Shapes
 from tinyllava_core.settings.launch import Launch
-from tinyllava_core.settings.trained import trained
+from tinyllava_core.settings.trained import enters_language, trained
 from tinyllava_core.settings.training import Training
 
 _BLOCK, _RESIDUAL = 34, 4  # bytes for each token and channel
@@ -53,16 +53,16 @@ def memory(
 ) -> Memory:
     """Estimate one stage on one of its ranks, at its longest pack."""
     ranks, zero = launch.processes * launch.nodes, launch.zero_stage or 0
-    total = float(sum(count.num_parameters or 0 for count in counts))
-    trained = float(sum(count.num_trained or 0 for count in counts))
+    total = float(sum(count.num_parameters for count in counts))
+    num_trained = float(sum(count.num_trained for count in counts))
     mixed = training.precision == "bf16"
     held = {name: 0.0 if launch.offload in kinds else 1.0 for name, kinds in _OFFLOADED.items()}
     pieces = min(supervised_in_pack * shapes.vocabulary, _PIECE)
     return Memory(
         weights=4 * total * held["weights"] / (ranks if zero >= 3 else 1),
-        bf16_copies=2 * trained if mixed and zero < 3 else 0.0,
-        gradients=4 * trained / (ranks if zero >= 2 else 1),
-        optimizer=8 * trained * held["optimizer"] / (ranks if zero >= 1 else 1),
+        bf16_copies=2 * num_trained if mixed and zero < 3 else 0.0,
+        gradients=4 * num_trained / (ranks if zero >= 2 else 1),
+        optimizer=8 * num_trained * held["optimizer"] / (ranks if zero >= 1 else 1),
         buckets=4 * min(_BUCKET, total) if zero else 0.0,
         activations=_activations(shapes, training, longest_pack, images_in_pack) * (1 if mixed else 2),
         logits=3 * 4 * pieces,  # logits, their softmax, their gradient
@@ -78,14 +78,11 @@ def _activations(shapes: Shapes, training: Training, tokens: float, images: floa
             return places * width * (blocks * _RESIDUAL + _BLOCK)
         return places * width * blocks * _BLOCK
 
-    carried = training.vision.trainable_from_layer is not None or training.connector.trainable_from_layer is not None
-    first = training.language.trainable_from_layer
-    blocks = shapes.language_layers if carried else shapes.language_layers - (first or 0)
+    opened = trained("language", training.language.trainable_from_layer, shapes.language_layers).blocks
+    blocks = shapes.language_layers if enters_language(training) else len(opened)
     language = stack(blocks, shapes.language_width, tokens)
-    patches, vision = (
-        images * shapes.patches,
-        trained("vision", training.vision.trainable_from_layer, shapes.used_blocks),
-    )
+    patches = images * shapes.patches
+    vision = trained("vision", training.vision.trainable_from_layer, shapes.used_blocks)
     if vision.first is None:  # forward alone: a block's activations go when the next one has its own
         return language + patches * shapes.vision_width * _BLOCK
     return language + stack(len(vision.blocks), shapes.vision_width, patches)

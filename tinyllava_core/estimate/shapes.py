@@ -1,16 +1,13 @@
-"""The numbers of a model that an estimate needs: sizes of blocks, widths, tokens. Read from the tables of parts; no weights."""
+"""The numbers of a model that an estimate needs: sizes of blocks, widths, tokens. No weights."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from tinyllava_core.estimate.part_counts import COUNTS
+from tinyllava_core.estimate.sizes import average, sizes
 from tinyllava_core.parts import VISIONS, language_row
-from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS
 from tinyllava_core.settings.model import Model
+from tinyllava_core.settings.trained import trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,47 +16,35 @@ class Shapes:
 
     language_layers: int
     language_width: int
-    language_block: int  # parameters of one block
+    language_block: float  # parameters of one block, on average
     attention_width: int  # heads x width of a head
     vocabulary: int
     head: int  # numbers of the output matrix
     used_blocks: int  # of the encoder, up to the one that the connector reads
     vision_width: int
-    vision_block: int
+    vision_block: float
     patches: int  # of one image
     connector: int  # parameters
     connector_a_token: float  # numbers that one of its tokens passes
     image_tokens: int
 
 
-def shapes(model: Model) -> Shapes | None:
-    """Collect a model's numbers; None if its language model is a folder that no table counts."""
+def shapes(model: Model) -> Shapes:
+    """Collect a model's numbers."""
     language, vision = language_row(model.language), VISIONS[model.vision]
-    counts = json.loads(COUNTS.read_text(encoding="utf-8"))
-    if model.language not in counts["language"] or model.vision not in counts["vision"]:
-        return None
-    config = _config(model.language, language.weights)
-    heads = config["num_attention_heads"]
-    head_width = config.get("head_dim") or config["hidden_size"] // heads
+    encoder, reader = sizes(model)
     return Shapes(
         language_layers=language.num_layers,
         language_width=language.width,
-        language_block=counts["language"][model.language]["block"],
-        attention_width=heads * head_width,
-        vocabulary=config["vocab_size"],
-        head=config["vocab_size"] * language.width,
-        used_blocks=vision.num_layers + 1 + model.vision_layer,
+        language_block=average(reader.blocks),
+        attention_width=reader.attention_width,
+        vocabulary=reader.vocabulary,
+        head=reader.vocabulary * language.width,
+        used_blocks=trained("vision", None, vision.num_layers, model.vision_layer).num_used,
         vision_width=vision.width,
-        vision_block=counts["vision"][model.vision]["block"],
+        vision_block=average(encoder.blocks),
         patches=vision.num_patches // max(1, len(vision.mixture)),  # each encoder of a mixture sees its own
         connector=model.shape.num_parameters,
         connector_a_token=float(model.shape.num_parameters),
         image_tokens=model.tokens_per_image,
     )
-
-
-def _config(name: str, weights: str) -> dict[str, Any]:
-    if name in LANGUAGE_CONFIGS:
-        return LANGUAGE_CONFIGS[name]
-    read: dict[str, Any] = json.loads((Path(weights) / "config.json").read_text(encoding="utf-8"))
-    return read

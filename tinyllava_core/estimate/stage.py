@@ -16,7 +16,7 @@ from tinyllava_core.data.plan.pack import deal, pack
 from tinyllava_core.estimate.lengths import draw
 from tinyllava_core.estimate.memory import Memory, memory
 from tinyllava_core.estimate.part_counts import PartCount, part_counts
-from tinyllava_core.estimate.shapes import Shapes, shapes
+from tinyllava_core.estimate.shapes import shapes
 from tinyllava_core.estimate.work import Work, work
 from tinyllava_core.parts import language_row
 from tinyllava_core.parts.prompts import prompt_row
@@ -52,18 +52,16 @@ class StageEstimate:
     stage: str
     load: Load
     parts: list[PartCount]
-    work: Work | None  # None: the model's numbers are in no table
-    memory: Memory | None
+    work: Work
+    memory: Memory
 
     @property
-    def needed(self) -> float | None:
+    def needed(self) -> float:
         """Operations that the model needs."""
-        return None if self.work is None else self.work.needed(*self._amounts())
+        return self.work.needed(*self._amounts())
 
-    def gpu_hours(self, peak: float, utilisation: float) -> float | None:
+    def gpu_hours(self, peak: float, utilisation: float) -> float:
         """Hours of one GPU, recomputation included, that does so much of its `peak` operations a second."""
-        if self.work is None:
-            return None
         return self.work.done(*self._amounts()) / (peak * utilisation) / 3600 / (1 - self.load.waiting_fraction)
 
     def _amounts(self) -> tuple[float, float, float, float]:
@@ -76,14 +74,13 @@ def estimate(recipe: Recipe, stage: str, plan: Path | None = None) -> StageEstim
     training, model = recipe.training(stage), recipe.model_in(stage)
     ranks = recipe.launch.processes * recipe.launch.nodes
     load = planned(plan, ranks) if plan else expected(recipe, stage, ranks)
-    known: Shapes | None = shapes(model)
-    counts = part_counts(model, training)
+    known, counts = shapes(model), part_counts(model, training)
     in_pack = load.longest_pack / max(1.0, load.num_tokens)
     return StageEstimate(
         stage=stage,
         load=load,
         parts=counts,
-        work=work(known, training) if known else None,
+        work=work(known, training),
         memory=memory(
             known,
             counts,
@@ -92,9 +89,7 @@ def estimate(recipe: Recipe, stage: str, plan: Path | None = None) -> StageEstim
             load.longest_pack,
             images_in_pack=load.num_images * in_pack,
             supervised_in_pack=load.num_supervised * in_pack,
-        )
-        if known
-        else None,
+        ),
     )
 
 

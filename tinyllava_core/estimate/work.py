@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinyllava_core.estimate.shapes import Shapes
-from tinyllava_core.settings.trained import trained
+from tinyllava_core.settings.trained import enters_language, trained
 from tinyllava_core.settings.training import Training
 
 
@@ -46,8 +46,7 @@ def work(shapes: Shapes, training: Training) -> Work:
     """Count one stage, its parts frozen and opened as it says."""
     vision = trained("vision", training.vision.trainable_from_layer, shapes.used_blocks)
     language = trained("language", training.language.trainable_from_layer, shapes.language_layers)
-    connector_trained = training.connector.trainable_from_layer is not None and shapes.connector > 0
-    carried_into = vision.first is not None or connector_trained  # a gradient passes through the language model
+    carried_into = enters_language(training)
     open_blocks = len(language.blocks)
     all_carry = shapes.language_layers if carried_into else open_blocks
     blocks = 2.0 * shapes.language_block * (shapes.language_layers + all_carry + open_blocks)
@@ -57,10 +56,10 @@ def work(shapes: Shapes, training: Training) -> Work:
     encoder = shapes.used_blocks * shapes.vision_block
     looks = 4.0 * shapes.used_blocks * shapes.vision_width * shapes.patches**2
     vision_share = len(vision.blocks) / shapes.used_blocks
-    through_connector = (
-        connector_trained or vision.first is not None
-    )  # of its own layers the later ones carry in any case
-    connector = 2.0 * shapes.connector_a_token * (1 + through_connector + connector_trained)
+    connector_trained = training.connector.trainable_from_layer is not None
+    connector = (
+        2.0 * shapes.connector_a_token * (1 + carried_into + connector_trained)
+    )  # its later layers carry in any case
     forward_image = 2.0 * shapes.patches * encoder + looks
     again = 1.0 if training.gradient_checkpointing else 0.0
     return Work(

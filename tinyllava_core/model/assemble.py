@@ -25,7 +25,7 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.model.mixture import MixtureConfig, MixtureVision
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import LANGUAGES, VISIONS, Language, Vision, language_row, tokenizer_folder
-from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS, VISION_CONFIGS
+from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS, VISION_CONFIGS, Kind, described
 from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -79,21 +79,21 @@ def assemble(parts: Model, seed: int) -> TinyLlava:
 
 
 def skeleton(parts: Model) -> TinyLlava:
-    """Make the model of the tables' published sizes on the meta device: shapes, names and counts, without a byte of weights."""
+    """Make the model of its published sizes on the meta device: shapes, names and counts, without a byte of weights."""
     with torch.device("meta"), no_init_weights():
         return TinyLlava(published(parts))
 
 
 def published(parts: Model) -> LlavaConfig:
-    """Write the configuration that a model of these rows would have, from the tables alone."""
+    """Write the configuration that a model of these rows would have, without any weights."""
     row, language = VISIONS[parts.vision], language_row(parts.language)
-    text_config = config_of(LANGUAGE_CONFIGS, parts.language, language.weights)
+    text_config = config_of("language", parts.language)
     if language.num_tokens is not None:
         text_config.vocab_size = max(text_config.vocab_size, language.num_tokens + 1)  # <image> is one more
     if row.mixture:
-        vision_config = mixture_config(*(config_of(VISION_CONFIGS, member, "") for member in row.mixture))
+        vision_config = mixture_config(*(config_of("vision", member) for member in row.mixture))
     else:
-        vision_config = config_of(VISION_CONFIGS, parts.vision, row.weights)
+        vision_config = config_of("vision", parts.vision)
     return configure(parts, vision_config, text_config, 0)
 
 
@@ -153,11 +153,19 @@ def from_pretrained(kind: Any, weights: str, revision: str | None) -> Any:
         ) from None
 
 
-def config_of(table: dict[str, dict[str, Any]], name: str, weights: str) -> Any:
-    """Give a part's configuration without its weights: from its row, or from its folder. Raises BadInput where there is neither."""
-    if name in table:
-        return AutoConfig.for_model(**table[name])
-    return from_pretrained(AutoConfig, weights, None)
+def config_of(kind: Kind, name: str) -> Any:
+    """Give a part's configuration without its weights: its own where that is on this disk, else its row's.
+
+    Raises BadInput where there is neither, or the two disagree.
+    """
+    ((published, own),) = described(kind, name)
+    if own is None and published is not None:
+        return AutoConfig.for_model(**published)
+    row = VISIONS[name] if kind == "vision" else language_row(name)
+    config = from_pretrained(AutoConfig, row.weights if own is None else str(own.parent), None)
+    config = getattr(config, "vision_config", config)  # CLIP's and SigLIP's files describe a text encoder too
+    _check_config(f"{kind} {name!r}", config, published or {})
+    return config
 
 
 def _take_language(model: TinyLlava, row: Language, num_tokens: int) -> None:

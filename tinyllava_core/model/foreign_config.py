@@ -70,12 +70,12 @@ def _describes(row: dict[str, Any] | None, config: dict[str, Any]) -> bool:
 def vision_config(config: dict[str, Any], key: str, row: Vision, weights: Weights) -> tuple[Vision, Any]:
     """Give the encoder's configuration, with as many blocks as the weights have, and the row that says so."""
     if row.mixture:
-        clip, dinov2 = (assemble.config_of(VISION_CONFIGS, member, VISIONS[member].weights) for member in row.mixture)
+        clip, dinov2 = (assemble.config_of("vision", member) for member in row.mixture)
         return row, assemble.mixture_config(clip, dinov2)
     nested = dict(config.get("vision_config") or VISION_CONFIGS.get(key) or {})
-    kind = nested.pop("model_type", None) or assemble.config_of(VISION_CONFIGS, key, row.weights).model_type
+    kind = nested.pop("model_type", None) or assemble.config_of("vision", key).model_type
     kind = {"clip": "clip_vision_model", "siglip": "siglip_vision_model"}.get(kind, kind)
-    found = AutoConfig.for_model(kind, **(nested or assemble.config_of(VISION_CONFIGS, key, row.weights).to_dict()))
+    found = AutoConfig.for_model(kind, **(nested or assemble.config_of("vision", key).to_dict()))
     blocks = {
         int(place.group(1))
         for name in weights

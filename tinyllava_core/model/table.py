@@ -1,57 +1,85 @@
 """`python -m tinyllava_core.model.table`: the tables of parts with their numbers of parameters, counted on the meta device.
 
-`--write` keeps them in parts/counts.json for the half that has no torch. No weights are read or made.
+With `vision=KEY` or `language=KEY` it counts these alone and prints JSON, for the half that has no torch (estimate/sizes.py). No
+weights are read or made, and nothing is fetched.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from torch import nn
 
-from tinyllava_core.estimate.part_counts import COUNTS
+from tinyllava_core.errors import BadInput
 from tinyllava_core.model.assemble import skeleton
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
 from tinyllava_core.model.trainable import BEHIND, BLOCK
-from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS
-from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS, VISION_CONFIGS
+from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS, language_row
+from tinyllava_core.parts.architecture import Kind, described
 from tinyllava_core.settings.model import Model
 from tinyllava_core.show import show
 
+KINDS: dict[Kind, Mapping[str, object]] = {"vision": VISIONS, "language": LANGUAGES}
 _SOME_VISION, _SOME_LANGUAGE = "siglip-so400m-patch14-384", "tinyllama-1.1b"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the tables, or keep them."""
-    parser = argparse.ArgumentParser(prog="python -m tinyllava_core.model.table", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write parts/counts.json")
-    given = parser.parse_args(arguments)
-    counts = count()
-    if given.write:
-        COUNTS.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    """Print the tables, or the sizes of the parts that are named."""
+    if arguments:
+        words = [word.partition("=") for word in arguments]
+        print(json.dumps(count_all([(cast(Kind, kind), name) for kind, _, name in words])))
         return 0
-    for kind, rows in counts.items():
-        show((kind, "parameters", "one block"), [(name, row["total"], row["block"]) for name, row in rows.items()])
+    for kind, table in KINDS.items():
+        sizes = zip(table, count_all([(kind, name) for name in table]), strict=True)
+        lines = [(name, *_told(size)) for name, size in sizes]
+        show((kind, "parameters", "one block", "held against its config.json"), lines)
         print()
     connectors = [(kind, *connector_sizes(kind)) for kind in CONNECTORS]
     show(("connector", f"parameters, {_SOME_VISION} to {_SOME_LANGUAGE}", "tokens"), connectors)
     return 0
 
 
-def count() -> dict[str, dict[str, dict[str, int]]]:
-    """Count every row: all parameters, those of one block, those that no hidden state depends on."""
-    found: dict[str, dict[str, dict[str, int]]] = {"vision": {}, "language": {}}
-    seen: dict[str, dict[str, int]] = {}  # rows of one architecture are counted once
-    for name, vision in VISIONS.items():
-        key = repr((VISION_CONFIGS.get(name, name), vision.mixture))
-        found["vision"][name] = seen[key] = seen.get(key) or _part(_model(vision=name), "vision")
-    for name, language in LANGUAGES.items():
-        key = repr((LANGUAGE_CONFIGS.get(name, name), language.num_tokens))
-        found["language"][name] = seen[key] = seen.get(key) or _part(_model(language=name), "language")
+def count_all(parts: Sequence[tuple[Kind, str]]) -> list[dict[str, Any]]:
+    """Count parts, those of one architecture once -> for each what `count` gives, or its `fault`."""
+    seen: dict[str, dict[str, Any]] = {}
+    found = []
+    for kind, name in parts:
+        key = repr((kind, described(kind, name), language_row(name).num_tokens if kind == "language" else None))
+        if key not in seen:
+            try:
+                seen[key] = count(kind, name)
+            except BadInput as fault:
+                seen[key] = {"fault": str(fault)}
+            except Exception as fault:  # a folder of anybody's: transformers stumbles in many ways
+                said = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+                seen[key] = {"fault": f"{kind} {name!r} cannot be counted: {said}"}
+        found.append(seen[key])
     return found
+
+
+def count(kind: Kind, name: str) -> dict[str, Any]:
+    """Count one part -> the fields of estimate/sizes.py's Size. Raises BadInput where its blocks cannot be told apart."""
+    model = skeleton(Model(**{"vision": "toy-vit", "language": "toy-llama", kind: name}))
+    mine = {key: p.numel() for key, p in model.named_parameters() if part_of(key) == kind}
+    blocks = _by_block(mine)
+    config = model.config.text_config if kind == "language" else model.config.vision_config
+    if sorted(blocks) != list(range(config.num_hidden_layers)):
+        raise BadInput(
+            f"{kind} {name!r}: its {config.num_hidden_layers} blocks cannot be told apart by the names of its tensors"
+        )
+    heads = getattr(config, "num_attention_heads", 1)
+    return {
+        "total": sum(mine.values()),
+        "blocks": [blocks[number] for number in sorted(blocks)],
+        "linear": _linear_sides(model, kind),
+        "behind": sum(size for key, size in mine.items() if kind == "vision" and any(piece in key for piece in BEHIND)),
+        "attention_width": heads * (getattr(config, "head_dim", None) or config.hidden_size // heads),
+        "vocabulary": config.vocab_size if kind == "language" else 0,
+        "checked": all(own is not None for _, own in described(kind, name)),
+    }
 
 
 def connector_sizes(kind: str) -> tuple[int | None, int | None]:
@@ -63,32 +91,29 @@ def connector_sizes(kind: str) -> tuple[int | None, int | None]:
     return shape.num_parameters, shape.num_tokens
 
 
-def _model(vision: str = "toy-vit", language: str = "toy-llama") -> TinyLlava:
-    return skeleton(Model(vision=vision, language=language))
+def _told(size: dict[str, Any]) -> tuple[Any, Any, str]:
+    if "fault" in size:
+        return None, None, size["fault"]
+    return size["total"], size["blocks"][0], "yes" if size["checked"] else "no: not on this disk"
 
 
-def _part(model: TinyLlava, part: str) -> dict[str, int]:
-    mine = {name: p.numel() for name, p in model.named_parameters() if part_of(name) == part}
-    blocks: dict[int, int] = {}
-    for name, size in mine.items():
-        if found := BLOCK.search(name):
-            number = int(found.group(1))
-            blocks[number] = blocks.get(number, 0) + size
-    (block,) = set(blocks.values())  # every block of a model is of one size
-    behind = sum(size for name, size in mine.items() if part == "vision" and any(piece in name for piece in BEHIND))
-    return {"total": sum(mine.values()), "block": block, "behind": behind, "linear": _linear_sides(model, part)}
+def _by_block(numbers: Mapping[str, int]) -> dict[int, int]:
+    """Sum numbers up by the block that their names say; those outside the blocks are left out."""
+    found: dict[int, int] = {}
+    for name, number in numbers.items():
+        if block := BLOCK.search(f"{name}."):
+            found[int(block.group(1))] = found.get(int(block.group(1)), 0) + number
+    return found
 
 
-def _linear_sides(model: TinyLlava, part: str) -> int:
-    """Add up inputs and outputs of one block's linear layers: what an adapter of rank 1 has."""
-    linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
-    first = [layer for name, layer in linear.items() if part_of(f"{name}.") == part and _is_in_block(name, 0)]
-    return sum(layer.in_features + layer.out_features for layer in first)
-
-
-def _is_in_block(name: str, number: int) -> bool:
-    found = BLOCK.search(f"{name}.")
-    return found is not None and int(found.group(1)) == number
+def _linear_sides(model: TinyLlava, part: str) -> list[int]:
+    """Add up inputs and outputs of each block's linear layers: what an adapter of rank 1 has."""
+    sides = {
+        name: layer.in_features + layer.out_features
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and part_of(f"{name}.") == part
+    }
+    return list(_by_block(sides).values())
 
 
 if __name__ == "__main__":

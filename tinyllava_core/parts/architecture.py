@@ -1,12 +1,21 @@
 """The numbers of each encoder's and language model's published config.json: enough to count its parameters without its weights.
 
-From memory of the models' pages: none could be downloaded where this was written. Held against the counts that are published
-(tests/model/test_counts.py), and against the real configuration when a model is assembled.
+They could not be downloaded where this was written. TinyLlama, Phi-2, Gemma, Qwen2.5, Qwen3 and SmolLM2 were held against litgpt's
+config.py (commit 26857050), Qwen2 against table 1 of its report (arXiv 2407.10671); the encoders and StableLM-2 are from memory of
+their pages, and only their totals are published (tests/model/test_counts.py). Where a model's own configuration is on this disk, it
+is what is counted and assembled, and a row that says otherwise is an error.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from tinyllava_core.parts.language import Language, language_row
+from tinyllava_core.parts.vision import VISIONS, Vision
+
+Kind = Literal["vision", "language"]
 
 _CLIP = {
     "model_type": "clip_vision_model",
@@ -172,3 +181,28 @@ LANGUAGE_CONFIGS: dict[str, dict[str, Any]] = {
     "smollm2-1.7b": _SMOLLM2_1_7B,
     "smollm2-1.7b-instruct": _SMOLLM2_1_7B,
 }
+
+
+def described(kind: Kind, name: str) -> list[tuple[dict[str, Any] | None, Path | None]]:
+    """Give what tells a part's numbers: its row here and its own config.json, where there is one; of a mixture, for each member."""
+    rows: dict[str, Vision | Language]
+    if kind == "vision":
+        rows = {member: VISIONS[member] for member in VISIONS[name].mixture or (name,)}
+    else:
+        rows = {name: language_row(name)}
+    table = VISION_CONFIGS if kind == "vision" else LANGUAGE_CONFIGS
+    return [(table.get(member), _own_config(row.weights, row.revision)) for member, row in rows.items()]
+
+
+def _own_config(weights: str, revision: str | None) -> Path | None:
+    """Find a model's own config.json on this disk: in its folder, or in the hub's cache. Nothing is fetched."""
+    if Path(weights).is_dir():
+        file = Path(weights) / "config.json"
+        return file if weights and file.is_file() else None
+    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface"), "hub")
+    if not (Path(hub).expanduser() / f"models--{weights.replace('/', '--')}").is_dir():
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(weights, "config.json", revision=revision)
+    return Path(found) if isinstance(found, str) else None

@@ -51,6 +51,11 @@ def trained_parts(model: Model, training: Training) -> dict[str, Trained]:
     }
 
 
+def enters_language(training: Training) -> bool:
+    """Tell whether a gradient passes through all of the language model, because something in front of it is trained."""
+    return training.vision.trainable_from_layer is not None or training.connector.trainable_from_layer is not None
+
+
 def check_something_to_train(model: Model, training: Training, stage: str) -> None:
     """Raise BadInput if a part that the stage is to train has nothing that could be trained, by name."""
     for part, row in trained_parts(model, training).items():
