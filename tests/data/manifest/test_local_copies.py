@@ -37,6 +37,15 @@ def test_a_sources_records_are_taken_from_its_file_and_its_pictures_as_before(wr
     assert (found.sets, found.annotations.count, found.annotations.format) == (["coco"], 3, "llava")
 
 
+def test_a_hubs_data_set_is_taken_from_a_folder_of_its_layout_also_for_a_part_of_it(written, tmp_path):
+    (tmp_path / "fine").mkdir()
+    whole = written({"annotations": {"hub": {"repo": "owner/fine"}, "format": "texts"}, "images": [{"embedded": True}]})
+    for local in ({"mine": str(tmp_path / "fine")}, {"mine-chartqa": str(tmp_path / "fine"), "mine": "/nowhere"}):
+        found = with_copies(whole.part("chartqa"), Data(local=local))
+        hub = found.annotations.hub
+        assert (hub.is_local, hub.repo, hub.subsets) == (True, str(tmp_path / "fine"), ("chartqa",))
+
+
 def test_a_data_tree_gives_what_is_in_it_and_what_is_not_is_downloaded(written, tmp_path):
     data = Data(root=str(tmp_path))
     assert with_copies(written(COCO), data).urls() == ["http://a/coco.zip"]

@@ -29,7 +29,12 @@ def with_copies(manifest: Manifest, data: Data) -> Manifest:
         update["images"] = (Images(folder=str(copy)),)
     else:
         assert manifest.annotations is not None, "only image sets have none"
-        only_here = {"url": None, "files": (), "unpack": False, "only": (), "path": str(copy)}
+        only_here: dict[str, object] = {"url": None, "files": (), "unpack": False, "only": (), "path": str(copy)}
+        hub = manifest.annotations.hub
+        if hub is not None and copy.is_dir():  # laid out as the hub has it
+            only_here |= {"path": None, "hub": hub.model_copy(update={"repo": str(copy)})}
+        elif hub is not None:
+            only_here["hub"] = None
         update["annotations"] = manifest.annotations.model_copy(update=only_here)
     return manifest.model_copy(update=update)
 
@@ -50,8 +55,9 @@ def check_names(data: Data, used: Iterable[str]) -> None:
 
 
 def _copy(manifest: Manifest, data: Data) -> Path | None:
-    if manifest.name in data.local:
-        path = Path(data.local[manifest.name]).expanduser().absolute()
+    named = next((name for name in manifest.names if name in data.local), None)
+    if named is not None:
+        path = Path(data.local[named]).expanduser().absolute()
         if not (path.is_dir() if manifest.kind == "images" else path.exists()):
             wanted = "folder" if manifest.kind == "images" else "file or folder"
             raise BadInput(f"data.local: {manifest.name}: no {wanted} {path}")

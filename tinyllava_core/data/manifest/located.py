@@ -26,7 +26,7 @@ def locate(manifest: Manifest, workspace: Path) -> Located:
     """Find a source. Raises BadInput if it, or an image set of it, is neither local nor downloaded in the workspace."""
     if manifest.kind != "source" or manifest.annotations is None:
         raise BadInput(f"{manifest.name!r} is of kind {manifest.kind}: expected a source, whose records can be shown")
-    downloaded = _newest(workspace, "download", manifest.name)
+    downloaded = newest(workspace, "download", manifest.name)
     if downloaded is not None:
         folder, told = downloaded
         annotations, own = folder / told["annotations"], folder / told["image_root"]
@@ -36,11 +36,11 @@ def locate(manifest: Manifest, workspace: Path) -> Located:
         annotations, own = manifest.local(manifest.annotations.path), workspace
     sets = {}
     for name in manifest.sets:
-        found = _newest(workspace, "download", name)
+        found = newest(workspace, "download", name)
         if found is None:
             raise _not_here(name, workspace)
         sets[name] = found[0] / found[1]["image_root"]
-    inspected = _newest(workspace, "inspect", manifest.name)
+    inspected = newest(workspace, "inspect", manifest.name)
     return Located(
         annotations=annotations,
         images=manifest.places(own, sets, beside(manifest.annotations, annotations)),
@@ -48,7 +48,7 @@ def locate(manifest: Manifest, workspace: Path) -> Located:
     )
 
 
-def _newest(workspace: Path, stage: str, source: str) -> tuple[Path, dict[str, Any]] | None:
+def newest(workspace: Path, stage: str, source: str) -> tuple[Path, dict[str, Any]] | None:
     """Find the newest finished artifact of a stage for a source -> folder, result."""
     found = []
     for file in (workspace / "artifacts" / stage).glob("[0-9a-f]*/result.json"):

@@ -5,6 +5,7 @@ One YAML in `data_manifests/` per source, image set or benchmark; a person's own
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
@@ -13,7 +14,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from tinyllava_core.data.files.places import ImagePlace, ImagePlaces
 from tinyllava_core.data.manifest.annotations import Annotations
-from tinyllava_core.data.manifest.component import Component, check_components
+from tinyllava_core.data.manifest.component import Component, check_components, subset_name
 from tinyllava_core.data.manifest.fields import Host, Name, exactly_one, relative
 from tinyllava_core.data.manifest.images import Images, check_prefixes
 from tinyllava_core.data.record.formats import FORMATS
@@ -53,6 +54,7 @@ class Manifest(Frozen):
     )
 
     _home: Path = PrivateAttr(default_factory=Path.cwd)  # the folder that local paths are relative to
+    _whole: str | None = PrivateAttr(None)  # of a part of a source: the source's name
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -117,6 +119,34 @@ class Manifest(Frozen):
         return (self._home / Path(path).expanduser()).resolve()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, and of a part of a source also the whole source's: a copy of either will do."""
+        return (self.name,) if self._whole is None else (self.name, self._whole)
+
+    def part(self, word: str) -> Manifest:
+        """Make a part a source of its own: a component of subsets, or the subsets that a name or pattern says.
+
+        Raises BadInput if its pictures are not embedded in the rows of a hub's data set.
+        """
+        wanted = self.annotations
+        if wanted is None or wanted.hub is None or not any(entry.embedded for entry in self.images):
+            raise BadInput(
+                f"{self.name}/{word}: parts are of sources whose rows are a hub's; in a mix, name its components instead"
+            )
+        component = next((one for one in self.components if one.name == word and one.subsets), None)
+        hub = wanted.hub.model_copy(update={"subsets": component.subsets if component else (word,)})
+        found = self.model_copy(
+            update={
+                "name": f"{self.name}-{subset_name(word).replace('_', '-')}",
+                "annotations": wanted.model_copy(update={"hub": hub, "count": component.count if component else None}),
+                "components": () if component is None else (component,),
+                "about_gb": None,
+            }
+        )
+        found._whole = self.name
+        return found
+
+    @property
     def folders(self) -> list[Path]:
         """The local image folders, absolute."""
         return [self.local(images.folder) for images in self.images if images.folder is not None]
@@ -162,11 +192,16 @@ class Manifest(Frozen):
         return [without_secrets(place) for place in written if place is not None]
 
 
+_PART = re.compile(r"([a-z0-9][a-z0-9-]*|.+\.ya?ml)/((?!.*\.ya?ml$).+)")
+
+
 def load(name_or_path: str) -> Manifest:
-    """Load a manifest by its name in data_manifests/ or by a path to a YAML file.
+    """Load a manifest by its name in data_manifests/ or by a path to a YAML file; behind either, /PART for a part of it.
 
     Raises BadInput on an unknown name (with the nearest known one), an unknown key or a value that does not fit.
     """
+    if parted := _PART.fullmatch(name_or_path):
+        return load(parted[1]).part(parted[2])
     by_path = name_or_path.endswith((".yaml", ".yml"))
     path = Path(name_or_path).expanduser() if by_path else MANIFESTS / f"{name_or_path}.yaml"
     if not path.is_file():
