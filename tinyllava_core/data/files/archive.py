@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from tinyllava_core.data.files.archive_members import Member, members
+from tinyllava_core.data.files.archive_members import Member, foreseen, members
 from tinyllava_core.data.files.disk import no_room, require_free
 from tinyllava_core.errors import BadInput
 
@@ -198,10 +198,11 @@ def _asked_for(path: PurePosixPath, only: Sequence[str]) -> bool:
 
 
 def _write(member: Member, target: Path) -> None:
-    source = member.open()
-    assert source is not None, "only plain files come here"
-    with source, target.open("xb") as file:
-        shutil.copyfileobj(source, file, 1 << 18)
+    with foreseen():
+        source = member.open()
+        assert source is not None, "only plain files come here"
+        with source, target.open("xb") as file:
+            shutil.copyfileobj(source, file, 1 << 18)
     if (found := target.stat().st_size) != member.size_bytes:
         raise EOFError(f"{member.name!r} has {found} bytes, {member.size_bytes} declared")
 

@@ -5,6 +5,7 @@ It says what a member is and what is wrong with it; whether and where it may be 
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import stat
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 import pyarrow as pa
 
@@ -23,6 +24,7 @@ from tinyllava_core.errors import BadInput
 
 _ZSTD = b"\x28\xb5\x2f\xfd"  # a frame's magic number; source: RFC 8878, section 3.1.1
 
+_HEADER_BYTES = 1 << 20  # all headers of one member: a path has at most 4 kB, and a bomb's name a gigabyte
 _PADDING_BYTES = 1 << 30  # behind a tar's end mark; more than that is not read
 
 
@@ -48,26 +50,56 @@ def members(archive: Path) -> Iterator[tuple[int | None, Iterator[Member]]]:
             packed_by_zstd = file.read(4) == _ZSTD
         if packed_by_zstd:
             stream = pa.input_stream(str(archive), compression="zstd")
-            with stream, tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|") as tar:
-                yield None, _tar_members(tar)
+            with stream, tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r|", tarinfo=_Entry) as tar:
+                yield None, _foreseen(_tar_members(tar))
                 _read_on(stream)
-        elif tarfile.is_tarfile(archive):  # asked before zip: a tar may end with a zip
-            with tarfile.open(archive, mode="r:*") as tar:
-                yield None, _whole_tar_members(tar)
+        elif (whole := _tar(archive)) is not None:  # asked before zip: a tar may end with a zip
+            with whole:
+                yield None, _foreseen(_whole_tar_members(whole))
         elif zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as zipped:
                 infos = zipped.infolist()
-                yield sum(info.file_size for info in infos), (_zip_member(zipped, info) for info in infos)
+                yield sum(info.file_size for info in infos), _foreseen(_zip_member(zipped, info) for info in infos)
         else:
             raise BadInput(
                 f"{archive.name}: neither a zip nor a tar; check its URL in the manifest (did a web page come instead?)"
             )
-    except _BROKEN as error:
-        raise BadInput(f"{archive.name}: broken archive: {' '.join(str(error).split())}; download it again") from None
+    except (*_BROKEN, _TooLong, Unforeseen) as error:
+        raise _broken(archive, error) from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise BadInput(f"{archive.name}: broken archive: {' '.join(str(error).split())}; download it again") from None
+        raise _broken(archive, error) from None
+
+
+class Unforeseen(Exception):
+    """What a library raised on an archive's bytes though it does not say that it may."""
+
+
+def _broken(archive: Path, error: Exception) -> BadInput:
+    return BadInput(f"{archive.name}: broken archive: {' '.join(str(error).split())}; download it again")
+
+
+@contextmanager
+def foreseen() -> Iterator[None]:
+    """Turn whatever else a library raises on a stranger's bytes into Unforeseen."""
+    try:
+        yield
+    except (*_BROKEN, _TooLong, BadInput):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: an offset before the first byte
+            raise
+        raise Unforeseen(f"unforeseen: {type(error).__name__}: {str(error)[:200]}") from error
+
+
+def _foreseen(entries: Iterator[Member]) -> Iterator[Member]:
+    while True:
+        with foreseen():
+            member = next(entries, None)
+        if member is None:
+            return
+        yield member
 
 
 # what the libraries raise on bytes that are not as they should be; pyarrow's zstd raises an OSError without a number
@@ -80,6 +112,52 @@ _BROKEN = (
     EOFError,
     NotImplementedError,
 )
+
+
+def _tar(archive: Path) -> tarfile.TarFile | None:
+    """Open a tar, packed or not; None if it is none."""
+    try:
+        with foreseen():
+            return tarfile.open(archive, mode="r:*", tarinfo=_Entry)
+    except _BROKEN:
+        return None
+
+
+class _Entry(tarfile.TarInfo):
+    """A member of a tar whose headers (GNU's long names, PAX, maps of sparse files) take little memory, or are refused."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: Any) -> Self:
+        """Read one member's headers; those that come before its own call this again."""
+        file = tarfile.fileobj
+        if isinstance(file, _Short):
+            return super().fromtarfile(tarfile)
+        tarfile.fileobj = _Short(file)
+        try:
+            return super().fromtarfile(tarfile)
+        finally:
+            tarfile.fileobj = file
+
+
+class _Short:
+    """A file of which little is read."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._left = file, _HEADER_BYTES
+
+    def read(self, size: int) -> bytes:
+        self._left -= size
+        if size < 0 or self._left < 0:
+            raise _TooLong(f"a member's headers have more than {_HEADER_BYTES} bytes")
+        data: bytes = self._file.read(size)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class _TooLong(Exception):
+    """Headers that nobody needs. Not a TarError, which tarfile takes for another kind of archive, or for the end."""
 
 
 def _zip_member(zipped: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
@@ -106,6 +184,8 @@ def _tar_members(tar: tarfile.TarFile) -> Iterator[Member]:
             open=_opener(tar, entry),
         )
         tar.members.clear()  # type: ignore[attr-defined]  # they would all stay in memory
+        if sum(map(len, tar.pax_headers.values())) > _HEADER_BYTES:  # for all members to come
+            raise _TooLong(f"its headers for all members have more than {_HEADER_BYTES} bytes")
 
 
 def _opener(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], IO[bytes] | None]:
