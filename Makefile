@@ -47,9 +47,7 @@ python:
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on the path; say which: make PYTHON=/path/to/python3 demo" >&2; exit 2; }
 	@$(PYTHON) -c "$$CHECK_PYTHON"
 
-# img2dataset pulls in the `dataclasses` back-port, which breaks Prefect's temporary server: taken away again.
 $(READY): pyproject.toml $(if $(STATE),,python)
 	$(if $(STATE),,$(PYTHON) -m venv --clear $(VENV))
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
-	$(BIN)/python -m pip uninstall --disable-pip-version-check -y dataclasses
 	touch $@

@@ -184,6 +184,19 @@ def test_a_folder_with_the_dataclasses_back_port_is_kept_off_the_path(tmp_path: 
     assert tree.without_back_port("") == ""
 
 
+def test_the_back_port_shadows_nothing_in_what_is_planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "with").mkdir()
+    (tmp_path / "with" / "dataclasses.py").write_text("raise ImportError('the back-port')")
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "own.py").touch()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'with'}{os.pathsep}{tmp_path / 'without'}")
+    with (tmp_path / "log").open("wb") as output:
+        planted = tree.plant([sys.executable, "-c", "import dataclasses, own; print('well')"], output)
+        planted.process.wait()
+        planted.end()
+    assert (tmp_path / "log").read_text() == "well\n"
+
+
 def test_the_back_port_does_not_blind_the_watchdog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "with").mkdir()
     (tmp_path / "with" / "dataclasses.py").write_text("raise ImportError('the back-port')")

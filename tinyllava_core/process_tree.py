@@ -65,6 +65,7 @@ def plant(
     mark = uuid.uuid4().hex
     inherited = os.environ | dict(environment or {})
     marked = inherited | {MARKS: ":".join(filter(None, (os.environ.get(MARKS), mark)))}
+    marked["PYTHONPATH"] = without_back_port(inherited.get("PYTHONPATH", ""))
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -82,7 +83,7 @@ def plant(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": without_back_port(os.environ.get("PYTHONPATH", ""))},
+            env=os.environ | {"PYTHONPATH": marked["PYTHONPATH"]},
             start_new_session=True,
         )
     return Tree(process=process, mark=mark, watchdog=watchdog)

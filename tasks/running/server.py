@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.metadata
 import json
 import os
 import socket
@@ -85,15 +84,6 @@ def healthy(api_url: str, timeout_s: float = 2.0) -> bool:
         return False
 
 
-def has_dataclasses_backport() -> bool:
-    """Tell whether the distribution `dataclasses` is installed, which no Python of today needs."""
-    try:
-        importlib.metadata.distribution("dataclasses")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def free_port() -> int:
     """Find a port of the loopback interface that nobody listens on now."""
     with socket.socket() as probe:
@@ -148,11 +138,6 @@ def _offered(say: Callable[[str], None]) -> Server | None:
         return Server(api_url=url or STAYING_URL)
     if url:
         say(f"note: PREFECT_API_URL = {url} does not answer; starting a server for this run")
-    if has_dataclasses_backport():
-        say(
-            "note: the `dataclasses` back-port from PyPI is installed, which breaks Prefect's own temporary server; starting "
-            "one another way (`pip uninstall -y dataclasses` takes it away: every Python of today has the original)"
-        )
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from tasks.running.server import Server, api, free_port, has_dataclasses_backport, healthy
+from tasks.running.server import Server, api, free_port, healthy
 from tinyllava_core.process_tree import members
 
 
@@ -31,18 +30,6 @@ def test_a_server_that_answers_is_used_as_it_is(
 
 def test_nobody_answers_at_a_free_port() -> None:
     assert not healthy(f"http://127.0.0.1:{free_port()}/api")
-
-
-@pytest.mark.parametrize("installed", [True, False])
-def test_the_backport_is_noticed(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def distribution(name: str) -> object:
-        assert name == "dataclasses"
-        if not installed:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return object()
-
-    monkeypatch.setattr(importlib.metadata, "distribution", distribution)
-    assert has_dataclasses_backport() is installed
 
 
 @pytest.mark.slow

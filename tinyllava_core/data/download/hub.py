@@ -20,7 +20,7 @@ from tinyllava_core.data.files.archive import merge
 from tinyllava_core.data.manifest.hub import HubImages, HubRows
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
-from tinyllava_core.process_tree import run_watched, without_back_port
+from tinyllava_core.process_tree import run_watched
 
 OnRows = Callable[[int, int], None]  # (rows done, rows in all)
 
@@ -76,7 +76,6 @@ def _run(
     code = run_watched(
         [sys.executable, "-P", "-m", "tinyllava_core.data.download.hub_process", str(arguments)],
         environment={
-            "PYTHONPATH": without_back_port(os.environ.get("PYTHONPATH", "")),
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "PYTHONUNBUFFERED": "1",
         },

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.web.patience import Patience
-from tinyllava_core.process_tree import run_watched, without_back_port
+from tinyllava_core.process_tree import run_watched
 
 ROWS_PER_SHARD = 1000  # a power of ten, for img2dataset's keys
 _THREADS = 32  # per process
@@ -71,7 +71,6 @@ class UrlPass:
                 "WANDB_MODE": "disabled",
                 # or Spark would start its workers with whatever python3 is on the path
                 "PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", sys.executable),
-                "PYTHONPATH": without_back_port(os.environ.get("PYTHONPATH", "")),
             },
             log=log,
             progress=_Watch(self._output, self.notes, on_rows),
