@@ -15,6 +15,9 @@ from tokenizers import Tokenizer as RustTokenizer
 from tinyllava_core.errors import BadInput
 
 IMAGE_TOKEN = "<image>"
+FIRST_TOKEN = (
+    "first_token"  # key of tokenizer_config.json: the token that begins a text, where tokenizer.json adds none itself
+)
 IGNORE = -100  # label of a token that is not supervised; the field's convention
 Place = Literal[
     "start", "behind_token", "inside"
@@ -49,7 +52,8 @@ class Tokenizer:
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([self.eos_id, *listed]))
         pad = _token(config, "pad_token")
         self.pad_id = self._id(pad) if pad is not None else self.eos_id
-        self.bos_id = self._own_first_token()
+        first = _token(config, FIRST_TOKEN)
+        self.bos_id = self._own_first_token() if first is None else self._id(first)
         space = self._bare.encode(
             " ", add_special_tokens=False
         ).ids  # not in a batch: that starts threads, before a fork

@@ -25,7 +25,8 @@ _SAID = (
 def chat_template(row: Prompt, tokenizer: Tokenizer, image_place: ImagePlace = "front") -> str:
     """Write the template of a prompt format for one tokenizer (its BOS and end token are in it, as text).
 
-    A system message of the conversation takes the place of the format's own sentence; one in the middle is refused.
+    What is learned stands between {% generation %} marks, for trainers that learn from the answers alone. A system message of
+    the conversation takes the place of the format's own sentence; one in the middle is refused.
     """
     bos = "" if tokenizer.bos_id is None else tokenizer.token(tokenizer.bos_id)
     end = tokenizer.token(tokenizer.eos_id) if row.end is None else row.end
@@ -41,7 +42,8 @@ def chat_template(row: Prompt, tokenizer: Tokenizer, image_place: ImagePlace = "
         "{% if message['role'] == 'user' %}"
         f"{_text(row.user or '')}{_question(row, image_place)}{_text(row.user_end)}"
         "{% elif message['role'] == 'assistant' %}"
-        f"{_text(row.assistant + lead)}{{{{ said.text }}}}{_text(tail + end + row.answer_end)}"
+        f"{_text(row.assistant)}{{% generation %}}{_text(lead)}{{{{ said.text }}}}{_text(tail + end)}"
+        f"{{% endgeneration %}}{_text(row.answer_end)}"
         "{% elif not loop.first %}{{ raise_exception('a system message can only be the first') }}{% endif %}"
         "{% endfor %}"
         f"{{% if add_generation_prompt %}}{_text(row.assistant)}{{% endif %}}"

@@ -22,6 +22,7 @@ from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import lora
 from tinyllava_core.model.assemble import without_head
+from tinyllava_core.model.portable import portable_config
 from tinyllava_core.model.processor import write_processor
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS, Vision
@@ -108,7 +109,7 @@ def write(model: TinyLlava, card: Card, tokenizer_from: Path, folder: Path) -> N
     config = model.config.to_dict()
     config["model_type"] = "llava" if is_plain_llava(model) else "tinyllava"
     config["architectures"] = ["LlavaForConditionalGeneration" if is_plain_llava(model) else "TinyLlava"]
-    write_aside(aside / "config.json", json.dumps(config, indent=2))
+    write_aside(aside / "config.json", json.dumps(portable_config(config), indent=2))
     load_tokenizer(tokenizer_from).save(aside)
     for name in _TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
@@ -167,6 +168,15 @@ def why_not_plain_llava(model: TinyLlava) -> str | None:
         return "its vision part is two encoders, that class has one"
     if lora.adapted(model) is not None:
         return "its language model has adapters that are not merged"
+    return None
+
+
+def other_in_transformers_4(model: TinyLlava) -> str | None:
+    """Say why the same folder is another model in transformers 4; None if it is the same."""
+    if model.config.text_config.model_type in ("gemma", "gemma2"):
+        return (
+            "transformers 4 multiplies Gemma's image tokens by sqrt(width), which 5 does not: load this folder with 5"
+        )
     return None
 
 

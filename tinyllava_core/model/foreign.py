@@ -20,6 +20,7 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.model.checkpoint import our_name
 
 Weights = dict[str, Tensor]
+EXPORT_CARD = "tinyllava_export.json"  # in a folder that this package exported: what its checkpoint's card said
 _PARTS = ("language_model", "vision_tower", "connector")
 _RAW = "connector."  # a connector's weights, before their names are known
 _BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids|masked_bias)$")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,11 +44,12 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="fast tokenizer, if the checkpoint has none")
     parser.add_argument(
-        "--prompt", default="vicuna", help="format it was trained in (default: vicuna, as all of these programs)"
+        "--prompt", help="format it was trained in (default: what an export of this package says, else vicuna)"
     )
     given = parser.parse_args(arguments)
     try:
-        prompt_row(given.prompt)
+        if given.prompt is not None:
+            prompt_row(given.prompt)
         bring_in(given.checkpoint, given.out, given.vision, given.vision_weights, given.tokenizer, given.prompt)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
@@ -62,7 +64,7 @@ def bring_in(
     vision: str | None = None,
     vision_weights: Path | None = None,
     tokenizer_from: Path | None = None,
-    prompt: str = "vicuna",
+    prompt: str | None = None,
 ) -> checkpoint.Card:
     """Import a checkpoint -> the card of the new one. Raises BadInput where the folder is not one, or does not fit together."""
     layout, config = foreign.layout_of(folder)
@@ -88,7 +90,7 @@ def bring_in(
     if raw:
         names = foreign.connector_names(shape.kind, raw)
         weights |= {f"model.multi_modal_projector.{name}": tensor for name, tensor in names.items()}
-    _rescale(weights, text_config, layout, shape)
+    _rescale(weights, text_config, layout, shape, config.get("transformers_version"))
     _make_room(weights, text_config, tokenizer)
     model = _build(_llava_config(config, row, vision_config, text_config, shape, tokenizer, num_cut), weights, folder)
     model.generation_config = GenerationConfig(
@@ -100,17 +102,24 @@ def bring_in(
         language=foreign_config.language_name(config, layout),
         connector=shape.kind,
         tokens_per_image=shape.num_tokens,
-        prompt=prompt,
+        prompt=prompt or _exported(folder).get("prompt", "vicuna"),  # vicuna: as all of the other programs
         image_mode=foreign_config.image_mode(config, folder),
-        pixels="pil",  # as the published code makes them
+        pixels=_exported(folder).get("pixels", "pil"),  # pil: as the published code makes them
     )
     checkpoint.write(model, card, tokenizer_from, out)
     return card
 
 
-def _rescale(weights: foreign.Weights, text_config: Any, layout: str, shape: Shape) -> None:
+def _exported(folder: Path) -> dict[str, Any]:
+    """Read what the card of this package's own export says; nothing for other programs' folders."""
+    path = folder / foreign.EXPORT_CARD
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _rescale(weights: foreign.Weights, text_config: Any, layout: str, shape: Shape, written_by: str | None) -> None:
     """Gemma: the code that wrote these multiplied image tokens by sqrt(width), transformers 5 does not. Its last layer gets it."""
-    if text_config.model_type not in _SCALED or layout == "llava-hf":
+    by_transformers_5 = written_by is not None and int(written_by.split(".")[0]) >= 5
+    if text_config.model_type not in _SCALED or layout == "llava-hf" or by_transformers_5:
         return
     last = {"linear": ["linear_1"], "mlp": [f"linear_{shape.layers}"]}.get(shape.kind)
     last = [f"{one}.linear_{shape.layers}" for one in ("first", "second")] if shape.kind == "mixture-mlp" else last
