@@ -4,11 +4,12 @@ WORKSPACE ?= workspace
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OTHER := .venv-transformers-4
 
 # A .venv is ours if `make` finished it, in this very place, and its Python still runs. Any other is made anew.
 STATE := $(shell test -e $(READY) && grep -q "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg 2>/dev/null && $(BIN)/python -c 'print("ours")' 2>/dev/null)
 
-.PHONY: demo test up down clean clean-workspace python
+.PHONY: demo test interop-env up down clean clean-workspace python
 
 demo: $(READY) ## the whole pipeline on the toy recipe
 	$(BIN)/python -m flows toy
@@ -19,6 +20,8 @@ test: $(READY) ## format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+interop-env: $(OTHER)/.ready ## transformers 4.57 beside this environment's torch: what an export must be read alike by (tests/interop)
+
 up: $(READY) ## a Prefect server and a worker that stay, with the flow deployed
 	$(BIN)/python -m tasks.running.server up
 
@@ -26,7 +29,7 @@ down: ## end them
 	$(BIN)/python -m tasks.running.server down
 
 clean: ## the environment and what the tools left; never a workspace
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OTHER) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 clean-workspace: ## artifacts, checkpoints and lineage of WORKSPACE, once you have read what goes and said yes
 	@test -d "$(WORKSPACE)/artifacts" || { echo "error: $(WORKSPACE) holds no artifacts/, so it is no workspace; set WORKSPACE=" >&2; exit 2; }
@@ -50,4 +53,10 @@ python:
 $(READY): pyproject.toml $(if $(STATE),,python)
 	$(if $(STATE),,$(PYTHON) -m venv --clear $(VENV))
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+$(OTHER)/.ready: $(READY)
+	$(PYTHON) -m venv --clear $(OTHER)
+	$(OTHER)/bin/python -m pip install --disable-pip-version-check -q "transformers>=4.57,<4.58"
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(OTHER)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
 	touch $@

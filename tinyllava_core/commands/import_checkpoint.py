@@ -11,7 +11,7 @@ _OPTIONS = {
     "vision": ("KEY", "row of the vision encoder, if its name in config.json is not a row's"),
     "vision-weights": ("FOLDER", "the encoder's weights, if they are not in the checkpoint"),
     "tokenizer": ("FOLDER", "a fast tokenizer, if the checkpoint has none"),
-    "prompt": ("NAME", "the format it was trained in (default: vicuna)"),
+    "prompt": ("NAME", "the format it was trained in (default: what an export of this package says, else vicuna)"),
 }
 
 
