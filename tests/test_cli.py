@@ -123,7 +123,7 @@ def test_run_hands_over_to_the_flow(started: list[list[str]], tmp_path: Path):
 def test_import_hands_over_to_the_importer(started: list[list[str]]):
     cli.main(["import", "their/checkpoint", "--out", "ours", "--prompt", "vicuna", "--vision-weights", "clip"])
     options = ["--out", "ours", "--vision-weights", "clip", "--prompt", "vicuna"]
-    expected = ["-m", "tinyllava_core.model.importer", "their/checkpoint", *options]
+    expected = ["-m", "tinyllava_core.model.foreign.importer", "their/checkpoint", *options]
     assert started == [[sys.executable, sys.executable, *expected]]
 
 

@@ -22,7 +22,7 @@ from tinyllava_core.data.record.record import Turn
 from tinyllava_core.data.tensors.example import normalise, pixels
 from tinyllava_core.export.__main__ import export
 from tinyllava_core.model import checkpoint
-from tinyllava_core.model.importer import bring_in
+from tinyllava_core.model.foreign.importer import bring_in
 from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import load_tokenizer
 

@@ -27,4 +27,4 @@ def act(args: argparse.Namespace) -> None:
     """Let the importer take this process's place."""
     given = {option: getattr(args, option.replace("-", "_")) for option in _OPTIONS}
     words = [word for option, value in given.items() if value is not None for word in (f"--{option}", value)]
-    become("tinyllava_core.model.importer", args.checkpoint, "--out", args.out, *words)
+    become("tinyllava_core.model.foreign.importer", args.checkpoint, "--out", args.out, *words)

@@ -18,8 +18,9 @@ from tinyllava_core.data.plan.prompt import ask
 from tinyllava_core.data.tensors.example import blank, normalise
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import ExportJob, Progress, tell, write_result
-from tinyllava_core.model import checkpoint, foreign, lora
+from tinyllava_core.model import checkpoint, lora
 from tinyllava_core.model.checkpoint import Loaded
+from tinyllava_core.model.foreign.layout import EXPORT_CARD
 from tinyllava_core.model.portable import make_tokenizer_portable
 from tinyllava_core.results import ExportResult
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
@@ -57,7 +58,7 @@ def export(source: Path, out: Path) -> ExportResult:
     shutil.rmtree(out, ignore_errors=True)
     checkpoint.write(loaded.model, loaded.card, source, out)
     make_tokenizer_portable(out)
-    (out / "tinyllava.json").rename(out / foreign.EXPORT_CARD)
+    (out / "tinyllava.json").rename(out / EXPORT_CARD)
     if (note := checkpoint.other_in_transformers_4(loaded.model)) is not None:
         print(f"export: {note}", flush=True)
     tell(Progress(done=1, total=2, unit="steps", note="written"))

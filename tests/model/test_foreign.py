@@ -18,7 +18,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
-from tinyllava_core.model.importer import bring_in, main
+from tinyllava_core.model.foreign.importer import bring_in, main
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS
 

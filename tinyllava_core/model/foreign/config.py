@@ -12,7 +12,7 @@ from transformers import AutoConfig
 
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.model import assemble
-from tinyllava_core.model.foreign import Weights
+from tinyllava_core.model.foreign.layout import Weights
 from tinyllava_core.parts import LANGUAGES, VISIONS, Shape, Vision, connector_shape
 from tinyllava_core.parts.architecture import VISION_CONFIGS
 from tinyllava_core.settings.model import ImageMode

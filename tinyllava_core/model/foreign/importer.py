@@ -1,4 +1,4 @@
-"""`python -m tinyllava_core.model.importer CHECKPOINT --out FOLDER`: turn another program's checkpoint into one of this package.
+"""`python -m tinyllava_core.model.foreign.importer CHECKPOINT --out FOLDER`: turn another program's checkpoint into one of this package.
 
 What a config.json does not say (the prompt it was trained in) may be told; what contradicts itself is refused. Nothing is trained.
 """
@@ -19,7 +19,9 @@ from transformers import GenerationConfig, LlavaConfig
 from transformers.initialization import no_init_weights
 
 from tinyllava_core.errors import BadInput
-from tinyllava_core.model import assemble, checkpoint, foreign, foreign_config
+from tinyllava_core.model import assemble, checkpoint
+from tinyllava_core.model.foreign import config as foreign_config
+from tinyllava_core.model.foreign import layout as foreign
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.model.trainable import BEHIND
 from tinyllava_core.parts import VISIONS, Shape, Vision
