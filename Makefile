@@ -23,10 +23,10 @@ test: $(READY) ## format, lint, types, tests
 interop-env: $(OTHER)/.ready ## transformers 4.57 beside this environment's torch: what an export must be read alike by (tests/interop)
 
 up: $(READY) ## a Prefect server and a worker that stay, with the flow deployed
-	$(BIN)/python -m tasks.running.server up
+	$(BIN)/python -m tasks.running.stay up
 
 down: ## end them
-	$(BIN)/python -m tasks.running.server down
+	$(BIN)/python -m tasks.running.stay down
 
 clean: ## the environment and what the tools left; never a workspace
 	rm -rf $(VENV) $(OTHER) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

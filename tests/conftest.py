@@ -35,6 +35,8 @@ def prefect_server(prefect_workspace: Path) -> Iterator[str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")  # nobody answers there: our own is started
             server = stack.enter_context(api(prefect_workspace, say=lambda _: None))
+        here = stack.enter_context(pytest.MonkeyPatch.context())
+        here.setenv("PREFECT_API_AUTH_STRING", str(server.key))  # for what tests start as programs
         stack.enter_context(temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}))
         yield server.api_url
 

@@ -1,5 +1,7 @@
 """Which flow runs are alive. Each holds a lock while it runs; those that Prefect takes for running without it were killed.
 
+A server that a run starts for itself is known the same way: one whose run holds its lock no more is taken away.
+
 Prefect itself learns of a killed run only through a worker that saw it die; all others would stay Running for ever.
 """
 
@@ -10,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from tinyllava_core import process_tree as tree
 
 
 def home(workspace: Path) -> Path:
@@ -47,6 +51,26 @@ def bury(workspace: Path) -> list[str]:
                 client.set_flow_run_state(flow_run.id, Crashed(message="Its process was killed."), force=True)
                 buried.append(flow_run.name)
     return buried
+
+
+@contextlib.contextmanager
+def owned(workspace: Path, mark: str) -> Iterator[None]:
+    """Hold the lock of a process tree of this run, a server, for as long as the block runs."""
+    lock = home(workspace) / "servers" / mark
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def end_orphans(workspace: Path) -> int:
+    """End the servers that killed runs left behind, whose watchdogs were killed with them. Gives how many."""
+    left = [lock for lock in (home(workspace) / "servers").glob("*") if _was_killed(lock)]
+    for lock in left:
+        tree.end(lock.name, grace_s=10)
+    return len(left)
 
 
 def _lock(workspace: Path, flow_run_id: str) -> Path:

@@ -1,0 +1,153 @@
+"""A server and a worker that stay, with the flow deployed: `python -m tasks.running.stay up | down`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tasks.running.alive import bury, home
+from tasks.running.key import VARIABLE, is_ours, key_file, key_of, lets_in, write_private
+from tasks.running.server import CLONE, SETTINGS, STAYING_URL, Server, healthy, start, using
+from tinyllava_core import process_tree as tree
+from tinyllava_core.artifact import write_aside
+from tinyllava_core.errors import BadInput
+
+POOL = "local"
+OURS = "# Made by `make up`, taken away by `make down`: how Prefect's commands reach the server."
+# What a run may ask of the worker: nothing. Prefect's own template would take a command and an environment from whoever
+# makes a run, and start that.
+POOL_TEMPLATE = {
+    "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+    "job_configuration": {"stream_output": True},
+}
+
+
+def up(workspace: Path) -> None:
+    """Start a server and a worker that stay, and deploy the flow. What runs already is left as it is."""
+    server = Server(api_url=os.environ.get("PREFECT_API_URL", STAYING_URL), key=key_of(workspace))
+    marks = _read_marks(workspace)
+    if healthy(server.api_url):
+        _check(server)
+        print(f"server    already at {server.ui_url}")
+    else:
+        _, planted = start(workspace, urlsplit(server.api_url).port or 4200, guarded=False)
+        _write_marks(workspace, marks := {**marks, "server": planted.mark})
+        print(f"server    {server.ui_url}, its pages ask for the key in {key_file(workspace)}")
+    _tell_commands(server)
+    here = {**SETTINGS, "PREFECT_API_URL": server.api_url, "PREFECT_HOME": str(home(workspace))}
+    here[VARIABLE] = str(server.key)
+    template = home(workspace) / "pool.json"
+    write_aside(template, json.dumps(POOL_TEMPLATE))
+    _prefect(
+        here, "work-pool", "create", POOL, "--type", "process", "--base-job-template", str(template), "--overwrite"
+    )
+    _prefect(here, "--no-prompt", "deploy", "--all")
+    print("deployed  tinyllava/full-pipeline")
+    if tree.members(marks.get("worker", "none")):
+        print(f"worker    already at work on pool {POOL!r}")
+    else:
+        log = home(workspace) / "worker.log"
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+        with log.open("ab") as output:
+            quick = here | {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # Prefect's default of 10 makes a person wait
+            planted = tree.plant(command, output, environment=quick, folder=CLONE, guarded=False)
+        _write_marks(workspace, marks | {"worker": planted.mark})
+        print(f"worker    on pool {POOL!r}, log: {log}")
+    with using(server):
+        for name in bury(workspace):
+            print(f"crashed   {name}: its process had been killed")
+    print("next      prefect deployment run tinyllava/full-pipeline --watch")
+
+
+def _check(server: Server) -> None:
+    """Raise RuntimeError unless a server that runs already is safe to put a worker beside."""
+    if not is_ours(server.api_url):
+        raise RuntimeError(
+            f"another user's server listens at {server.api_url}, and what it says a worker of yours would do; "
+            "set PREFECT_API_URL=http://127.0.0.1:PORT/api with a free port"
+        )
+    if lets_in(server.api_url, None):
+        raise RuntimeError(
+            f"the server at {server.api_url} asks nobody for a key: a worker beside it would start what any page or user of "
+            "this machine wants. End it (`prefect server stop`, or `make down`), then `make up`"
+        )
+    if not lets_in(server.api_url, server.key):
+        raise RuntimeError(
+            f"the server at {server.api_url} has the key of another workspace; end it (`make down` there), or set "
+            "PREFECT_API_URL=http://127.0.0.1:PORT/api with a free port"
+        )
+
+
+def _tell_commands(server: Server) -> None:
+    """Leave `prefect.toml` here, where Prefect's commands find address and key. A person's own is left as it is."""
+    file = Path("prefect.toml")
+    if not file.exists() or file.read_text().startswith(OURS):
+        file.unlink(missing_ok=True)
+        write_private(file, f'{OURS}\n[api]\nurl = "{server.api_url}"\nauth_string = "{server.key}"\n')
+    else:
+        print(f"note: {file.resolve()} is your own; Prefect's commands need {VARIABLE}, the key, in their environment")
+
+
+def down(workspace: Path) -> None:
+    """End what `up` started: the worker, with the runs it has at work, and the server."""
+    marks = _read_marks(workspace)
+    for what in ("worker", "server"):
+        if mark := marks.pop(what, None):
+            tree.end(mark)
+            print(f"ended     {what}")
+    _write_marks(workspace, marks)
+    file = Path("prefect.toml")
+    if file.is_file() and file.read_text().startswith(OURS):
+        file.unlink()
+
+
+def _prefect(environment: dict[str, str], *arguments: str) -> None:
+    """Run one of Prefect's own commands in the clone. Raises RuntimeError with what it said if it fails."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "prefect", *arguments],
+        cwd=CLONE,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if ran.returncode != 0:
+        raise RuntimeError(f"`prefect {' '.join(arguments)}` ended with exit code {ran.returncode}:\n{ran.stdout}")
+
+
+def _read_marks(workspace: Path) -> dict[str, str]:
+    file = home(workspace) / "up.json"
+    return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def _write_marks(workspace: Path, marks: dict[str, str]) -> None:
+    home(workspace).mkdir(parents=True, exist_ok=True)
+    write_aside(home(workspace) / "up.json", json.dumps(marks))
+
+
+def main(arguments: list[str]) -> int:
+    """Run `up` or `down`."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.running.stay", description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("up", "down"))
+    parser.add_argument("--workspace", type=Path, default=Path("workspace"))
+    given = parser.parse_args(arguments)
+    try:
+        {"up": up, "down": down}[given.what](given.workspace)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except RuntimeError as error:
+        print(f"failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
