@@ -130,3 +130,24 @@ def test_a_dataset_that_the_hub_does_not_have_names_the_hub(folder, monkeypatch)
 
 def test_the_library_is_asked_in_a_process_of_its_own():
     assert "datasets" not in vars(module)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_row_names_files_of_its_own_repo_and_no_other(tmp_path, photos, monkeypatch, inside):
+    """A Parquet row may hold a path in a picture's place: `/etc/passwd` would be copied in among the pictures."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    repo, secret = tmp_path / "dataset", tmp_path / "secret.txt"
+    (repo / "data").mkdir(parents=True)
+    secret.write_text("secret")
+    (repo / "cat.jpg").write_bytes(photos["cats/chelsea.jpg"])
+    named = str(repo / "cat.jpg") if inside else str(secret)
+    (repo / "data" / "train.parquet").write_bytes(parquet([{"id": "7", "image": {"bytes": None, "path": named}}]))
+    hub = HubImages(repo="./dataset")
+    if inside:
+        bring_images(hub, tmp_path, tmp_path / "images", tmp_path / "work")
+        assert tree(tmp_path / "images") == {"cat.jpg": photos["cats/chelsea.jpg"]}
+        return
+    with pytest.raises(BadInput, match=r"row 0: column 'image': its path '.*secret.txt' leads out of the repo"):
+        bring_images(hub, tmp_path, tmp_path / "images", tmp_path / "work")
+    assert not (tmp_path / "images").exists()

@@ -140,3 +140,20 @@ def test_the_same_plan_twice_is_the_same_bytes(shards: Path, tmp_path: Path) -> 
         (tmp_path / name).mkdir()
         plan(shards, spec(epochs=2), tmp_path / name)
     assert (tmp_path / "one" / "plan.parquet").read_bytes() == (tmp_path / "two" / "plan.parquet").read_bytes()
+
+
+def test_a_record_with_more_places_than_images_is_told_by_the_plan_and_not_by_a_gpu(
+    tmp_path: Path, shards: Path
+) -> None:
+    """A shard as another program may have written it: two tags, one image."""
+    turns = [("user", "<image><image>\nwhat?"), ("assistant", "red")]
+    good = [("user", "<image>\nwhat?"), ("assistant", "red")]
+    make_shards(tmp_path / "wrong", [(turns, [png(0)]), (good, [png(1)])])
+    plan(tmp_path / "wrong", spec(), out=make(tmp_path / "plan"))
+    voided = pq.read_table(tmp_path / "plan" / "voided.parquet").to_pylist()
+    assert [(row["position"], row["reason"]) for row in voided] == [(0, "image_places_mismatch")]
+
+
+def make(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

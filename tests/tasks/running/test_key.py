@@ -128,8 +128,11 @@ def test_another_user_reads_neither_the_key_nor_the_books_of_the_server(
 
 
 @as_root
-def test_a_server_of_another_user_is_told_no_key_and_not_taken_for_ours(tmp_path: Path) -> None:
+def test_a_server_of_another_user_is_told_no_key_and_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would learn the key; and a worker beside it would start what it says."""
+    monkeypatch.delenv("PREFECT_API_AUTH_STRING", raising=False)
     script = """
 import encodings.idna, http.server, os
 os.setgid(65534); os.setuid(65534)

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +86,12 @@ def _write_images(dataset: Any, asked: dict[str, Any]) -> dict[str, Any]:
         _require(dataset, column, asked)
     if isinstance(dataset.features[picture], datasets.Image):
         dataset = dataset.cast_column(picture, datasets.Image(decode=False))
-    columns = dict.fromkeys(filter(None, (picture, named)))
+    columns, homes = dict.fromkeys(filter(None, (picture, named))), _homes(asked)
     into, digest, size = Path(asked["images_into"]), hashlib.sha256(), 0
     seen: dict[str, int] = {}
     missing = []
     for number, row in enumerate(_rows(dataset.select_columns(list(columns)))):
-        data, inner = _bytes_of(row[picture], f"{asked['written']}, row {number}: column {picture!r}")
+        data, inner = _bytes_of(row[picture], f"{asked['written']}, row {number}: column {picture!r}", homes)
         written = row[named] if named else (Path(inner).name if inner else f"{number:09d}")
         path = safe_path(str(written)) if isinstance(written, str | int) else None
         if path is None:
@@ -121,7 +121,18 @@ def _rows(dataset: Any) -> Iterator[dict[str, Any]]:
             tell(Progress(done=done, total=total, unit="rows"))
 
 
-def _bytes_of(value: Any, where: str) -> tuple[bytes | None, str]:
+def _homes(asked: dict[str, Any]) -> list[Path]:
+    """List the folders that a row may name files in: its own repo's, and where the library unpacks archives."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    own = Path(asked["repo"])
+    cached = Path(constants.HF_HUB_CACHE) / f"datasets--{asked['repo'].replace('/', '--')}"
+    unpacked = Path(config.EXTRACTED_DATASETS_PATH)
+    return [folder.resolve() for folder in (own if own.is_absolute() else cached, unpacked)]
+
+
+def _bytes_of(value: Any, where: str, homes: Sequence[Path]) -> tuple[bytes | None, str]:
     """Give a picture's bytes (None: it has none) and the name that it has in its column."""
     if isinstance(value, bytes):
         return value, ""
@@ -130,8 +141,11 @@ def _bytes_of(value: Any, where: str) -> tuple[bytes | None, str]:
     if not (isinstance(value, dict) and value.keys() >= {"bytes", "path"}):
         raise BadInput(f"{where}: expected a picture, found {type(value).__name__}; correct image_column")
     data, path = value["bytes"], value["path"] or ""
-    if data is None and path and Path(path).is_file():
-        data = Path(path).read_bytes()
+    if data is None and path:
+        file = (homes[0] / path).resolve()  # an absolute path stays itself
+        if not any(file.is_relative_to(home) for home in homes):
+            raise BadInput(f"{where}: its path {path!r} leads out of the repo; a row may only name files of its own")
+        data = file.read_bytes() if file.is_file() else None
     return data, path
 
 

@@ -6,6 +6,7 @@ that is there need not be done again. What the parts become together is inspect_
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +21,13 @@ from tinyllava_core.data.inspect.tables import CHECKED_SCHEMA, IMAGES_SCHEMA, TU
 from tinyllava_core.data.manifest.component import OTHER, Component, subset_name
 from tinyllava_core.data.record.conversation import Checked, Dropped, check
 from tinyllava_core.data.record.formats import parser
-from tinyllava_core.data.record.json_split import read_items
+from tinyllava_core.data.record.json_split import Unread, read_items
 from tinyllava_core.data.record.reason import Reason
-from tinyllava_core.data.record.record import Malformed, Score
+from tinyllava_core.data.record.record import Malformed, Parser, Record, Score
 from tinyllava_core.data.record.values import Origin, origin_of, original_id
 from tinyllava_core.settings.inspect import Inspect
 
+MOST_IMAGES = 32_767  # of one record: what the tables can count
 Look = Callable[[ImagePlaces, str, Inspect], Picture]
 
 
@@ -80,7 +82,7 @@ def inspect_part(job: Job, part: Part) -> None:
 def _look_at_images(job: Job, part: Part) -> pa.Table:
     with pa.memory_map(str(paths_file(job))) as file:
         paths = pa.ipc.open_file(file).get_batch(0).column("path").slice(part.first, part.last - part.first).to_pylist()
-    pictures = [job.look(job.images, path, job.limits) for path in paths]
+    pictures = [_looked_at(job, path) for path in paths]
     columns = [
         pa.array([job.source] * len(pictures), pa.string())
         if named.name == "source"
@@ -88,6 +90,21 @@ def _look_at_images(job: Job, part: Part) -> pa.Table:
         for named in IMAGES_SCHEMA
     ]
     return pa.Table.from_arrays(columns, schema=IMAGES_SCHEMA)
+
+
+def _looked_at(job: Job, path: str) -> Picture:
+    """Look at one picture. Whatever it does to its reader is its own fault, and no other picture's."""
+    try:
+        return job.look(job.images, path, job.limits)
+    except Exception as error:
+        return Picture(path=path, reason=Reason.UNFORESEEN, detail=unforeseen(error))
+
+
+def unforeseen(error: Exception) -> str:
+    """Say in one line what a reader stumbled over, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    told = " ".join(f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode().split())
+    return f"{told[:300]} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def _plain(value: Any) -> Any:
@@ -98,18 +115,39 @@ def _check_records(job: Job, part: Part) -> pa.Table:
     places = np.load(places_file(job), mmap_mode="r")[part.first : part.last]
     columns, parse = _Columns(), parser(job.format)
     for index, (_, item) in enumerate(read_items(job.annotations, places), part.first):
-        verdict: Checked | Dropped | None
+        columns.add(index, *_judged(job, parse, index, item))
+    return columns.table()
+
+
+def _judged(job: Job, parse: Parser, index: int, item: Any) -> tuple[str, str, Checked | Dropped | None, Origin]:
+    """Judge one item -> (its own id, its component, the verdict, where it came from). Whatever it does is its own fault."""
+    if isinstance(item, Unread):
+        return "", unclaimed(job), Dropped(reason=Reason.MALFORMED, detail=item.detail), Origin()
+    try:
         origin = origin_of(item)
         try:
             record = parse(job.source, index, item)
         except Malformed as fault:
-            component, verdict = unclaimed(job, origin.subset), Dropped(reason=Reason.MALFORMED, detail=str(fault))
-        else:
-            claimed = next((one for one in job.components if one.claims(record.images, origin.subset)), None)
-            component = claimed.name if claimed else unclaimed(job, origin.subset)
-            verdict = check(record, job.limits) if claimed is None or claimed.take else None
-        columns.add(index, _original_id(item), component, verdict, origin)
-    return columns.table()
+            verdict = Dropped(reason=Reason.MALFORMED, detail=str(fault))
+            return _original_id(item), unclaimed(job, origin.subset), verdict, origin
+        claimed = next((one for one in job.components if one.claims(record.images, origin.subset)), None)
+        component = claimed.name if claimed else unclaimed(job, origin.subset)
+        return (
+            _original_id(item),
+            component,
+            _checked(record, job.limits) if claimed is None or claimed.take else None,
+            origin,
+        )
+    except Exception as error:
+        return "", unclaimed(job), Dropped(reason=Reason.UNFORESEEN, detail=unforeseen(error)), Origin()
+
+
+def _checked(record: Record, limits: Inspect) -> Checked | Dropped:
+    if len(record.images) > MOST_IMAGES:
+        return Dropped(
+            reason=Reason.MALFORMED, detail=f"{len(record.images)} images; one record has at most {MOST_IMAGES}"
+        )
+    return check(record, limits)
 
 
 def unclaimed(job: Job, subset: str | None = None) -> str:

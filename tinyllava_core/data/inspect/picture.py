@@ -14,7 +14,7 @@ import xxhash
 from PIL import Image, UnidentifiedImageError
 
 from tinyllava_core.data.files.archive import safe_path
-from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.files.places import ImagePlaces, Piece
 from tinyllava_core.data.inspect.phash import phash
 from tinyllava_core.data.inspect.repair import (
     FORMATS,
@@ -25,7 +25,9 @@ from tinyllava_core.data.inspect.repair import (
     is_lossy,
     mend,
     num_frames,
+    open_image,
     orientation_of,
+    white_of,
     wrong_suffix,
 )
 from tinyllava_core.data.record.reason import Note, Reason, Repair
@@ -33,6 +35,7 @@ from tinyllava_core.settings.inspect import Inspect
 
 warnings.filterwarnings("ignore", module=r"PIL\b")  # big pictures, odd metadata: what is a fault comes as an exception
 
+_BYTES_A_PIXEL, _LITTLE = 8, 1 << 26  # no picture's file needs more: four channels of 16 bits; 64 MiB are always fine
 _EXIF_WITHIN = 1 << 17  # bytes: EXIF is one of a JPEG's first segments, of 64 KiB at most each
 _PLAIN = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "L"}  # libjpeg's colour spaces that need no mending, and Pillow's words
 
@@ -79,10 +82,19 @@ def look(images: ImagePlaces, path: str, limits: Inspect) -> Picture:
         if file is None:
             detail = "no such file" if images.known(path) else "no image place has such a prefix"
             return Picture(path=path, reason=Reason.MISSING_IMAGE, detail=detail)
+        size, most = file.size if isinstance(file, Piece) else file.stat().st_size, most_bytes(limits)
+        if size > most:  # told before it is read
+            detail = f"{size:,} bytes; expected at most {most:,}, {_BYTES_A_PIXEL} for each of inspect.max_pixels"
+            return Picture(path=path, size_bytes=size, reason=Reason.IMAGE_TOO_LARGE, detail=detail)
         data = file.read_bytes()
     except OSError as error:
         return Picture(path=path, reason=Reason.UNREADABLE_IMAGE, detail=_one_line(error))
     return judge(data, path, limits)
+
+
+def most_bytes(limits: Inspect) -> int:
+    """Say how large a picture's file may be."""
+    return max(_BYTES_A_PIXEL * limits.max_pixels, _LITTLE)
 
 
 def judge(data: bytes, path: str, limits: Inspect) -> Picture:
@@ -99,13 +111,10 @@ def _plain_jpeg(bare: Picture, data: bytes, limits: Inspect) -> Picture | None:
 
     It is as strict as Pillow on files that end early, gives the same pixels, and takes two thirds of the time.
     """
-    if data[:3] != b"\xff\xd8\xff":
-        return None
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in _PLAIN:
+        if (header := _plain_header(data, limits)) is None:
             return None
-        _check_size(width, height, limits)
+        height, width, colours = header
         orientation = _jpeg_orientation(data)
         if limits.exif_orientation == "apply" and (orientation or 1) != 1:
             return None
@@ -127,14 +136,34 @@ def _plain_jpeg(bare: Picture, data: bytes, limits: Inspect) -> Picture | None:
     )
 
 
+def is_plain_jpeg(data: bytes, limits: Inspect) -> bool:
+    """Tell by its header alone whether a file is a JPEG of a good size that needs no mending, should its data be whole."""
+    try:
+        return limits.exif_orientation == "keep" and _plain_header(data, limits) is not None
+    except (_Fault, ValueError):
+        return False
+
+
+def _plain_header(data: bytes, limits: Inspect) -> tuple[int, int, str] | None:
+    """Read height, width and colours of a JPEG; None if it is none, or its colours need mending."""
+    if data[:3] != b"\xff\xd8\xff":
+        return None
+    height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+    if colours not in _PLAIN:
+        return None
+    _check_size(width, height, limits)
+    return height, width, colours
+
+
 def _by_pillow(bare: Picture, data: bytes, limits: Inspect) -> Picture:
     if not data:
         raise _Fault(Reason.EMPTY_IMAGE, "no bytes")
-    with _decoded(data, limits) as image:
-        if image.mode in ("I", "F"):
+    image, frames = _decoded(data, limits)
+    with image:
+        if white_of(image) is None:
             raise _Fault(Reason.UNKNOWN_RANGE, f"{format_of(image)} of mode {image.mode}")
         apply = limits.exif_orientation == "apply"
-        repairs, orientation = image_repairs(bare.path, data, image, apply), orientation_of(image)
+        repairs, orientation = image_repairs(bare.path, data, image, apply, frames), orientation_of(image)
         mended = mend(image, repairs)
         changed = encode(mended, lossy=is_lossy(data, image)) if changes_bytes(repairs) else None
         return dataclasses.replace(
@@ -144,7 +173,7 @@ def _by_pillow(bare: Picture, data: bytes, limits: Inspect) -> Picture:
             format=format_of(image),
             mode=image.mode,
             orientation=orientation,
-            frames=num_frames(image),
+            frames=frames,
             pixel_hash=_pixel_hash(np.asarray(mended.convert("RGB"))),
             phash=phash(mended),
             repairs=repairs,
@@ -153,8 +182,11 @@ def _by_pillow(bare: Picture, data: bytes, limits: Inspect) -> Picture:
         )
 
 
-def _decoded(data: bytes, limits: Inspect) -> Image.Image:
-    """Open and decode by Pillow, which raises OSError, SyntaxError, ValueError, struct.error, ... on a stranger's bytes."""
+def _decoded(data: bytes, limits: Inspect) -> tuple[Image.Image, int | None]:
+    """Open and decode by Pillow, which raises OSError, SyntaxError, ValueError, struct.error, ... on a stranger's bytes.
+
+    Gives the first frame, and how many there are: None where a later one is broken.
+    """
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
@@ -164,10 +196,12 @@ def _decoded(data: bytes, limits: Inspect) -> Image.Image:
     _check_size(image.width, image.height, limits)
     try:
         image.load()
-        num_frames(image)
     except Exception as error:
         raise _undecoded(data, error) from None
-    return image
+    try:
+        return image, num_frames(image)
+    except Exception:  # looking for a later frame may have lost the first
+        return open_image(data), None
 
 
 def _undecoded(data: bytes, error: Exception) -> _Fault:
@@ -201,6 +235,10 @@ _BEGINNINGS = (
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
     (4, b"ftypavi", "AVIF"),
+    (0, b"8BPS", "PSD"),
+    (0, b"\0\0\1\0", "ICO"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG2000"),
 )
 _HAVE_AN_END = ("JPEG", "PNG", "GIF", "WEBP")
 
@@ -221,8 +259,11 @@ def _ends_early(kind: str | None, data: bytes) -> bool:
 def _jpeg_orientation(data: bytes) -> int | None:
     if data.find(b"Exif\0\0", 0, _EXIF_WITHIN) < 0:
         return None
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return orientation_of(image)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return orientation_of(image)
+    except Exception:  # segments that Pillow does not get through: as good as none
+        return None
 
 
 def _orientation_kept(orientation: int | None) -> tuple[Note, ...]:

@@ -20,7 +20,7 @@ from tinyllava_core.data.manifest.located import Located, locate
 from tinyllava_core.data.manifest.manifest import Manifest
 from tinyllava_core.data.record.conversation import Checked, Dropped, check
 from tinyllava_core.data.record.formats import parser, sniff_file
-from tinyllava_core.data.record.json_split import item_places, read_items
+from tinyllava_core.data.record.json_split import Unread, item_places, read_items
 from tinyllava_core.data.record.reason import Reason
 from tinyllava_core.data.record.record import Malformed, Record, Turn, record_id
 from tinyllava_core.settings.inspect import Inspect
@@ -95,6 +95,9 @@ def _candidates(located: Located, num_records: int, seed: int, dropped: bool) ->
 def _judged(manifest: Manifest, located: Located, places: np.ndarray, index: int) -> Shown:
     ((written, item),) = read_items(located.annotations, places[index : index + 1])
     assert manifest.annotations is not None
+    if isinstance(item, Unread):
+        unread = Dropped(reason=Reason.MALFORMED, detail=item.detail)
+        return _shown(manifest, index, written.decode("utf-8", "replace"), unread, (), ())
     limits = _limits(located)
     try:
         record = parser(manifest.annotations.format or sniff_file(located.annotations))(manifest.name, index, item)

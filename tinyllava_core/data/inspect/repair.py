@@ -13,18 +13,25 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 from PIL.Image import Transpose
+from PIL.TiffImagePlugin import TiffImageFile
 
 from tinyllava_core.data.record.reason import Repair
 
 # What is read at all. Not EPS and its like, for which Pillow would start other programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "PSD", "ICO", "TGA")
 Image.init()  # all of Pillow's readers
 KEPT = ("JPEG", "PNG", "WEBP")  # what the shards may hold
 QUALITY = 95  # Source: img2dataset's default encode_quality for JPEG
 
-_SUFFIXES = {"JPEG": ("jpg", "jpeg", "jpe", "jfif"), "TIFF": ("tif", "tiff"), "PPM": ("ppm", "pgm", "pbm", "pnm")}
+_SUFFIXES = {
+    "JPEG": ("jpg", "jpeg", "jpe", "jfif"),
+    "TIFF": ("tif", "tiff"),
+    "PPM": ("ppm", "pgm", "pbm", "pnm"),
+    "JPEG2000": ("jp2", "j2k", "jpx", "jpf", "j2c", "jpc"),
+}
 _FORMAT_OF = {suffix: kind for kind in FORMATS for suffix in _SUFFIXES.get(kind, (kind.lower(),))}
 _ORIENTATION = 0x0112  # EXIF's tag
+_BITS, _PHOTOMETRIC = 0x0102, 0x0106  # TIFF's: bits of a sample, and whether 0 is white or black
 _TURNS = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -96,15 +103,17 @@ def orientation_of(image: Image.Image) -> int | None:
     return found if found in (1, *_TURNS) else None
 
 
-def image_repairs(path: str, data: bytes, image: Image.Image, apply_orientation: bool) -> tuple[Repair, ...]:
+def image_repairs(
+    path: str, data: bytes, image: Image.Image, apply_orientation: bool, frames: int | None = 1
+) -> tuple[Repair, ...]:
     """Say what has to be mended in a decoded image of a known range, in the order of the enumeration."""
     kind = format_of(image)
-    found = {*_OF_MODE.get(image.mode, (Repair.DEPTH_SCALED if _is_16_bit(image) else Repair.MODE_CONVERTED,))}
+    found = {*_OF_MODE.get(image.mode, (Repair.DEPTH_SCALED if _is_deep(image) else Repair.MODE_CONVERTED,))}
     if "transparency" in image.info:
         found.add(Repair.ALPHA_ON_WHITE)
     if kind == "PNG" and data[24:25] == b"\x10":  # IHDR's bit depth; of colours, Pillow takes the upper 8 bits
         found.add(Repair.DEPTH_SCALED)
-    if num_frames(image) > 1:
+    if frames != 1:
         found.add(Repair.FIRST_FRAME_TAKEN)
     if kind not in KEPT:
         found.add(Repair.FORMAT_CHANGED)
@@ -135,11 +144,10 @@ def is_lossy(data: bytes, image: Image.Image) -> bool:
 def mend(image: Image.Image, repairs: Iterable[Repair]) -> Image.Image:
     """Make a decoded image an 8-bit RGB or grey one -> mode "RGB" or "L"."""
     turn = _TURNS.get(orientation_of(image) or 1) if Repair.ORIENTATION_APPLIED in repairs else None
-    if _is_16_bit(image):
-        values = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    if _is_deep(image):
+        image = _shallow(image)
     elif Repair.ALPHA_ON_WHITE in repairs:
-        layer = image.convert("RGBA")
+        layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     elif image.mode != "L":
         image = image.convert("L" if image.mode == "1" else "RGB")
@@ -157,5 +165,29 @@ def encode(image: Image.Image, *, lossy: bool) -> bytes:
     return buffer.getvalue()
 
 
-def _is_16_bit(image: Image.Image) -> bool:
-    return image.mode.startswith("I;16")
+def white_of(image: Image.Image) -> int | None:
+    """Give the value that the file declares to be white; None where nothing does: 32 bits, floating point."""
+    if image.mode.startswith("I;16"):
+        bits = image.tag_v2.get(_BITS, (16,)) if isinstance(image, TiffImageFile) else (16,)
+        return int((1 << max(bits)) - 1)
+    if image.mode == "I":  # Pillow scales a PGM's own white to this
+        return 65535 if image.format == "PPM" else None
+    return None if image.mode == "F" else 255
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I;16") or image.mode == "I"
+
+
+def _shallow(image: Image.Image) -> Image.Image:
+    """Scale grey of 9 to 16 bits to 8, its transparent value made white."""
+    white = white_of(image)
+    assert white is not None, "a picture of unknown range is not mended"
+    values_HW = np.asarray(image).astype(np.uint32)
+    seen = image.info.get("transparency")
+    if isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0:  # 0 is white there
+        values_HW = white - np.minimum(values_HW, white)
+    grey_HW = ((np.minimum(values_HW, white) * 255 + white // 2) // white).astype(np.uint8)
+    if isinstance(seen, int):
+        grey_HW[values_HW == seen] = 255
+    return Image.fromarray(grey_HW)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.plan.order import GroupBy
-from tinyllava_core.data.plan.prompt import encode
+from tinyllava_core.data.plan.prompt import Encoded, encode
 from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.parts import language_row, tokenizer_folder
@@ -95,11 +95,16 @@ def lengths(reader: ShardReader, rows: range, spec: PlanSpec, tokenizer: Tokeniz
             len(kept.ids),
             kept.num_supervised,
             len(item.ids) > spec.max_length,
-            item.voided(spec.max_length),
+            _voided(item, reader.num_images(row), spec.max_length),
         )
         for column, value in zip(found.values(), values, strict=True):
             column.append(value)
     return pa.table(found, LENGTHS_SCHEMA)
+
+
+def _voided(item: Encoded, num_images: int, max_length: int) -> str | None:
+    """Say why a record cannot be trained on. Its places for images are counted here, before a GPU would stumble over them."""
+    return "image_places_mismatch" if len(item.image_ends) != num_images else item.voided(max_length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

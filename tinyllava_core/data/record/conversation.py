@@ -219,14 +219,15 @@ def _notes(record: Record) -> tuple[Note, ...]:
 
 
 def _keep_first_tag(turns: tuple[Turn, ...]) -> list[Turn]:
-    """Remove every tag but the first, with the line end that follows it."""
+    """Remove every tag but the first, with the line end that follows it; also a tag that another one's removal makes."""
     kept: list[Turn] = []
     seen = False
     for turn in turns:
         head, tag, tail = turn.text.partition(IMAGE_TAG)
         if seen or not tag:
             head, tag, tail = "", "", turn.text
-        tail = tail.replace(f"{IMAGE_TAG}\n", "").replace(IMAGE_TAG, "")
+        while IMAGE_TAG in tail:
+            tail = tail.replace(f"{IMAGE_TAG}\n", "").replace(IMAGE_TAG, "")
         kept.append(dataclasses.replace(turn, text=head + tag + tail))
         seen = seen or bool(tag)
     return kept

@@ -40,6 +40,8 @@ def _lines(path: Path, file: TextIO) -> Iterator[Any]:
             raise _broken(path, number, f"{error.msg} at column {error.colno}") from None
         except RecursionError:
             raise _broken(path, number, "nested too deeply") from None
+        except ValueError as error:  # a number of thousands of digits
+            raise _broken(path, number, str(error).split(";")[0]) from None
 
 
 def _array(path: Path, file: TextIO) -> Iterator[Any]:
@@ -103,6 +105,8 @@ class _Window:
                 raise _broken(self._path, self.line(error.pos), error.msg) from None
             except RecursionError:
                 raise _broken(self._path, self.line(), "nested too deeply") from None
+            except ValueError as error:  # a number of thousands of digits
+                raise _broken(self._path, self.line(), str(error).split(";")[0]) from None
             if end == len(self._text) and self._more():  # a number may go on
                 continue
             self.at = end

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,10 +19,18 @@ from tinyllava_core.data.record.json_items import json_items
 from tinyllava_core.errors import BadInput
 
 _CHUNK = 1 << 24  # bytes scanned at a time
+_BIG = 2.0**63  # from here on, orjson reads a whole number as a float
 _BOM = b"\xef\xbb\xbf"
 _QUOTE, _OPEN, _CLOSE, _COMMA, _BACKSLASH = range(1, 6)
 _MARKS = {'"': _QUOTE, "[": _OPEN, "{": _OPEN, "]": _CLOSE, "}": _CLOSE, ",": _COMMA, "\\": _BACKSLASH}
 _CLASS_OF = bytes(_MARKS.get(chr(letter), 0) for letter in range(256))  # for bytes.translate, the fastest look-up
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """An item that may well be JSON, and that no reader takes: why."""
+
+    detail: str
 
 
 def item_places(path: Path) -> np.ndarray:
@@ -41,7 +50,10 @@ def item_places(path: Path) -> np.ndarray:
 
 
 def read_items(path: Path, places: np.ndarray) -> Iterator[tuple[bytes, Any]]:
-    """Read neighbouring items -> (bytes as written, value) each. Raises BadInput with file and line on a broken one."""
+    """Read neighbouring items -> (bytes as written, value) each. Raises BadInput with file and line on a broken one.
+
+    One that holds a number of thousands of digits comes as `Unread`.
+    """
     if not len(places):
         return
     begin = int(places[0, 0])
@@ -69,13 +81,17 @@ def fault(path: Path) -> np.ndarray:
 
 def _value(path: Path, written: bytes) -> Any:
     try:
-        return orjson.loads(written)
+        value = orjson.loads(written)
+        if not (isinstance(value, dict) and any(type(one) is float and abs(one) >= _BIG for one in value.values())):
+            return value  # else perhaps an id of more digits than a float has
     except orjson.JSONDecodeError:
         pass  # half of a surrogate pair, NaN: JSON to Python's own reader
     try:
         return json.loads(written.decode())
-    except (ValueError, RecursionError):  # ValueError: not JSON, not UTF-8
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return fault(path)
+    except ValueError as error:  # of a number: Python reads no more than 4,300 digits
+        return Unread(" ".join(str(error).split(";")[0].split()))
 
 
 def _lines(file: BinaryIO, start: int) -> np.ndarray:

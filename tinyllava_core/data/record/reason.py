@@ -86,6 +86,9 @@ class Reason(StrEnum):
     UNKNOWN_RANGE = "unknown_range"
     """Pixels of 32 bits or of floating point: nothing says which value is white."""
 
+    UNFORESEEN = "unforeseen"
+    """A reader stumbled over it in a way that nobody foresaw: the item is named, with what the reader said."""
+
 
 class Repair(StrEnum):
     """What was changed in a record, or in one of its images, that could be kept."""
@@ -115,7 +118,7 @@ class Repair(StrEnum):
     """What was transparent was laid on white. Source: img2dataset does so too; Pillow's convert would show what is hidden there."""
 
     DEPTH_SCALED = "depth_scaled"
-    """16-bit grey became 8-bit, the whole range scaled; Pillow's convert("RGB") would make all but the darkest white."""
+    """Grey of 9 to 16 bits became 8-bit, the range that the file declares scaled; Pillow's convert("RGB") would make all but the darkest white."""
 
     CMYK_CONVERTED = "cmyk_converted"
     """Printing colours became RGB."""

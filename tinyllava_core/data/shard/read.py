@@ -49,6 +49,11 @@ class ShardReader:
         data = json.loads(self._read(row, offset, size))
         return tuple(Turn(**turn) for turn in data["turns"])
 
+    def num_images(self, row: int) -> int:
+        """Count one record's images."""
+        start, stop = self._image_ends[row - self.first_row : row - self.first_row + 2].tolist()
+        return int(stop - start)
+
     def images(self, row: int) -> list[bytes]:
         """Read one record's images, as the files they were."""
         start, stop = self._image_ends[row - self.first_row : row - self.first_row + 2].tolist()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from tinyllava_core.data.inspect.repair import open_image
+
 QUALITY = 95  # JPEG; the usual choice of data pipelines, img2dataset's default too
 
 
@@ -27,7 +29,7 @@ def shrunk(data: bytes, max_side: int) -> Shrunk | None:
     is not applied, as everywhere here. The bytes depend on the Pillow that made them, so they are the same on one
     installation only.
     """
-    with Image.open(io.BytesIO(data)) as opened:
+    with open_image(data) as opened:
         width, height = opened.size
         if max(width, height) <= max_side:
             return None

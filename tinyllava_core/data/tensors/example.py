@@ -6,20 +6,18 @@ Shapes: N images, H height, W width, T tokens of a pack.
 from __future__ import annotations
 
 import dataclasses
-import io
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
-import simplejpeg
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from tinyllava_core.data.inspect.decode import Scratch, decode
 from tinyllava_core.data.plan.prompt import Encoded
 from tinyllava_core.parts import Vision
 from tinyllava_core.settings.model import ImageMode, Pixels
@@ -165,38 +163,6 @@ def normalise(pixels_N3HW: Tensor, vision: Vision, dtype: torch.dtype = torch.fl
 def _mean_and_std(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     first, second = (torch.tensor(values, device=device)[:, None, None] for values in (mean, std))
     return first, second
-
-
-def decode(image: bytes, scratch: Scratch | None = None) -> np.ndarray:
-    """Decode an image file -> [H, W, 3] uint8 RGB. Alpha is laid on white; EXIF rotation is not applied, as in the reference.
-
-    `scratch`: memory that a JPEG is decoded into; the array is valid until it is used again.
-    """
-    if image[:2] == b"\xff\xd8":
-        try:
-            buffer = scratch.for_jpeg(image) if scratch else None
-            return np.asarray(simplejpeg.decode_jpeg(image, colorspace="RGB", buffer=buffer))
-        except ValueError:
-            pass  # what libjpeg-turbo refuses, Pillow judges
-    opened: Image.Image = Image.open(io.BytesIO(image))
-    if opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info:
-        opened = opened.convert("RGBA")
-        opened = Image.alpha_composite(Image.new("RGBA", opened.size, (255, 255, 255, 255)), opened)
-    return np.array(opened.convert("RGB"))
-
-
-class Scratch(threading.local):
-    """Memory that a thread decodes into again and again: getting a megabyte anew costs a quarter of a decoding."""
-
-    def __init__(self) -> None:
-        self._bytes = np.empty(0, np.uint8)
-
-    def for_jpeg(self, image: bytes) -> np.ndarray:
-        """Give memory that is large enough. Raises ValueError if the header cannot be read."""
-        height, width, *_ = simplejpeg.decode_jpeg_header(image)
-        if len(self._bytes) < height * width * 3:
-            self._bytes = np.empty(height * width * 3, np.uint8)
-        return self._bytes
 
 
 _SCRATCH = Scratch()

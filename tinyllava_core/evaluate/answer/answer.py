@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 from transformers.utils.logging import disable_progress_bar
 
+from tinyllava_core.data.inspect.decode import decode_stranger, read_stranger
 from tinyllava_core.data.plan import prompt
 from tinyllava_core.data.record.record import IMAGE_TAG, Turn
 from tinyllava_core.data.tensors import example
@@ -53,6 +54,7 @@ class Answerer:
         self.tokenizer = load_tokenizer(folder)
         self._device = torch.device(device)
         self.features = Features(self._encode)
+        self.decode: Callable[[bytes, str], np.ndarray] = decode_stranger  # a picture's bytes and name -> [H, W, 3]
         # Ours alone: what a checkpoint's own file sets (temperature, repetition penalty) must not change a score.
         self.loaded.model.generation_config = GenerationConfig(
             do_sample=False,
@@ -83,23 +85,15 @@ class Answerer:
 
         `condition`: its corruption is done first; `name` (the path, if not given) decides its random part.
         """
-        try:
-            return self.decoded(path.read_bytes(), name or str(path), condition)
-        except FileNotFoundError:
-            raise BadInput(f"{path}: no such file") from None
+        return self.decoded(read_stranger(path), name or str(path), condition)
 
     def decoded(self, image: bytes, name: str, condition: Condition = AS_IT_IS) -> Tensor:
         """Decode a picture as the encoder takes it -> [3, H, W] uint8. Raises BadInput, with its name, if it is none."""
-        vision = self.loaded.vision
-        try:
-            image_HW3 = example.decode(image)
-            if condition.corruption is not None and condition.severity is not None:
-                fill = example.mean_colour(vision)
-                image_HW3 = corrupt(image_HW3, name, condition.corruption, condition.severity, fill)
-            return example.fit(image_HW3, vision, self.loaded.image_mode, self.loaded.card.pixels)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = " ".join(str(error).split())
-            raise BadInput(f"{name}: cannot be read as a picture: {reason}; expected JPEG, PNG or the like") from None
+        vision, image_HW3 = self.loaded.vision, self.decode(image, name)
+        if condition.corruption is not None and condition.severity is not None:
+            fill = example.mean_colour(vision)
+            image_HW3 = corrupt(image_HW3, name, condition.corruption, condition.severity, fill)
+        return example.fit(image_HW3, vision, self.loaded.image_mode, self.loaded.card.pixels)
 
     def blank(self) -> Tensor:
         """Give a picture that shows nothing, of the same size -> [3, H, W] uint8."""

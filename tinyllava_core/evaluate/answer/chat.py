@@ -8,23 +8,29 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hmac
 import json
+import secrets
 import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import parse_qs
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from torch import Tensor
 
+from tinyllava_core.data.inspect.decode_process import DecoderProcess
 from tinyllava_core.data.record.record import IMAGE_TAG, Turn
+from tinyllava_core.data.web.door import LOOPBACK, Door, Inside, Message, Receive, Send
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer.answer import Answerer, Asked
 from tinyllava_core.evaluate.answer.ask import Stream, load
@@ -32,7 +38,8 @@ from tinyllava_core.frozen import Frozen
 from tinyllava_core.job import ChatJob
 
 PAGE = Path(__file__).with_name("chat.html")
-MAX_BODY_BYTES = 64_000_000  # of one request: a conversation with its pictures
+MAX_BODY_BYTES = 32_000_000  # of one request: a conversation with its pictures
+MOST_AT_ONCE = 4  # requests that are held in memory; others are told to come again
 
 
 class Line(Frozen):
@@ -58,9 +65,12 @@ def main(arguments: Sequence[str]) -> int:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    server = uvicorn.Server(uvicorn.Config(make_app(answerer, todo.max_new_tokens), log_level="warning"))
+    answerer.decode = DecoderProcess()
     host, port = door.getsockname()[:2]
-    print(f"chat at http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
+    key = None if host.startswith("127.") else secrets.token_urlsafe(16)
+    app = guarded(make_app(answerer, todo.max_new_tokens), (host, *LOOPBACK), key)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    print(f"chat at http://{host}:{port}/{f'?key={key}' if key else ''} (Ctrl-C ends it)", flush=True)
     server.run(sockets=[door])
     return 0
 
@@ -79,9 +89,23 @@ def listen(host: str, port: int) -> socket.socket:
     return door
 
 
+def guarded(app: Inside, names: Collection[str], key: str | None) -> Inside:
+    """Answer only the page's own requests: by the server's names, or from anywhere with the key in the address."""
+
+    async def keyed(scope: Message, receive: Receive, send: Send) -> None:
+        given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("key", [""])[0]
+        if scope["type"] == "http" and not hmac.compare_digest(given.encode(), str(key).encode()):
+            fault = {"error": "open the page by its whole address, with ?key=..., as `tinyllava chat` printed it"}
+            await JSONResponse(fault, status_code=401)(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return Door(app, names) if key is None else Door(keyed, None)
+
+
 def make_app(answerer: Answerer, max_new_tokens: int) -> Starlette:
     """Build the page and what it asks for."""
-    one_at_a_time = threading.Lock()
+    one_at_a_time, held = threading.Lock(), asyncio.Semaphore(MOST_AT_ONCE)
 
     async def page(_: Request) -> Response:
         return HTMLResponse(PAGE.read_text(encoding="utf-8"))
@@ -90,10 +114,13 @@ def make_app(answerer: Answerer, max_new_tokens: int) -> Starlette:
         return JSONResponse(facts(answerer))
 
     async def reply(request: Request) -> Response:
-        try:
-            asked = read(answerer, await _body(request), max_new_tokens)
-        except BadInput as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
+        if held.locked():
+            return JSONResponse({"error": "others are asking just now; ask again"}, status_code=503)
+        async with held:
+            try:  # in a thread: a picture takes its time, and others wait for this one
+                asked = await run_in_threadpool(read, answerer, await _body(request), max_new_tokens)
+            except BadInput as error:
+                return JSONResponse({"error": str(error)}, status_code=400)
         events = answer(answerer, asked, max_new_tokens, one_at_a_time)
         return StreamingResponse(events, media_type="application/x-ndjson")
 
@@ -119,6 +146,8 @@ def read(answerer: Answerer, body: bytes, max_new_tokens: int) -> Asked:
         data = json.loads(body)
     except ValueError:
         raise BadInput("the request is not JSON") from None
+    except RecursionError:
+        raise BadInput("the request is nested too deeply") from None
     lines = Conversation.parse(data, "the request").lines
     roles = [line.role for line in lines]
     if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
@@ -185,11 +214,14 @@ class _Counted(Stream):
 
 
 async def _body(request: Request) -> bytes:
+    fault = BadInput(f"the request is larger than {MAX_BODY_BYTES:,} bytes; use smaller pictures")
+    if int(request.headers.get("content-length", "0")) > MAX_BODY_BYTES:
+        raise fault
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
-            raise BadInput(f"the request is larger than {MAX_BODY_BYTES:,} bytes; use smaller pictures")
+            raise fault
     return bytes(body)
 
 
