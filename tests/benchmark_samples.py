@@ -17,7 +17,6 @@ class Sample:
 
     annotations: Path
     answers: Path
-    words: tuple[str, ...] = ()  # further ones of the command
     right: float = 100.0  # what right answers score
 
 
@@ -45,7 +44,7 @@ def vqa(folder: Path) -> Sample:
     write_json(folder / "v2_mscoco_val2014_annotations.json", {"data_subtype": "val2014", "annotations": [row]})
     asked = [{"question_id": 7, "image_id": 1, "question": "How many?"}]
     write_json(folder / "v2_OpenEnded_mscoco_val2014_questions.json", {"questions": asked})
-    return Sample(annotations=folder, answers=answers(folder, (7, "How many?", "two")), words=("--variant", "official"))
+    return Sample(annotations=folder, answers=answers(folder, (7, "How many?", "two")))
 
 
 def gqa(folder: Path) -> Sample:
@@ -144,6 +143,186 @@ def chair(folder: Path) -> Sample:
     )
 
 
+def mmstar(folder: Path) -> Sample:
+    rows = [
+        {"index": n, "question": f"Which {n}?\nOptions: A: x, B: y, C: z, D: w", "answer": letter,
+         "category": "math", "l2_category": kind}
+        for n, (letter, kind) in enumerate((("B", "geometry"), ("C", "numbers")))
+    ]  # fmt: skip
+    path = write_lines(folder / "mmstar.jsonl", rows)
+    return Sample(
+        annotations=path, answers=answers(folder, (0, rows[0]["question"], "B"), (1, rows[1]["question"], "C"))
+    )
+
+
+def ai2d(folder: Path) -> Sample:
+    rows = [{"question": "Which?", "options": ["sun", "moon", "star", "sky"], "answer": "1"}]
+    path = write_lines(folder / "ai2d.jsonl", rows)
+    return Sample(annotations=path, answers=answers(folder, (0, "Which?", "B")))
+
+
+def seedbench(folder: Path) -> Sample:
+    row = {f"choice_{letter}": letter * 2 for letter in "abcd"} | {
+        "answer": "D",
+        "data_id": "1_2",
+        "question": "Which?",
+    }
+    rows = [
+        row | {"question_id": name, "data_type": kind, "question_type_id": 1}
+        for name, kind in (("7", "image"), ("v8", "video"))
+    ]
+    path = write_json(folder / "SEED-Bench.json", {"question_type": {"Scene": 1}, "questions": rows})
+    return Sample(annotations=path, answers=answers(folder, ("7", "Which?", "D")))
+
+
+def realworldqa(folder: Path) -> Sample:
+    rows = [{"question": "Which way?\nA. left\nB. right\n", "answer": "B"}, {"question": "How many?", "answer": "3"}]
+    path = write_lines(folder / "realworldqa.jsonl", rows)
+    return Sample(
+        annotations=path, answers=answers(folder, (0, "Which way?\nA. left\nB. right", "B"), (1, "How many?", "3."))
+    )
+
+
+def blink(folder: Path) -> Sample:
+    """In Parquet, with pictures in its cells: two of one question, one of the other."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"idx": f"val_{task}_1", "sub_task": task, "question": "Which?", "prompt": "Which? (A) x (B) y",
+         "choices": ["x", "y"], "answer": "(B)", "image_1": {"bytes": b"1", "path": "a"},
+         "image_2": {"bytes": b"2", "path": "b"} if task == "Jigsaw" else None, "image_3": None, "image_4": None}
+        for task in ("Jigsaw", "Counting")
+    ]  # fmt: skip
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    kinds: dict[str, Any] = {name: pa.string() for name in ("idx", "sub_task", "question", "prompt", "answer")}
+    kinds |= {"choices": pa.list_(pa.string())} | {f"image_{number}": picture for number in range(1, 5)}
+    folder.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows, pa.schema(list(kinds.items()))), folder / "val.parquet")
+    said = [(row["idx"], "Which? (A) x (B) y", "(B)") for row in rows]
+    return Sample(annotations=folder, answers=answers(folder, *said))
+
+
+def cvbench(folder: Path) -> Sample:
+    rows = [
+        {"idx": n, "type": "2D" if n < 2 else "3D", "task": "Count", "source": source, "prompt": f"Which {n}?",
+         "choices": ["x", "y"], "answer": "(A)", "filename": "a.png"}
+        for n, source in enumerate(("ADE20K", "COCO", "Omni3D"))
+    ]  # fmt: skip
+    path = write_lines(folder / "cvbench.jsonl", rows)
+    return Sample(annotations=path, answers=answers(folder, *((n, f"Which {n}?", "(A)") for n in range(3))))
+
+
+def mmvp(folder: Path) -> Sample:
+    folder.mkdir(parents=True)
+    path = folder / "Questions.csv"
+    path.write_text("Index,Question,Options,Correct Answer\n1,Tall?,(a) Yes (b) No,(a)\n2,Tall?,(a) Yes (b) No,(b)\n")
+    return Sample(annotations=path, answers=answers(folder, (1, "Tall?", "A"), (2, "Tall?", "B")))
+
+
+def mmmu_pro(folder: Path) -> Sample:
+    name = "test_Math_1"
+    row = {"id": name, "question": "<image 2> or <image 1>?", "options": "['x', 'y']", "answer": "B", "subject": "Math"}
+    path = write_lines(folder / "standard.jsonl", [row])
+    return Sample(annotations=path, answers=answers(folder, (name, "<image 2> or <image 1>?", "Answer: B")))
+
+
+def chartqa(folder: Path) -> Sample:
+    for split in ("human", "augmented"):
+        write_json(folder / f"test_{split}.json", [{"imgname": f"{split}.png", "query": "How much?", "label": "100"}])
+    return Sample(
+        annotations=folder,
+        answers=answers(folder, ("human-0", "How much?", "105"), ("augmented-0", "How much?", "100")),
+    )
+
+
+def docvqa(folder: Path) -> Sample:
+    row = {"questionId": 49, "question": "Who?", "image": "documents/a_1.png", "answers": ["Dr. No", "No"]}
+    path = write_json(folder / "val_v1.0.json", {"data": [row | {"question_types": ["form", "layout"]}]})
+    return Sample(annotations=path, answers=answers(folder, (49, "Who?", "dr. no")))
+
+
+def infovqa(folder: Path) -> Sample:
+    row = {"questionId": 65, "question": "Who?", "image_local_name": "1.jpeg", "answers": ["No"]}
+    path = write_json(folder / "infographicsVQA_val_v1.0.json", {"data": [row]})
+    return Sample(annotations=path, answers=answers(folder, ("65", "Who?", "no")))
+
+
+def ocrbench(folder: Path) -> Sample:
+    rows = [
+        {"dataset_name": "IIIT5K", "type": "Regular Text Recognition", "question": "What?", "answers": "EXIT"},
+        {"dataset_name": "HME100k", "type": "Handwritten Mathematical Expression Recognition", "question": "What is it?",
+         "answers": ["a + B"]},
+    ]  # fmt: skip
+    path = write_json(folder / "OCRBench.json", rows)
+    return Sample(
+        annotations=path, answers=answers(folder, (0, "What?", "the exit."), (1, "What is it?", "a+B")), right=2
+    )
+
+
+def mathvista(folder: Path) -> Sample:
+    row = {"unit": None, "precision": None, "metadata": {"task": "geometry", "category": "math"}}
+    rows = {
+        "1": row | {"question": "Which?", "image": "images/1.jpg", "choices": ["4", "5"], "answer": "5",
+                    "question_type": "multi_choice", "answer_type": "text"},
+        "2": row | {"question": "How long?", "image": "images/2.jpg", "choices": None, "answer": "1.5", "precision": 1.0,
+                    "question_type": "free_form", "answer_type": "float"},
+    }  # fmt: skip
+    path = write_json(folder / "testmini.json", rows)
+    return Sample(annotations=path, answers=answers(folder, ("1", "Which?", "B"), ("2", "How long?", "1.50")))
+
+
+def vizwiz(folder: Path) -> Sample:
+    people = [{"answer": "unanswerable", "answer_confidence": "yes"}] * 10
+    row = {
+        "image": "VizWiz_val_00000000.jpg",
+        "question": "What is it?",
+        "answers": people,
+        "answer_type": "unanswerable",
+    }
+    path = write_json(folder / "val.json", [row])
+    return Sample(annotations=path, answers=answers(folder, (row["image"], "What is it?", "Unanswerable")))
+
+
+def hallusionbench(folder: Path) -> Sample:
+    row = {
+        "category": "VD",
+        "subcategory": "ocr",
+        "visual_input": "1",
+        "set_id": "0",
+        "question": "Is it?",
+        "gt_answer": "1",
+    }
+    rows = [row | {"figure_id": figure, "question_id": "0", "filename": f"./VD/{figure}.png"} for figure in ("0", "1")]
+    rows.append(row | {"figure_id": "0", "question_id": "9", "visual_input": "0", "filename": None})
+    path = write_json(folder / "HallusionBench.json", rows)
+    said = [(f"VD_ocr_0_{figure}_0", "Is it?", "Yes.") for figure in (0, 1)]
+    return Sample(annotations=path, answers=answers(folder, *said))
+
+
+def captions(folder: Path) -> Sample:
+    """Two captions word for word: CIDEr 10 each, but that nothing is said twice of another picture."""
+    images = [{"id": n, "file_name": f"{n}.jpg"} for n in (1, 2)]
+    texts = {1: "a dog runs on green grass", 2: "two people eat red apples outside"}
+    written = [{"image_id": n, "caption": text.capitalize() + "."} for n, text in texts.items()]
+    path = write_json(folder / "captions_val.json", {"images": images, "annotations": written})
+    asked = "Provide a one-sentence caption for the provided image."
+    return Sample(
+        annotations=path, answers=answers(folder, *((n, asked, text) for n, text in texts.items())), right=1000
+    )
+
+
+def refcoco(folder: Path) -> Sample:
+    row = {"question_id": "r1", "answer": ["left dog"], "bbox": [10, 20, 40, 20], "width": 100, "height": 100}
+    path = write_lines(folder / "refcoco.jsonl", [row])
+    return Sample(annotations=path, answers=answers(folder, ("r1-0", "left dog", "[0.1, 0.2, 0.5, 0.4]")))
+
+
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
-    one.__name__: one for one in (vqa, gqa, scienceqa, textvqa, pope, mme, mmbench, mmvet, llavabench, mmmu, chair)
+    one.__name__.replace("mmmu_pro", "mmmu-pro"): one
+    for one in (
+        *(vqa, gqa, scienceqa, textvqa, pope, mme, mmbench, mmvet, llavabench, mmmu, chair),
+        *(mmstar, ai2d, seedbench, realworldqa, blink, cvbench, mmvp, mmmu_pro),
+        *(chartqa, docvqa, infovqa, ocrbench, mathvista, vizwiz, hallusionbench, captions, refcoco),
+    )
 }

@@ -9,11 +9,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.evaluate.questions.answers import Join, OwnAnswers, Texts, check_complete
 from tinyllava_core.evaluate.questions.questions import Files, Question, QuestionId
 from tinyllava_core.evaluate.score.judge import Judge
-from tinyllava_core.evaluate.score.statistics import Estimate, Measure, codes, estimate, mean_measure
+from tinyllava_core.evaluate.score.statistics import Estimate, Floats, Measure, codes, estimate, mean_measure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,3 +191,34 @@ def mean_and_facets(items: Sequence[Item]) -> list[Measure]:
     values = [one.score for one in items]
     facets = facet_rows(items).items()
     return [mean_measure("accuracy", values), *(mean_measure(name, values, rows) for name, rows in facets)]
+
+
+def mean_of_means(name: str, items: Sequence[Item], weights: Mapping[str, float]) -> Measure:
+    """Measure a weighted mean of facets' mean scores, in percent: what tables call a macro average."""
+    rows = facet_rows(items)
+    columns_IC = np.zeros((len(items), 2 * len(weights)))
+    for place, facet in enumerate(weights):
+        mine = rows.get(facet, [])
+        columns_IC[mine, 2 * place] = [items[row].score for row in mine]
+        columns_IC[mine, 2 * place + 1] = 1
+    weight_F = np.array(list(weights.values()))
+
+    def statistic(sums_RC: Floats) -> Floats:
+        mean_RF = sums_RC[:, ::2] / np.maximum(sums_RC[:, 1::2], 1)
+        return 100 * (mean_RF @ weight_F) / weight_F.sum()
+
+    rows_I = np.flatnonzero(columns_IC[:, 1::2].any(axis=1))
+    return Measure(name=name, rows_I=rows_I, columns_IC=columns_IC[rows_I], statistic=statistic)
+
+
+def all_right(name: str, items: Sequence[Item], groups: Sequence[str]) -> Measure:
+    """Measure the share of groups of which every item is right; each item's group is named, "" is none."""
+    places: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        if group:
+            places.setdefault(group, []).append(place)
+    values = [0.0] * len(items)
+    for mine in places.values():
+        values[mine[0]] = float(all(items[place].score == 1 for place in mine))
+    whole = mean_measure(name, values, sorted(mine[0] for mine in places.values()))
+    return Measure(name=name, rows_I=whole.rows_I, columns_IC=whole.columns_IC, statistic=whole.statistic)

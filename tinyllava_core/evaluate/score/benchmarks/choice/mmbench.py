@@ -19,6 +19,7 @@ from pathlib import Path
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, check_complete, in_order
 from tinyllava_core.evaluate.questions.questions import OPTION_LETTER, Files, Question, QuestionId, check_unique
+from tinyllava_core.evaluate.score.benchmarks.rules.letters import infer
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
 from tinyllava_core.evaluate.score.sheet import read_sheet, write_sheet
 from tinyllava_core.evaluate.score.statistics import Measure, mean_measure
@@ -52,13 +53,6 @@ _MISSING = frozenset(
         "null",
     ]
 )
-_REFUSALS = (
-    "Sorry, I can't help with images of people yet.",
-    "I can't process this file.",
-    "I'm sorry, but without the image provided",
-    "Cannot determine the answer",
-)  # Source: VLMEvalKit `matching_util.py`: exact texts of some models' replies
-_MARKS = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
 _SENTENCE = re.compile(r"answer is\W*([A-Z])\b", re.IGNORECASE)
 
 
@@ -174,23 +168,7 @@ def extract(text: str, question: Question) -> str:
     One option letter as a word of its own (marks are spaces), among the last four words; else a lone Z; else "answer is
     X"; else the one option whose text is in a reply of at most twice the length of all options.
     """
-    if any(refusal in text for refusal in _REFUSALS):
-        return "Z"
-    letters = LETTERS[: len(question.choices)]
-    words = text.translate(_MARKS).split()
-    found = [one for one in letters if one in words]
-    if len(found) == 1 and words.index(found[0]) > len(words) - 5:
-        return found[0]
-    if not found and "Z" in words:
-        return "Z"
-    said = _SENTENCE.search(text)
-    if said and said.group(1).upper() in letters:
-        return said.group(1).upper()
-    options = [option.lower() for option in question.choices]
-    if len(text) > 2 * sum(map(len, options)):
-        return ""
-    inside = [one for one, option in zip(letters, options, strict=True) if option in text.lower()]
-    return inside[0] if len(inside) == 1 else ""
+    return infer(text, question.choices, _SENTENCE)
 
 
 def mark(questions: Sequence[Question], answers: Texts, *, parse: Callable[[str, Question], str]) -> list[Item]:

@@ -46,6 +46,12 @@ def always_vqa(prediction: str, humans: Sequence[str]) -> tuple[str, float]:
     return said, soft_accuracy(_agreeing(said, humans, set(humans), normalise_vqa), len(humans))
 
 
+def plain_humans_vqa(prediction: str, humans: Sequence[str]) -> tuple[str, float]:
+    """Score an answer as VizWiz's API does -> (the answer as compared, 0..1): the people's answers stay as they are."""
+    said = normalise_vqa(prediction)
+    return said, soft_accuracy(humans.count(said), len(humans))
+
+
 def _agreeing(said: str, humans: Sequence[str], different: set[str], form: Callable[[str], str]) -> int:
     """Count the humans who said the same; ten people write three different texts on average, so only these are looked at."""
     return sum([humans.count(text) for text in different if form(text) == said])
@@ -76,11 +82,11 @@ def normalise_m4c(text: str) -> str:
     return word_step(punctuation_step(_clean(first)))
 
 
-def punctuation_step(text: str) -> str:
+def punctuation_step(text: str, period: re.Pattern[str] = _PERIOD) -> str:
     """Take out marks. Each mark, judged on the whole text: where it touches a space anywhere, all of it is deleted.
 
     Otherwise it becomes a space; a comma between digits anywhere makes every mark a deleted one. Then the first 32 periods
-    that no digit follows are deleted.
+    that no digit follows are deleted (`period`: which ones).
     """
     found = [mark for mark in _MARKS if mark in text]
     if found:
@@ -88,7 +94,7 @@ def punctuation_step(text: str) -> str:
         text = text.translate(
             {ord(mark): "" if delete or f"{mark} " in text or f" {mark}" in text else " " for mark in found}
         )
-    return _PERIOD.sub("", text, count=_MAX_PERIODS) if "." in text else text
+    return period.sub("", text, count=_MAX_PERIODS) if "." in text else text
 
 
 def word_step(text: str) -> str:
