@@ -1,4 +1,5 @@
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -484,3 +485,27 @@ def test_a_password_in_a_url_is_refused_and_not_said_again(manifest):
         manifest(annotations={"url": "https://me:5ec2e7@host/d.json", "format": "llava"})
     assert "annotations.url = 'https://host/d.json': a user's name or password in a URL" in str(error.value)
     assert "5ec2e7" not in str(error.value)
+
+
+@pytest.mark.parametrize("where", ["url", "path"])
+def test_annotations_and_tables_packed_by_gzip_are_unpacked(tmp_path, server, manifest, call, photos, where):
+    text, table = json.dumps([{"id": "1"}]).encode(), b"url,name\n" + f"{server.url}/1,1.jpg\n".encode()
+    server.files = {
+        "/d.json.gz": gzip.compress(text),
+        "/t.csv.gz": gzip.compress(table),
+        "/1": photos["cats/chelsea.jpg"],
+    }
+    if where == "path":
+        for name in ("d.json.gz", "t.csv.gz"):
+            (tmp_path / name).write_bytes(server.files.pop(f"/{name}"))
+    place = {"url": f"{server.url}/{{}}", "path": "{}"}[where]
+    out, result = call(
+        manifest(
+            annotations={where: place.format("d.json.gz"), "format": "llava"},
+            images=[{"url_table": {where: place.format("t.csv.gz")}}],
+            allow_hosts=["127.0.0.1"],
+        )
+    )
+    assert result.annotations == "annotations.json"
+    assert (out / result.annotations).read_bytes() == text
+    assert tree(out / "images") == {"1.jpg": photos["cats/chelsea.jpg"]}

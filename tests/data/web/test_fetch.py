@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tinyllava_core.data.web import remote
-from tinyllava_core.data.web.fetch import Fetched, fetch
+from tinyllava_core.data.web.fetch import Fetched, fetch, file_name
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
 
@@ -300,3 +300,20 @@ def test_a_file_in_a_store_comes_and_is_checked_like_any_other(tmp_path, bucket)
     with pytest.raises(BadInput, match=r"none\.bin: no such file in the store"):
         fetch(f"{bucket}/fetch/none.bin", tmp_path / "b")
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a/b.zip", "b.zip"),
+        ("a%20b.zip?x=1", "a b.zip"),
+        ("a/", "file"),
+        ("a/%2e%2e", "file"),
+        ("..%2f..%2fb", "b"),
+        ("a%00b", "file"),
+        ("a%5cb", "file"),
+        ("x" * 300 + ".zip", "x" * 56 + ".zip"),
+    ],
+)
+def test_a_file_is_named_by_its_url_as_a_folder_can_hold_it(path, name):
+    assert file_name(f"https://host/{path}") == name

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +25,7 @@ from tinyllava_core.data.download.table.rows import read_rows
 from tinyllava_core.data.download.table.table import Failure, fetch_images, write_failures
 from tinyllava_core.data.files.archive import unpack
 from tinyllava_core.data.files.checksums import remember
+from tinyllava_core.data.files.packed import is_packed, laid
 from tinyllava_core.data.manifest.hub import HubImages, HubRows
 from tinyllava_core.data.manifest.images import Archive, UrlTable
 from tinyllava_core.data.manifest.local_files import (
@@ -41,7 +41,7 @@ from tinyllava_core.data.manifest.local_files import (
 )
 from tinyllava_core.data.manifest.manifest import Manifest
 from tinyllava_core.data.web.address import asked_by
-from tinyllava_core.data.web.fetch import Fetched, fetch
+from tinyllava_core.data.web.fetch import Fetched, fetch, file_name
 from tinyllava_core.data.web.pace import OnProgress, Teller
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
@@ -150,6 +150,7 @@ class _Download:
             place = local_path(manifest, "annotations.path", wanted.path)
             if place.is_file():
                 check_file(place, wanted.bytes, wanted.sha256)
+                place = laid(place, self.out / "annotations") if is_packed(place) else place
             return read_path(wanted, place, manifest.name)
         if wanted.hub is not None:
             return self._hub_rows(manifest, wanted.hub, self.out / "annotations.jsonl")
@@ -158,8 +159,7 @@ class _Download:
         for file in wanted.downloads():
             fetched = self._fetch(file.url, file.sha256, file.bytes)
             if not wanted.makes_folder:
-                target = self.out / f"annotations{fetched.suffix}"
-                shutil.copyfile(fetched, target)
+                target = laid(fetched, self.out / "annotations")
             elif file.unpack:
                 unpack(fetched, target, only=file.only)
             else:
@@ -186,6 +186,7 @@ class _Download:
             assert table.path is not None, "the manifest has exactly one of url, path"
             file = local_file(manifest, "url_table.path", table.path)
             check_sum(file, table.sha256, file_sha256(file))
+        file = laid(file, self.work / "table") if is_packed(file) else file
         base = self.served.real(table.url or "")
         rows = read_rows(
             file,
@@ -239,7 +240,7 @@ class _Download:
 
     def _fetch(self, url: str, sha256: str | None, size_bytes: int | None) -> Path:
         """Give the file behind `url`, in the cache until the whole download is done; found there, or fetched."""
-        kept, name = without_secrets(url), _file_name(url)  # signed again, it is the same file
+        kept, name = without_secrets(url), file_name(url)  # signed again, it is the same file
         target = self.work / _short(kept) / name
         if target.exists():  # of a killed call
             got = Fetched(size_bytes=target.stat().st_size, sha256=file_sha256(target))
@@ -289,10 +290,6 @@ def _size(path: Path) -> int:
 
 def _inside(out: Path, path: Path) -> str:
     return str(path.relative_to(out) if path.is_relative_to(out) else path)
-
-
-def _file_name(url: str) -> str:
-    return Path(unquote(urlsplit(url).path)).name or "file"
 
 
 def _short(text: str) -> str:

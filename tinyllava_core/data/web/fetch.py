@@ -10,8 +10,10 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from tinyllava_core.artifact import file_sha256
+from tinyllava_core.data.files.archive import safe_path
 from tinyllava_core.data.files.disk import require_free
 from tinyllava_core.data.files.schemes import is_remote
 from tinyllava_core.data.web import remote
@@ -20,6 +22,8 @@ from tinyllava_core.data.web.attempt import OnBytes, Trouble, Wanted, attempt, f
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.data.web.polite import turn
 from tinyllava_core.errors import BadInput
+
+_LONGEST_NAME = 60  # characters of at most four bytes each: room is left for `.part.json`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,12 @@ def fetch(
     part.rename(to)
     forget(part)
     return Fetched(size_bytes=to.stat().st_size, sha256=found)
+
+
+def file_name(url: str) -> str:
+    """Give the name of the file behind a URL, as any folder can hold it."""
+    name = unquote(urlsplit(url).path).rpartition("/")[2][-_LONGEST_NAME:]
+    return name if safe_path(name) else "file"
 
 
 def _copied(url: str, to: Path, sha256: str | None, size_bytes: int | None, on_bytes: OnBytes | None) -> Fetched:
