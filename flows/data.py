@@ -15,7 +15,7 @@ from tasks.run import Run
 from tasks.shard import shard
 from tasks.source import Source, loss_limits, set_names, source_images
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.recipe import StageName
+from tinyllava_core.recipe import Contamination, StageName
 
 
 def fetch_images(run: Run) -> dict[str, Artifact]:
@@ -38,15 +38,25 @@ def mix_all(run: Run, sources: dict[str, Source], benchmarks: dict[str, Artifact
     return {stage: mix(run, stage, _used(run, stage, sources), benchmarks) for stage in run.recipe.stages()}
 
 
-def find_overlaps(run: Run, mixes: dict[StageName, Artifact], benchmarks: dict[str, Artifact]) -> dict[str, Artifact]:
-    """Tell what each mix has twice, and what it shares with benchmarks, where the recipe wants it reported."""
+def find_overlaps(
+    run: Run, mixes: dict[StageName, Artifact], earlier: dict[str, Artifact], benchmarks: dict[str, Artifact]
+) -> dict[str, Artifact]:
+    """Tell what each mix has twice, and what it shares with benchmarks, where the recipe wants it reported.
+
+    `earlier`: the mixes that trained the checkpoint which the run starts from; they are compared with the scored benchmarks.
+    """
     found: dict[str, Artifact] = {}
     for stage, mixed in mixes.items():
-        if run.recipe.training(stage).duplicates.reporting.exact:
-            found[stage] = overlap(run, stage, stage, mixed, None)
-        if run.recipe.training(stage).contamination.action == "report" and run.recipe.compared(stage):
+        asked = run.recipe.training(stage)
+        if asked.duplicates.reporting.exact:
+            found[stage] = overlap(run, stage, mixed, asked.duplicates)
+        if asked.contamination.action == "report" and run.recipe.compared(stage):
             theirs = {name: benchmarks[name] for name in run.recipe.compared(stage)}
-            found[f"{stage} benchmarks"] = overlap(run, stage, f"{stage} benchmarks", mixed, theirs)
+            found[f"{stage} benchmarks"] = overlap(run, f"{stage} benchmarks", mixed, asked.contamination, theirs)
+    theirs = {name: benchmarks[name] for name in run.recipe.evaluate.benchmarks if earlier}
+    for stage_before, mixed in earlier.items() if theirs else ():
+        name = f"{stage_before} benchmarks, before"
+        found[name] = overlap(run, name, mixed, Contamination(), theirs)
     return found
 
 

@@ -17,9 +17,12 @@ def fetch_benchmarks(run: Run) -> dict[str, Artifact]:
     return {name: download(run, name) for name in run.recipe.all_benchmarks()}
 
 
-def look_at(run: Run, benchmarks: dict[str, Artifact], sets: dict[str, Artifact]) -> dict[str, Artifact]:
-    """Inspect the pictures of each benchmark that a mix is compared with."""
+def look_at(
+    run: Run, benchmarks: dict[str, Artifact], sets: dict[str, Artifact], earlier: dict[str, Artifact]
+) -> dict[str, Artifact]:
+    """Inspect the pictures of each benchmark that a mix is compared with: of this run, or one `earlier`."""
     names = {name for stage in run.recipe.stages() for name in run.recipe.compared(stage)}
+    names |= set(run.recipe.evaluate.benchmarks) if earlier else set()
     return {name: inspect_benchmark(run, name, benchmarks[name], sets) for name in benchmarks if name in names}
 
 

@@ -13,6 +13,7 @@ from flows.evaluation import fetch_benchmarks, look_at, score
 from tasks.export import export
 from tasks.report import Outcome, report
 from tasks.run import begin
+from tasks.start import mixes_behind, start
 from tasks.train import train
 from tinyllava_core.recipe import load
 
@@ -35,19 +36,26 @@ def full_pipeline(
     """
     with begin(load(recipe, overrides), overrides, workspace) as run:
         # What can fail for want of data fails here, before a GPU is asked for.
+        started = start(run) if run.recipe.start else None
+        earlier = mixes_behind(run, started)
         sets = fetch_images(run)
         sources = gather(run, sets)
         benchmarks = fetch_benchmarks(run)
-        pictures = look_at(run, benchmarks, sets)
+        pictures = look_at(run, benchmarks, sets, earlier)
         mixes = mix_all(run, sources, pictures)
-        overlaps = find_overlaps(run, mixes, pictures)
+        overlaps = find_overlaps(run, mixes, earlier, pictures)
         data = {stage: lay_out(run, stage, mixed, sources) for stage, mixed in mixes.items()}
 
-        features = keep_features(run, "pretrain", data["pretrain"])
-        trained = train(run, "pretrain", *data["pretrain"], start=None, features=features)
-        for stage in run.recipe.stages()[1:]:  # second_pretrain where the recipe has one, then sft
-            trained = train(run, stage, *data[stage], start=trained)
+        trained = started
+        for (
+            stage,
+            laid,
+        ) in (
+            data.items()
+        ):  # each from the one before; the first from the parts' own weights, if nothing is to start from
+            trained = train(run, stage, *laid, start=trained, features=keep_features(run, stage, laid))
 
+        assert trained is not None, "a recipe has a stage or a start"
         scores = score(run, trained, benchmarks, sets)
         exported = export(run, trained) if run.recipe.export else None
         return report(run, trained, scores, exported, overlaps)

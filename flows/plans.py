@@ -18,8 +18,8 @@ def plans(recipe: str = "toy", overrides: dict[str, Any] | None = None, workspac
     with begin(load(recipe, overrides), overrides, workspace) as run:
         sets = fetch_images(run)
         sources = gather(run, sets)
-        pictures = look_at(run, fetch_benchmarks(run), sets)
+        pictures = look_at(run, fetch_benchmarks(run), sets, {})
         mixes = mix_all(run, sources, pictures)
-        find_overlaps(run, mixes, pictures)
+        find_overlaps(run, mixes, {}, pictures)
         for stage, mixed in mixes.items():
             lay_out(run, stage, mixed, sources)

@@ -15,23 +15,28 @@ from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.mix import overlap as core
 from tinyllava_core.data.mix.spec import overlap_spec
 from tinyllava_core.results import OverlapResult
+from tinyllava_core.settings.mix import Contamination, Duplicates
 
 
 @task(name="overlap", task_run_name="overlap: {name}", cache_policy=NO_CACHE, persist_result=False)
-def overlap(run: Run, stage: str, name: str, mixed: Artifact, benchmarks: Mapping[str, Artifact] | None) -> Artifact:
-    """Find a mix's duplicates; or, with `benchmarks` (inspected, by the recipe's word for them), their pictures in it."""
-    asked = run.recipe.training(stage)
+def overlap(
+    run: Run,
+    name: str,
+    mixed: Artifact,
+    asked: Duplicates | Contamination,
+    benchmarks: Mapping[str, Artifact] | None = None,
+) -> Artifact:
+    """Find a mix's duplicates; or the pictures of `benchmarks` in it (inspected, by the recipe's word for them)."""
     inspected = mixed.inputs_from("inspect", run.workspace)
-    sources = {f"inspect {entry['source']}" for entry in mixed.manifest()["spec"]["entries"]}
-    ours = {name: artifact for name, artifact in inspected.items() if name in sources}
-    folders = [artifact.folder for artifact in ours.values()]
+    sources = [f"inspect {entry['source']}" for entry in mixed.manifest()["spec"]["entries"]]
+    ours = {source: inspected[source] for source in sources}
     theirs = {f"inspect {load(word).name}": artifact for word, artifact in (benchmarks or {}).items()}
 
     def make(folder: Path) -> OverlapResult:
-        if benchmarks is None:
-            return core.overlap_itself(mixed.folder, folders, asked.duplicates.reporting, folder)
+        folders = [artifact.folder for artifact in ours.values()]
+        if isinstance(asked, Duplicates):
+            return core.overlap_itself(mixed.folder, folders, asked.reporting, folder)
         pictures = [artifact.folder for artifact in theirs.values()]
-        return core.overlap_benchmarks(mixed.folder, folders, asked.contamination, pictures, folder)
+        return core.overlap_benchmarks(mixed.folder, folders, asked, pictures, folder)
 
-    spec = overlap_spec(asked.duplicates if benchmarks is None else asked.contamination)
-    return record(run, "overlap", name, core.VERSION, spec, {"mix": mixed, **ours, **theirs}, make)
+    return record(run, "overlap", name, core.VERSION, overlap_spec(asked), {"mix": mixed, **ours, **theirs}, make)

@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
-from tasks.running.alive import alive
+from tasks.running.alive import alive, is_cancelled
 from tasks.running.parts import opened
 from tasks.running.progress import LOG, slug
 from tasks.running.runner import check_runner
 from tasks.source import check_manifests
+from tinyllava_core.lineage.running import running
 from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.workers import RunParts, run_parts
@@ -54,8 +56,9 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str) -
     place.mkdir(parents=True, exist_ok=True)
     run = Run(run_id=f"{slug(recipe.name)}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", workspace=place, recipe=recipe)
     leave(place, "run", run.run_id, [_row(run, overrides or {}, now)])
+    publish(place)  # a run is seen from its first second
     state = "Crashed"
-    with alive(place, flow_run.id), opened(recipe.launch) as run_parts:
+    with running(place, run.run_id), alive(place, flow_run.id), opened(recipe.launch) as run_parts:
         LOG.info("run       %s, workspace %s", run.run_id, place)
         if flow_run.id:
             LOG.info("watch     %s", url_for("flow-run", flow_run.id))
@@ -64,6 +67,9 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str) -
             state = "Completed"
         except Exception:
             state = "Failed"
+            raise
+        except TerminationSignal:
+            state = "Cancelled" if flow_run.id and is_cancelled(flow_run.id) else state
             raise
         finally:
             leave(place, "run_end", run.run_id, [{"run_id": run.run_id, "ended_at": datetime.now(UTC), "state": state}])

@@ -55,7 +55,10 @@ def finished(run: Planned, outcome: Outcome) -> Finished:
     chain = [last]
     while (start := chain[0].manifest()["inputs"].get("start")) is not None:
         folders = [last.folder.parents[1] / stage / start for stage in TRAININGS]
-        chain.insert(0, _artifact(next(folder for folder in folders if folder.is_dir())))
+        before = next((folder for folder in folders if folder.is_dir()), None)
+        if before is None:  # a checkpoint from elsewhere
+            break
+        chain.insert(0, _artifact(before))
     results = [artifact.result(TrainResult) for artifact in chain]
     return Finished(
         variant=run.variant,

@@ -15,6 +15,7 @@ from tasks.running.launch import JobFailed, launch
 from tasks.running.progress import LOG
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
+from tinyllava_core.lineage.store import publish
 from tinyllava_core.parts import VISIONS, Vision, language_row
 from tinyllava_core.recipe import Recipe, StageName
 from tinyllava_core.results import TrainResult
@@ -60,6 +61,9 @@ def train(
     inputs = {"shard": shards, "plan": plan} | ({"start": start} if start else {})
 
     def make(folder: Path) -> TrainResult:
+        for name in ("steps", "metrics", "lives"):
+            (folder / f"{name}.jsonl").touch()
+        publish(run.workspace)  # whose views read these files as they grow: the training is seen from its first step
         job = TrainJob(
             stage=stage,
             recipe=recipe,
@@ -110,13 +114,13 @@ def _trained(row: dict[str, Any]) -> str:
 def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:
     """Give what decides a stage's weights besides its inputs. The launcher, the number of processes and the device do not.
 
-    Only the first stage starts from the parts' own weights; a later one's are in the checkpoint it starts from.
+    Only a first stage can start from the parts' own weights; others' are in the checkpoint they start from.
     """
     training = recipe.training(stage).model_dump(
         mode="json", exclude=IN_PLAN | HOW | {"image_mode"}
     )  # it is in the model
     spec = {"model": recipe.model_in(stage).model_dump(mode="json"), "training": training, "seed": recipe.seed}
-    if stage == recipe.stages()[0]:
+    if stage == recipe.stages()[0] and recipe.start is None:
         language = language_row(recipe.model.language)
         spec["weights"] = [*vision_ids(recipe), weights_id(language.weights, language.revision)]
     return spec

@@ -97,3 +97,16 @@ def test_a_field_of_a_section_that_is_off_brings_the_section_in() -> None:
 def test_a_rate_of_its_own_leaves_the_connector_trained() -> None:
     connector = load("toy", {"sft.connector.lr": 1e-5}).sft.connector
     assert (connector.trainable_from_layer, connector.lr) == (0, 1e-5)
+
+
+def test_a_recipe_may_have_one_stage_or_begin_with_a_checkpoint_and_have_none() -> None:
+    assert load("toy", {"pretrain": None}).stages() == ("sft",)
+    assert load("toy", {"sft": None}).stages() == ("pretrain",)
+    assert load("toy", {"pretrain": None, "sft": None, "start": "latest"}).stages() == ()
+    with pytest.raises(BadInput, match="nothing to do: no training stage, and no checkpoint to `start` from"):
+        load("toy", {"pretrain": None, "sft": None})
+
+
+def test_kept_features_are_of_the_published_encoder_so_not_behind_a_start() -> None:
+    with pytest.raises(BadInput, match="only a pretrain without `start`"):
+        load("toy", {"start": "latest", "pretrain.keep_features": True})

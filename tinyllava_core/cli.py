@@ -17,6 +17,7 @@ from tinyllava_core.commands import (
     check,
     compare,
     data,
+    evaluate,
     import_checkpoint,
     query,
     recipes,
@@ -24,6 +25,7 @@ from tinyllava_core.commands import (
     score,
     slurm,
     study,
+    tune,
 )
 from tinyllava_core.errors import BadInput
 
@@ -33,6 +35,8 @@ COMMANDS: dict[str, ModuleType] = {
     "recipes": recipes,
     "check": check,
     "run": run,
+    "evaluate": evaluate,
+    "tune": tune,
     "study": study,
     "data": data,
     "slurm": slurm,

@@ -19,6 +19,7 @@ from tinyllava_core.settings.data import Data
 from tinyllava_core.settings.evaluate import Evaluate
 from tinyllava_core.settings.inspect import Inspect
 from tinyllava_core.settings.launch import Launch
+from tinyllava_core.settings.mix import Contamination as Contamination  # flows import the recipe, not its sections
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.shard import Shard
 from tinyllava_core.settings.trained import check_something_to_train
@@ -32,18 +33,23 @@ STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order in which the
 
 
 class Recipe(Frozen):
-    """One run: model, two or three training stages, evaluation, own copies of data, launch."""
+    """One run: model, training stages, evaluation, own copies of data, launch. It begins and ends anywhere."""
 
     name: str = Field(description="What the run is called in tables and pages.")
     description: str = Field("", description="One line.")
     seed: int = Field(42, ge=0, description="Seed of order, initial connector and training. Hugging Face default: 42.")
     inspect: Inspect = Inspect()
     model: Model
-    pretrain: Training
+    start: str | None = Field(
+        None,
+        description="Checkpoint to start from, in place of the parts' published weights: a folder (of another program: "
+        "`tinyllava import` makes it one), `latest`, a run's id or the first letters of an artifact in the workspace.",
+    )
+    pretrain: Training | None = Field(None, description="Align the connector on captions. null: no such stage.")
     second_pretrain: Training | None = Field(
         None, description="A stage between the two, on more and longer captions: the paper's share recipe. null: none."
     )
-    sft: Training
+    sft: Training | None = Field(None, description="Visual instructions. null: no such stage.")
     evaluate: Evaluate = Evaluate()
     export: Literal["hf-llava"] | None = Field(
         "hf-llava",
@@ -57,10 +63,12 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _every_trained_part_has_something_to_train(self) -> Recipe:
+        if not self.stages() and self.start is None:
+            raise ValueError("nothing to do: no training stage, and no checkpoint to `start` from")
         for stage in self.stages():
-            if self.training(stage).keep_features and stage != "pretrain":
+            if self.training(stage).keep_features and (stage != "pretrain" or self.start is not None):
                 raise ValueError(
-                    f"{stage}.keep_features: only pretrain starts from the encoder's published weights; set it there"
+                    f"{stage}.keep_features: only a pretrain without `start` has the encoder's published weights; set it there"
                 )
             check_something_to_train(self.model, self.training(stage), stage)
             lora = self.training(stage).language.lora
@@ -72,7 +80,7 @@ class Recipe(Frozen):
 
     def stages(self) -> tuple[StageName, ...]:
         """Name the training stages of this recipe, in their order."""
-        return tuple(stage for stage in STAGES if stage != "second_pretrain" or self.second_pretrain is not None)
+        return tuple(stage for stage in STAGES if getattr(self, stage) is not None)
 
     def training(self, stage: str) -> Training:
         """Give the training stage of that name. Raises BadInput if the recipe has none."""

@@ -11,6 +11,15 @@ from tinyllava_core.settings.condition import Condition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartResult:
+    """Stage `start`: a checkpoint from elsewhere, taken in to begin with."""
+
+    source: str  # the folder it was in
+    size_bytes: int  # of the model's safetensors
+    checkpoint_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadResult:
     """Stage `download`: one source, image set or benchmark on this disk."""
 
@@ -185,6 +194,7 @@ class ReportResult:
 
 TRAININGS = ("pretrain", "second_pretrain", "sft")  # the words of the stages that train, in their order
 RESULTS: dict[str, type] = {
+    "start": StartResult,
     "download": DownloadResult,
     "inspect": InspectResult,
     "mix": MixResult,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 from filelock import FileLock, Timeout
 
@@ -34,6 +35,17 @@ def alive(workspace: Path, flow_run_id: str | None) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def is_cancelled(flow_run_id: UUID | str) -> bool:
+    """Ask Prefect whether somebody cancelled a flow run. No answer is no."""
+    from prefect import get_client
+    from prefect.client.schemas.objects import StateType
+
+    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(str(flow_run_id))).state
+        return state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED)
+    return False
 
 
 def bury(workspace: Path) -> list[str]:

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import UUID
 
-from prefect import get_client
-from prefect.client.schemas.objects import StateType
 from prefect.context import TaskRunContext
 from prefect.exceptions import TerminationSignal
 
+from tasks.running.alive import is_cancelled
 from tasks.running.progress import LOG, showing
 from tasks.running.server import free_port
 from tinyllava_core.artifact import write_aside
@@ -197,9 +196,6 @@ def _cancellation() -> Iterator[threading.Event]:
 
 def _ask(flow_run_id: UUID, cancelled: threading.Event, over: threading.Event) -> None:
     while not over.wait(CANCEL_EVERY_S):
-        # The server may be away: then ask again later.
-        with contextlib.suppress(Exception), get_client(sync_client=True) as client:
-            state = client.read_flow_run(flow_run_id).state
-            if state is not None and state.type in (StateType.CANCELLING, StateType.CANCELLED):
-                cancelled.set()
-                return
+        if is_cancelled(flow_run_id):  # the server may be away: then it is asked again later
+            cancelled.set()
+            return

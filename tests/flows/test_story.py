@@ -23,8 +23,19 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
         return call
 
-    for name in ("gather", "fetch_benchmarks", "look_at", "find_overlaps", "train", "score", "export", "report"):
+    for name in (
+        "start",
+        "gather",
+        "fetch_benchmarks",
+        "look_at",
+        "find_overlaps",
+        "train",
+        "score",
+        "export",
+        "report",
+    ):
         monkeypatch.setattr(story, name, task(name))
+    monkeypatch.setattr(story, "mixes_behind", lambda run, started: {})
     monkeypatch.setattr(story, "fetch_images", lambda run: {})
     monkeypatch.setattr(story, "keep_features", lambda run, stage, data: None)
     monkeypatch.setattr(story, "mix_all", lambda run, *_: dict.fromkeys(run.recipe.stages(), "mix"))
@@ -57,3 +68,28 @@ def test_a_recipe_without_export_has_none(told: list[tuple[str, ...]], tmp_path:
     story.full_pipeline.fn("toy", {"export": None}, str(tmp_path))
     assert [call[0] for call in told].count("export") == 0
     assert told[-1] == ("report", "train sft", "score train sft", "find_overlaps look_at fetch_benchmarks")
+
+
+def test_one_stage_alone_starts_from_the_checkpoint_that_the_recipe_names(
+    told: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    story.full_pipeline.fn("toy", {"pretrain": None, "start": "latest", "export": None}, str(tmp_path))
+    assert [call for call in told if call[0] in ("start", "lay_out", "train")] == [
+        ("start",),
+        ("lay_out", "sft"),
+        ("train", "sft", "shards", "plan", "start"),
+    ]
+
+
+def test_without_a_stage_the_checkpoint_is_only_scored(told: list[tuple[str, ...]], tmp_path: Path) -> None:
+    overrides = {"pretrain": None, "sft": None, "start": "latest", "export": None}
+    story.full_pipeline.fn("toy", overrides, str(tmp_path))
+    assert [call[:2] for call in told] == [
+        ("start",),
+        ("gather",),
+        ("fetch_benchmarks",),
+        ("look_at", "fetch_benchmarks"),
+        ("find_overlaps", "look_at fetch_benchmarks"),
+        ("score", "start"),
+        ("report", "start"),
+    ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def add_workspace(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,12 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="key=value", help="set a field, as in sft.lr=1e-5"
     )
+
+
+def become_run(recipe: str, overrides: Mapping[str, Any], workspace: Path) -> NoReturn:
+    """Let a run of the pipeline take this process's place."""
+    settings = [word for key, value in overrides.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    become("flows", recipe, *settings, "--workspace", str(workspace))
 
 
 def become(module: str, *words: str) -> NoReturn:

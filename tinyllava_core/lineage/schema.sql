@@ -24,6 +24,21 @@ CREATE TABLE run_end (
 );
 COMMENT ON TABLE run_end IS 'How a run ended; a run without a row here is still going, or was killed.';
 
+CREATE TABLE begun (
+    run_id VARCHAR,
+    stage VARCHAR,
+    name VARCHAR,
+    fingerprint VARCHAR,       -- of the artifact that is being made: views steps and metrics have it already
+    started_at TIMESTAMP
+);
+COMMENT ON TABLE begun IS 'One row per stage that a run began to make: what a running run is at, and where a killed one was.';
+
+CREATE TABLE killed (
+    run_id VARCHAR,
+    found_at TIMESTAMP         -- when its process was found gone
+);
+COMMENT ON TABLE killed IS 'Runs whose process is gone without having said how the run ended.';
+
 CREATE TABLE stage (
     run_id VARCHAR,
     stage VARCHAR,             -- the artifact folder's word
@@ -54,6 +69,14 @@ CREATE TABLE edge (
     input_fingerprint VARCHAR
 );
 COMMENT ON TABLE edge IS 'Which artifact went into which: the graph of everything that was made.';
+
+CREATE TABLE "start" (
+    fingerprint VARCHAR,
+    source VARCHAR,            -- the folder it was in
+    size_bytes BIGINT,         -- of the model's safetensors
+    checkpoint_sha256 VARCHAR
+);
+COMMENT ON TABLE "start" IS 'Stage start: a checkpoint from elsewhere that a run began with.';
 
 CREATE TABLE download (
     fingerprint VARCHAR,

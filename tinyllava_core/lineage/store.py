@@ -23,6 +23,7 @@ from filelock import FileLock
 from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage import views
 from tinyllava_core.lineage.fragments import fragments, leave, one_line, read, signatures, utc
+from tinyllava_core.lineage.running import tell_killed
 from tinyllava_core.lineage.tables import (
     PUBLISHED_SHA256,
     SCHEMA,
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 def publish(workspace: Path) -> None:
     """Take every new or changed fragment in, then replace `lineage.duckdb` as a whole. One at a time; others wait."""
+    tell_killed(workspace)
     with _merging(workspace):
         try:
             _merge(workspace)

@@ -36,13 +36,22 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "subscores": (("evaluate",), "subscores.jsonl"),
 }
 _FINISHED = "[0-9a-f]*"  # an artifact's folder; one that is being made begins with a dot
-_FROM_PATH = {"fingerprint": "parse_path(filename)[-2]", "stage": "parse_path(filename)[-3]"}
+LIVE = (
+    "steps",
+    "metrics",
+    "lives",
+    "measured",
+)  # read while they are written, too: any reader sees a training's last step
+_FROM_PATH = {
+    "fingerprint": "regexp_extract(parse_path(filename)[-2], '[0-9a-f]+')",
+    "stage": "parse_path(filename)[-3]",
+}
 
 
 def patterns(workspace: Path, view: str) -> list[str]:
     """Give the patterns of a view's files, relative to the workspace, that match some file now."""
     stages, file = FILES[view]
-    candidates = [f"artifacts/{stage}/{_FINISHED}/{file}" for stage in stages]
+    candidates = [f"artifacts/{stage}/{'*' if view in LIVE else _FINISHED}/{file}" for stage in stages]
     return [pattern for pattern in candidates if any(workspace.glob(pattern))]
 
 
@@ -68,7 +77,11 @@ def _select(table: Table, globs: list[str]) -> str:
     columns = ", ".join(f"{_value(name, kind)} AS {quoted(name)}" for name, kind in table.columns.items())
     paths = "[" + ", ".join(literal(glob) for glob in globs) + "]"
     read = _read_parquet if FILES[table.name][1].endswith(".parquet") else _read_jsonl
-    return f"SELECT {columns} FROM {read(paths, {n: k for n, k in table.columns.items() if n not in _FROM_PATH})}"
+    found = f"SELECT {columns} FROM {read(paths, {n: k for n, k in table.columns.items() if n not in _FROM_PATH})}"
+    if table.name not in LIVE:
+        return found
+    first = next(name for name in table.columns if name not in _FROM_PATH)
+    return f"{found.removesuffix(')')}, ignore_errors = true) WHERE {first} IS NOT NULL"  # a line that is half written
 
 
 def _value(name: str, kind: str) -> str:

@@ -26,6 +26,40 @@ LEFT JOIN (
 ) AS inspected ON inspected.input_fingerprint = download.fingerprint;
 COMMENT ON VIEW source IS 'One row per downloaded source, image set or benchmark, with what inspection found in it (only sources are inspected).';
 
+CREATE VIEW run_state AS
+SELECT
+    run.run_id,
+    run.recipe,
+    coalesce(run_end.state, CASE WHEN killed.run_id IS NOT NULL THEN 'Killed' ELSE 'Running' END) AS state,
+    run.started_at,
+    run_end.ended_at,
+    newest.stage AS at_stage,
+    newest.name AS at_name,
+    newest.fingerprint AS at_fingerprint,
+    last.step AS last_step,
+    last.loss AS last_loss
+FROM run
+LEFT JOIN run_end ON run_end.run_id = run.run_id
+LEFT JOIN (SELECT DISTINCT run_id FROM killed) AS killed ON killed.run_id = run.run_id
+LEFT JOIN (
+    SELECT
+        run_id,
+        arg_max(stage, started_at) AS stage,
+        arg_max(name, started_at) AS name,
+        arg_max(fingerprint, started_at) AS fingerprint
+    FROM begun
+    GROUP BY run_id
+) AS newest ON newest.run_id = run.run_id AND run_end.run_id IS NULL
+LEFT JOIN (
+    SELECT
+        fingerprint,
+        max(step) AS step,
+        arg_max(loss, step) AS loss
+    FROM steps
+    GROUP BY fingerprint
+) AS last ON last.fingerprint = newest.fingerprint;
+COMMENT ON VIEW run_state IS 'One row per run: Running, Killed, or how it ended; and what one that has not ended is at, with the last step and loss of its training.';
+
 CREATE VIEW score AS
 SELECT
     stage.run_id,
@@ -45,9 +79,9 @@ LEFT JOIN (
         edge.fingerprint,
         edge.input_fingerprint
     FROM edge
-    JOIN train ON train.fingerprint = edge.input_fingerprint
+    WHERE edge.input = 'checkpoint'
 ) AS checkpoint ON checkpoint.fingerprint = evaluate.fingerprint;
-COMMENT ON VIEW score IS 'One row per score of a run: seen, blind or with corrupted images, with the training artifact that it is the score of.';
+COMMENT ON VIEW score IS 'One row per score of a run: seen, blind or with corrupted images, with the artifact whose checkpoint it is the score of: a training, or stage start.';
 
 CREATE VIEW score_clean AS
 WITH trained_on AS (

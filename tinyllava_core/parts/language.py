@@ -81,6 +81,7 @@ def language_row(name: str) -> Language:
             f"language model {name!r}: no config.json there; expected a key of parts/language.py or a folder"
         )
     data = json.loads(config.read_text(encoding="utf-8"))
+    data = data.get("text_config", data)  # a whole checkpoint's folder has it inside, and its tokenizer beside
     if "auto_map" in data:
         raise BadInput(
             f"{config}: this model brings its own code (auto_map), which is never run here; use one of transformers'"

@@ -1,0 +1,38 @@
+"""Which runs of a workspace still have their process: each holds a lock, which the system lets go of however it ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tinyllava_core.lineage.fragments import fragments, leave
+
+
+@contextlib.contextmanager
+def running(workspace: Path, run_id: str) -> Iterator[None]:
+    """Hold a run's lock for as long as the block runs."""
+    lock = _home(workspace) / f"{run_id}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def tell_killed(workspace: Path) -> None:
+    """Leave a row for every run whose process is gone and did not say how the run ended. Costs nothing where there is none."""
+    for lock in sorted(_home(workspace).glob("*.lock")):
+        run_id = lock.stem
+        with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
+            if not (fragments(workspace) / "run_end" / f"{run_id}.parquet").is_file():
+                leave(workspace, "killed", run_id, [{"run_id": run_id, "found_at": datetime.now(UTC)}])
+            lock.unlink(missing_ok=True)
+
+
+def _home(workspace: Path) -> Path:
+    return workspace.resolve() / "lineage" / "running"
