@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from tasks.run import Run
 from tasks.running.progress import LOG, slug
-from tinyllava_core.artifact import Artifact, canonical, fingerprint, make_once
+from tinyllava_core.artifact import Artifact, canonical, make_once
 from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.results import RESULTS
 
@@ -67,14 +67,7 @@ def record(
     """
     started_at, started = datetime.now(UTC), time.monotonic()
     spec = spec_of(stage, spec)
-
-    def begin(folder: Path) -> Any:
-        of = {"fingerprint": fingerprint(stage, version, spec, inputs), "started_at": started_at}
-        row = {"run_id": run.run_id, "stage": stage, "name": name, **of}
-        leave(run.workspace, "begun", f"{run.run_id} {stage} {name}", [row])
-        return make(folder)
-
-    artifact = make_once(run.workspace, stage, version, spec, inputs, begin, resumable=resumable)
+    artifact = make_once(run.workspace, stage, version, spec, inputs, make, resumable=resumable)
     seconds = round(time.monotonic() - started + spent_s, 3)
     _remember(run, artifact)
     row = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tasks.running.launch import JobFailed, launch
 from tasks.running.progress import LOG
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
-from tinyllava_core.lineage.store import publish
+from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.parts import VISIONS, Vision, language_row
 from tinyllava_core.recipe import Recipe, StageName
 from tinyllava_core.results import TrainResult
@@ -62,8 +63,17 @@ def train(
 
     def make(folder: Path) -> TrainResult:
         for name in ("steps", "metrics", "lives"):
-            (folder / f"{name}.jsonl").touch()
-        publish(run.workspace)  # whose views read these files as they grow: the training is seen from its first step
+            (folder / f"{name}.jsonl").touch()  # the views read these as they grow: a step is seen once it is taken
+        of = folder.name.strip(".").removesuffix(".partial")
+        begun = {
+            "run_id": run.run_id,
+            "stage": stage,
+            "name": stage,
+            "fingerprint": of,
+            "started_at": datetime.now(UTC),
+        }
+        leave(run.workspace, "begun", f"{run.run_id} {stage} {stage}", [begun])
+        publish(run.workspace)
         job = TrainJob(
             stage=stage,
             recipe=recipe,

@@ -31,7 +31,7 @@ CREATE TABLE begun (
     fingerprint VARCHAR,       -- of the artifact that is being made: views steps and metrics have it already
     started_at TIMESTAMP
 );
-COMMENT ON TABLE begun IS 'One row per stage that a run began to make: what a running run is at, and where a killed one was.';
+COMMENT ON TABLE begun IS 'One row per training that a run began: what a running run is at, and where a killed one was.';
 
 CREATE TABLE killed (
     run_id VARCHAR,
