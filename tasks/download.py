@@ -21,7 +21,18 @@ from tinyllava_core.results import DownloadResult
 from tinyllava_core.toyworld.server import serving
 
 # fields of a manifest that change nothing of what is fetched
-UNCHANGING = ("description", "homepage", "scorer", "variant", "components", "tree", "manual", "standalone", "about_gb")
+UNCHANGING = (
+    "description",
+    "homepage",
+    "scorer",
+    "variant",
+    "components",
+    "tree",
+    "manual",
+    "standalone",
+    "about_gb",
+    "about_records",
+)
 NOT_FETCHED: dict[str, Any] = dict.fromkeys(UNCHANGING, True)
 NOT_FETCHED |= {"images": {"__all__": {"url_table": {"distributor"}}}}
 

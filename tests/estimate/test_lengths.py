@@ -72,3 +72,10 @@ def test_a_source_that_nobody_knows_is_named(tmp_path: Path) -> None:
 )
 def test_the_papers_steps_are_expected(recipe: str, stage: str, steps: int) -> None:
     assert estimate(load(recipe), stage).load.num_steps == steps
+
+
+def test_what_a_manifest_knows_about_its_records_is_planned_with_and_said_to_be_unknown() -> None:
+    drawn = of({"source": "llava-next-780k", "share": 0.5})
+    assert drawn.num_records == 389_644  # half of 779,289, which has no half record
+    assert drawn.unknown == ("llava-next-780k",)
+    assert of({"source": "finevision"}).num_records == 24_300_000

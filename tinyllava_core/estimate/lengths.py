@@ -97,5 +97,5 @@ def _kinds(source: str, table: dict[str, Any]) -> tuple[list[Kind], bool]:
     if source in table["sources"]:
         return [Kind(**row) for row in table["sources"][source]], True
     manifest = load(source)
-    count = manifest.annotations.count if manifest.annotations else None
+    count = (manifest.annotations.count if manifest.annotations else None) or manifest.about_records
     return [Kind(**table["other"] | {"records": count or 1})], False

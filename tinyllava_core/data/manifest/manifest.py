@@ -48,6 +48,9 @@ class Manifest(Frozen):
         (),
         description="Hosts (or host:port) that redirects and rows of URL tables may lead to though they are not public.",
     )
+    about_records: int | None = Field(
+        None, gt=0, description="About how many records, where nobody states their count: for planning, not checked."
+    )
     tree: str | None = Field(None, description="Where LLaVA's data tree has it, relative to the recipe's data.root.")
     manual: str | None = Field(
         None, description="A person must fetch it (a licence to accept, a shared drive): what, from where, in one line."
@@ -141,6 +144,7 @@ class Manifest(Frozen):
                 "annotations": wanted.model_copy(update={"hub": hub, "count": component.count if component else None}),
                 "components": () if component is None else (component,),
                 "about_gb": None,
+                "about_records": None,
             }
         )
         found._whole = self.name

@@ -40,7 +40,7 @@ def parse_messages(source: str, index: int, item: Any) -> Record:
     item = {"messages": item} if isinstance(item, list) else an_object(item)
     messages = a_list(item, "messages")
     slots = _Slots(waiting=iter(pictures_of(item, "images", "image")))
-    turns = [_turn(message, slots, f"messages[{number}]") for number, message in enumerate(messages)]
+    turns = [_turn(message, slots, number) for number, message in enumerate(messages)]
     left = list(slots.waiting)
     if left and not slots.num_parts:
         turns = tags_in_front(turns, len(left))
@@ -68,37 +68,44 @@ class _Slots:
         return IMAGE_TAG
 
 
-def _turn(message: Any, slots: _Slots, where: str) -> Turn:
+def _turn(message: Any, slots: _Slots, number: int) -> Turn:
+    """Read one message. Its place in the list is put into words where something is wrong with it alone: that is half the time."""
     if not isinstance(message, dict):
-        raise Malformed(f"{where}: expected an object, found {type(message).__name__}")
+        raise Malformed(f"messages[{number}]: expected an object, found {type(message).__name__}")
     role, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
     if not isinstance(role, str):
-        raise Malformed(f"{where}.role: expected a text, found {kind(message, 'role')}")
-    role = "tool" if message.get("tool_calls") or message.get("function_call") else ROLES.get(role, role)
-    if isinstance(content, str):
-        text = content
-    elif isinstance(content, list):
-        text = "".join([_part(part, slots, f"{where}.content[{number}]") for number, part in enumerate(content)])
-    elif content is None:
-        text = ""
+        raise Malformed(f"messages[{number}].role: expected a text, found {kind(message, 'role')}")
+    role = ROLES.get(role, role)
+    if isinstance(content, list):
+        text = "".join([_part(part, slots, number, place) for place, part in enumerate(content)])
+    elif isinstance(content, str) or content is None:
+        text = content or ""
     else:
-        raise Malformed(f"{where}.content: expected a text or a list of parts, found {type(content).__name__}")
-    return Turn(role=role, text=text, supervised=is_learned(message, where))
+        raise Malformed(
+            f"messages[{number}].content: expected a text or a list of parts, found {type(content).__name__}"
+        )
+    if len(message) <= 2:
+        return Turn(role=role, text=text)
+    calls = message.get("tool_calls") or message.get("function_call")
+    learned = is_learned(message, f"messages[{number}]")
+    return Turn(role="tool" if calls else role, text=text, supervised=learned)
 
 
-def _part(part: Any, slots: _Slots, where: str) -> str:
+def _part(part: Any, slots: _Slots, number: int, place: int) -> str:
     if isinstance(part, str):
         return part
     if not isinstance(part, dict):
-        raise Malformed(f"{where}: expected a part, found {type(part).__name__}")
+        raise Malformed(f"messages[{number}].content[{place}]: expected a part, found {type(part).__name__}")
     what = part.get("type")
     if what in _TEXTS:
         text = part.get("text")
-        if not isinstance(text, str):
-            raise Malformed(f"{where}.text: expected a text, found {kind(part, 'text')}")
-        return text
+        if isinstance(text, str):
+            return text
+        raise Malformed(f"messages[{number}].content[{place}].text: expected a text, found {kind(part, 'text')}")
     if what in _PICTURES:
-        return slots.take(part, where)
+        return slots.take(part, f"messages[{number}].content[{place}]")
     if isinstance(what, str):
-        raise Malformed(f"{where}: a part of type {what!r:.40}; only text and pictures can be trained on")
-    raise Malformed(f"{where}.type: expected a text, found {kind(part, 'type')}")
+        raise Malformed(
+            f"messages[{number}].content[{place}]: a part of type {what!r:.40}; only text and pictures can be trained on"
+        )
+    raise Malformed(f"messages[{number}].content[{place}].type: expected a text, found {kind(part, 'type')}")

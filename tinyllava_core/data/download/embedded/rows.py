@@ -24,6 +24,7 @@ TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 READ = (*PARQUET, *TABLES, *JSONS, *TARS)
 _BATCH_BYTES = 32_000_000  # about what is read of a Parquet file at once
 _MOST_ROWS = 1024
+_BUFFER_BYTES = 4_000_000  # read of a column at a time; Arrow's default is all of it in the row group
 _PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif")
 
 
@@ -55,7 +56,7 @@ def num_rows(file: Path) -> int | None:
 def _parquet(file: Path) -> Iterator[dict[str, Any]]:
     """Read batch by batch: a row group of pictures may be more than memory, and than what Arrow can join."""
     try:
-        with pq.ParquetFile(file) as source:
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as source:
             for group in range(source.num_row_groups):
                 known = source.metadata.row_group(group)
                 size = max(1, known.total_byte_size // max(1, known.num_rows))
