@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from tinyllava_core.data.record import json_split as module
+from tinyllava_core.data.record import json_items as json_items_module
 from tinyllava_core.data.record.json_items import json_items
 from tinyllava_core.data.record.json_split import item_places, read_item, read_items
 from tinyllava_core.errors import BadInput
@@ -32,13 +32,15 @@ def word(random):
     return "".join(random.choice('a\\"[]{},:\n é❤ ') for _ in range(random.randrange(9)))
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 24])
-def test_any_array_is_split_as_pythons_json_reads_it_wherever_the_chunks_end(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(module, "_CHUNK", chunk)
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 20])
+@pytest.mark.parametrize("odd", [[], [float("inf")], ["\ud800"]], ids=["plain", "infinite", "surrogate"])
+def test_any_array_is_split_as_pythons_json_reads_it_wherever_the_chunks_end(tmp_path, monkeypatch, chunk, odd):
+    """With an odd item it is the strict reader that walks, some characters at a time."""
+    monkeypatch.setattr(json_items_module, "_CHUNK", chunk)
     chance = random.Random(chunk)
     for _ in range(60):
-        given = [anything(chance) for _ in range(chance.randrange(6))]
-        text = json.dumps(given, indent=chance.choice([None, 1]), ensure_ascii=chance.random() < 0.5)
+        given = [anything(chance) for _ in range(chance.randrange(6))] + odd
+        text = json.dumps(given, indent=chance.choice([None, 1]), ensure_ascii=bool(odd) or chance.random() < 0.5)
         path = written(tmp_path, chance.choice(["", " \n", "\ufeff"]) + text + chance.choice(["", "\n "]))
         assert values(path) == given
 
@@ -50,6 +52,14 @@ def test_any_range_can_be_read_alone_and_any_item_as_it_was_written(tmp_path):
     assert values(path, 2, 2) == []
     with path.open("rb") as file:
         assert [read_item(file, place) for place in places] == ["1", '{"a" : "\\ud800"}', '"é"', "NaN"]
+
+
+@pytest.mark.parametrize("odd", ["2", "NaN", '"\\ud800"', "NaN, " + "9" * 5000])
+def test_items_are_found_behind_line_ends_of_two_bytes(tmp_path, odd):
+    path = written(tmp_path, '\ufeff[\r\n{"a": "é"},\r\n' + odd + ',\r\n{"b":\r\n[1, 2]}\r\n]\r\n')
+    with path.open("rb") as file:
+        found = [read_item(file, place) for place in item_places(path)]
+    assert found == ['{"a": "é"}', *odd.split(", "), '{"b":\r\n[1, 2]}']
 
 
 def test_json_lines_are_split_at_lines_and_empty_ones_passed_over(tmp_path):
@@ -79,7 +89,7 @@ def test_json_lines_are_split_at_lines_and_empty_ones_passed_over(tmp_path):
     ],
 )
 def test_what_the_strict_reader_refuses_is_refused_in_its_words(tmp_path, monkeypatch, chunk, text):
-    monkeypatch.setattr(module, "_CHUNK", chunk)
+    monkeypatch.setattr(json_items_module, "_CHUNK", chunk)
     path = written(tmp_path, text)
     with pytest.raises(BadInput) as strict:
         list(json_items(path))

@@ -18,16 +18,46 @@ def json_items(path: Path) -> Iterator[Any]:
 
     Raises BadInput with file and line where the file is not UTF-8, not JSON or not an array.
     """
-    reader = _lines if path.suffix == ".jsonl" else _array
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from reader(path, file)
+            if path.suffix == ".jsonl":
+                yield from _lines(path, file)
+            else:
+                yield from (value for _, value, _ in array_items(path, file))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such annotation file") from None
     except UnicodeDecodeError as error:
         raise BadInput(
             f"{path}, line {_undecodable_line(path)}: not UTF-8 text ({error.reason}); save it as UTF-8"
         ) from None
+
+
+def array_items(path: Path, file: TextIO, decoder: json.JSONDecoder | None = None) -> Iterator[tuple[int, Any, int]]:
+    """Walk through an open file that holds one array -> first character, value, character behind the last, of each item.
+
+    Raises BadInput with file and line on what is no array, or no JSON.
+    """
+    window = _Window(path, file, decoder or json.JSONDecoder())
+    if window.next_character() != "[":
+        raise BadInput(
+            f"{path}, line {window.line()}: expected a JSON array (a list of records, '[' first); "
+            "a file with one JSON object a line must be named *.jsonl"
+        )
+    window.at += 1
+    if window.next_character() == "]":
+        window.at += 1
+    else:
+        yield window.item()
+        while (mark := window.next_character()) == ",":
+            window.at += 1
+            yield window.item()
+        if mark != "]":
+            raise _broken(
+                path, window.line(), f"expected ',' or ']' after a record, found {mark or 'the end of the file'!r}"
+            )
+        window.at += 1
+    if extra := window.next_character():
+        raise _broken(path, window.line(), f"{extra!r} after the end of the array")
 
 
 def _lines(path: Path, file: TextIO) -> Iterator[Any]:
@@ -44,40 +74,17 @@ def _lines(path: Path, file: TextIO) -> Iterator[Any]:
             raise _broken(path, number, str(error).split(";")[0]) from None
 
 
-def _array(path: Path, file: TextIO) -> Iterator[Any]:
-    window = _Window(path, file)
-    if window.next_character() != "[":
-        raise BadInput(
-            f"{path}, line {window.line()}: expected a JSON array (a list of records, '[' first); "
-            "a file with one JSON object a line must be named *.jsonl"
-        )
-    window.at += 1
-    if window.next_character() == "]":
-        window.at += 1
-    else:
-        yield window.value()
-        while (mark := window.next_character()) == ",":
-            window.at += 1
-            yield window.value()
-        if mark != "]":
-            raise _broken(
-                path, window.line(), f"expected ',' or ']' after a record, found {mark or 'the end of the file'!r}"
-            )
-        window.at += 1
-    if extra := window.next_character():
-        raise _broken(path, window.line(), f"{extra!r} after the end of the array")
-
-
 class _Window:
     """The part of the text around the place that is being read; `at` is that place."""
 
-    def __init__(self, path: Path, file: TextIO) -> None:
+    def __init__(self, path: Path, file: TextIO, decoder: json.JSONDecoder) -> None:
         self.at = 0
         self._path, self._file = path, file
         self._text = ""
         self._ended = False
-        self._lines_before = 0  # line ends in the text that was let go
-        self._decoder = json.JSONDecoder()
+        self._let_go = 0  # characters that stood before the text
+        self._lines_before = 0  # line ends in them
+        self._decoder = decoder
 
     def line(self, at: int | None = None) -> int:
         """Give the line number of a place of the window."""
@@ -93,9 +100,13 @@ class _Window:
             if not self._more():
                 return ""
 
-    def value(self) -> Any:
-        """Read the JSON value that starts at the next character."""
+    def item(self) -> tuple[int, Any, int]:
+        """Read the JSON value that starts at the next character -> its place in the file around it."""
         self.next_character()
+        first = self._let_go + self.at
+        return first, self._value(), self._let_go + self.at
+
+    def _value(self) -> Any:
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self.at)
@@ -107,7 +118,7 @@ class _Window:
                 raise _broken(self._path, self.line(), "nested too deeply") from None
             except ValueError as error:  # a number of thousands of digits
                 raise _broken(self._path, self.line(), str(error).split(";")[0]) from None
-            if end == len(self._text) and self._more():  # a number may go on
+            if end >= len(self._text) - 2 and self._more():  # a number may go on, be it behind "1." or "1e+"
                 continue
             self.at = end
             return value
@@ -120,6 +131,7 @@ class _Window:
         if not added:
             self._ended = True
             return False
+        self._let_go += self.at
         self._lines_before += self._text.count("\n", 0, self.at)
         self._text, self.at = self._text[self.at :] + added, 0
         return True
