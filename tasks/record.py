@@ -1,4 +1,7 @@
-"""Run a stage and remember it: find or make its artifact, leave its lineage rows, show it. It knows no stage's work."""
+"""Run a stage and remember it: find or make its artifact, leave its lineage rows, print its line, show it in Prefect.
+
+It knows no stage's work.
+"""
 
 from __future__ import annotations
 

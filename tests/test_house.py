@@ -32,7 +32,8 @@ HEAVY = {"torch", "transformers", "deepspeed"}
 DUCKDB = ("tinyllava_core/lineage/", "tinyllava_core/data/mix/", "tinyllava_core/data/plan/", "tinyllava_core/study/")
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 MAX_LINES, MAX_FUNCTION_LINES, MAX_MODULES = 300, 60, 20
-AT_TOP = {"README.md", "Makefile", "prefect.yaml", "pyproject.toml", ".ci", ".gitignore", "LICENSE"}
+AT_TOP = {"README.md", "Makefile", "prefect.yaml", "pyproject.toml", ".ci", ".gitignore"}
+AT_TOP |= {"LICENSE", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md"}
 AT_TOP |= {"flows", "tasks", "tinyllava_core", "data_manifests", "tests", "benchmarks", "docs"}
 
 

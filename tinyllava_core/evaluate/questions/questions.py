@@ -1,4 +1,4 @@
-"""The questions of a benchmark as values, and how official files are read strictly: one clear line for each fault.
+"""The questions of a benchmark as values, the words that follow them, and official files read strictly: one line a fault.
 
 Not the rules of any one benchmark (`benchmarks/<name>.py`), no answers (`answers.py`), and nothing that scores (`scoring.py`).
 """
