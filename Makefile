@@ -1,6 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. PYTHON: one that pyproject.toml allows.
 PYTHON ?= python3
 WORKSPACE ?= workspace
+TEST_WORKERS ?= logical
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -18,7 +19,7 @@ test: $(READY) ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --maxprocesses 4
 
 interop-env: $(OTHER)/.ready ## transformers 4.57 beside this environment's torch: what an export must be read alike by (tests/interop)
 

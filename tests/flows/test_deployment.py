@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from web_page import basic
 
+from tasks.running.alive import home
 from tasks.running.server import free_port, healthy
 from tinyllava_core.process_tree import members
 
@@ -33,9 +35,11 @@ def call(environment: dict[str, str], *words: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def staying(first_run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def staying(first_run, prefect_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A server, a pool, a deployment and a worker, as `make up` leaves them; gives the environment to reach them."""
     desk, _ = first_run
+    home(desk.workspace).mkdir(exist_ok=True)
+    shutil.copy(prefect_database, home(desk.workspace) / "prefect.db")
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_AUTH_STRING"} | {
         "HERE": str(tmp_path_factory.mktemp("clone")),  # where `up` leaves prefect.toml: a person's own is not touched
         "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",

@@ -6,21 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import make_parts, tiny_rows
 
-from tinyllava_core import parts
 from tinyllava_core.model.assemble import assemble
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.settings.model import Model
-
-
-@pytest.fixture(scope="session")
-def tiny_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("parts")
-    make_parts(folder)
-    vision, language = tiny_rows(folder)
-    parts.VISIONS["tiny"], parts.LANGUAGES["tiny"] = vision, language
-    return folder
 
 
 @pytest.fixture

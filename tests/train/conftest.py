@@ -8,22 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import make_parts, make_shards, png, tiny_rows
+from tiny import make_shards, png
 
-from tinyllava_core import parts
 from tinyllava_core.data.plan.plan import plan, plan_spec
 from tinyllava_core.job import TrainJob
 from tinyllava_core.recipe import Recipe
 
 COLOURS = ["red", "blue", "green", "no it is not", "2 cats sit on the mat"]
-
-
-@pytest.fixture(scope="session")
-def tiny_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("parts")
-    make_parts(folder)
-    parts.VISIONS["tiny"], parts.LANGUAGES["tiny"] = tiny_rows(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
