@@ -15,6 +15,7 @@ from tasks.running.retry import store_may_answer
 from tasks.source import Source
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.shard import shard as core
+from tinyllava_core.data.shard.once import link_equal_tars
 from tinyllava_core.results import ShardResult
 
 
@@ -34,7 +35,7 @@ def shard(run: Run, stage: str, mixed: Artifact, sources: Mapping[str, Source]) 
 
     def make(folder: Path) -> ShardResult:
         with showing(f"shard {stage}") as show:
-            return core.shard(
+            result = core.shard(
                 mixed.folder,
                 places,
                 recipe.shard,
@@ -43,5 +44,7 @@ def shard(run: Run, stage: str, mixed: Artifact, sources: Mapping[str, Source]) 
                 run_parts=run.run_parts,
                 on_progress=show,
             )
+        link_equal_tars(folder)
+        return result
 
     return record(run, "shard", stage, core.VERSION, recipe.shard, {"mix": mixed}, make, resumable=True)
