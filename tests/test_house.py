@@ -20,7 +20,7 @@ FLOORS = [
     *("data.files", "parts", "settings", "recipe", "results", "job", "checkpoints", "roads"),
     *("data.record", "data.web", "data.manifest", "data.download.table", "data.download"),
     *("data.inspect", "data.mix", "data.shard", "data.plan", "data.tensors"),
-    *("estimate", "lineage", "evaluate.questions", "evaluate.score", "evaluate.compare"),
+    *("estimate", "lineage", "disk", "evaluate.questions", "evaluate.score", "evaluate.compare"),
     *("model", "train", "evaluate.answer", "export", "report", "study", "toyworld", "commands", "cli"),
     *("tasks.running", "tasks", "flows"),
 ]

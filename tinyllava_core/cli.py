@@ -10,7 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
+import tinyllava_core
 from tinyllava_core.commands import (
     ask,
     chat,
@@ -18,10 +20,12 @@ from tinyllava_core.commands import (
     compare,
     data,
     evaluate,
+    gc,
     import_checkpoint,
     query,
     recipes,
     run,
+    runs,
     score,
     slurm,
     study,
@@ -45,6 +49,8 @@ COMMANDS: dict[str, ModuleType] = {
     "import": import_checkpoint,
     "score": score,
     "compare": compare,
+    "runs": runs,
+    "gc": gc,
 }
 
 
@@ -61,17 +67,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         COMMANDS[args.command].act(args)
         sys.stdout.flush()
     except BadInput as error:
-        print(f"tinyllava: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader has seen enough (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
+class Version(argparse.Action):
+    """Prints the version and ends; argparse's own action would look it up at every start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print it."""
+        print(tinyllava_core.__version__)
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tinyllava", description="Train small vision-language models, and ask what went into them."
     )
+    parser.add_argument("--version", action=Version, nargs=0, help="show the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for word, command in COMMANDS.items():
         description = getattr(command, "DESCRIPTION", None)

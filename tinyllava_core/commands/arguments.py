@@ -21,6 +21,12 @@ def add_workspace(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Let a command take --format, and --json for short."""
+    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+
+
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Let a command take --set key=value ..."""
     parser.add_argument(
@@ -37,4 +43,7 @@ def become_run(recipe: str, overrides: Mapping[str, Any], workspace: Path) -> No
 def become(module: str, *words: str) -> NoReturn:
     """Let `python -m module` take this process's place: its exit code, signals and terminal are then the user's."""
     sys.stdout.flush()
+    os.environ["PYTHONSAFEPATH"] = (
+        "1"  # for all that is started from there, too: a tasks.py in the working directory is the user's
+    )
     os.execv(sys.executable, [sys.executable, "-m", module, *words])

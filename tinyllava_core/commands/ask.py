@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.arguments import become
+from tinyllava_core.commands.arguments import add_workspace, become
 from tinyllava_core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ MORE = "words"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a checkpoint folder, or a trained stage's artifact folder"
+        "checkpoint", metavar="CHECKPOINT", help="`latest`, a run's id, first letters of a fingerprint, or a folder"
     )
     parser.add_argument(
         "words", nargs="*", metavar="IMAGE... QUESTION", help="pictures, if any; then the question, in quotes"
@@ -36,13 +36,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-new-tokens", type=int, default=128, metavar="N", help="end an answer there (default: 128)"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_workspace(parser)
 
 
 def act(args: argparse.Namespace) -> None:
     """Let the answerer take this process's place."""
     check(args)
+    args.checkpoint = named_checkpoint(args)
     job = job_of(args)
+    missing = next((image for image in job.images if not image.expanduser().is_file()), None)
+    if missing is not None:
+        raise BadInput(f"{missing}: no such picture; the last word is the question, all before it are pictures")
     become(job.MODULE, job.model_dump_json())
+
+
+def named_checkpoint(args: argparse.Namespace) -> str:
+    """Give the folder that the word for a checkpoint names. Raises BadInput if it names none."""
+    from tinyllava_core.checkpoints import find, folder_of
+
+    return str(folder_of(find(args.workspace, args.checkpoint)))
 
 
 def job_of(args: argparse.Namespace) -> AskJob:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import socket
 
-from tinyllava_core.commands.arguments import become
+from tinyllava_core.commands.arguments import add_workspace, become
+from tinyllava_core.commands.ask import named_checkpoint
 from tinyllava_core.errors import BadInput
 
 HELP = "a page to talk to a trained checkpoint on"
@@ -13,7 +16,7 @@ HELP = "a page to talk to a trained checkpoint on"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a checkpoint folder, or a trained stage's artifact folder"
+        "checkpoint", metavar="CHECKPOINT", help="`latest`, a run's id, first letters of a fingerprint, or a folder"
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="who may come: 127.0.0.1 (this machine alone, default), 0.0.0.0"
@@ -23,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-new-tokens", type=int, default=256, metavar="N", help="end an answer there (default: 256)"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_workspace(parser)
 
 
 def act(args: argparse.Namespace) -> None:
@@ -30,6 +34,7 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.job import ChatJob
 
     check(args)
+    args.checkpoint = named_checkpoint(args)
     named = {name: getattr(args, name) for name in ("checkpoint", "host", "port", "max_new_tokens", "device")}
     job = ChatJob(**named)
     become(job.MODULE, job.model_dump_json())
@@ -39,5 +44,17 @@ def check(args: argparse.Namespace) -> None:
     """Raises BadInput for numbers that cannot be."""
     if not 0 <= args.port <= 65535:
         raise BadInput(f"--port = {args.port}; expected 0 to 65535")
+    if args.port and _is_taken(args.host, args.port):
+        raise BadInput(f"--port = {args.port}: something listens there already; name another, or 0 for any free one")
     if args.max_new_tokens < 1:
         raise BadInput(f"--max-new-tokens = {args.max_new_tokens}; expected 1 or more")
+
+
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.arguments import add_overrides, add_workspace
+from tinyllava_core.commands.arguments import add_format, add_overrides, add_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--utilisation", type=float, default=0.4, help="part of the GPU's peak that is reached (default: 0.4)"
     )
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    add_format(parser)
 
 
 def act(args: argparse.Namespace) -> None:

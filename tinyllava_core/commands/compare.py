@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.arguments import add_workspace
+from tinyllava_core.commands.arguments import add_format, add_workspace
 
 if TYPE_CHECKING:
     from tinyllava_core.evaluate.compare.score_pair import Kept
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("first", metavar="FIRST", help="a run id (or its first letters), or a SCORES.json")
     parser.add_argument("second", metavar="SECOND", help="the same")
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    add_format(parser)
     add_workspace(parser)
 
 

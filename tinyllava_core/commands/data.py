@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from tinyllava_core.commands import data_diff, data_lint, data_list, data_preview, data_stats
+from tinyllava_core.commands.of_data import diff, lint, listed, preview, stats
 
 HELP = "list, check and look at the data that manifests name"
 WORDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(args)
-    "list": data_list,
-    "lint": data_lint,
-    "preview": data_preview,
-    "stats": data_stats,
-    "diff": data_diff,
+    "list": listed,
+    "lint": lint,
+    "preview": preview,
+    "stats": stats,
+    "diff": diff,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.arguments import add_workspace
+from tinyllava_core.commands.arguments import add_format, add_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("question", nargs="?", metavar="NAME|SQL", help='a shipped query, or "SELECT ..."')
     parser.add_argument("values", nargs="*", metavar="key=value", help="values of the query's parameters")
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    add_format(parser)
     add_workspace(parser)
 
 

@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a name (`tinyllava recipes`), or a path to a YAML file")
     add_overrides(parser)
     add_workspace(parser)
+    parser.add_argument(
+        "--until-plan", action="store_true", help="stop when every training stage is planned: no GPU is needed"
+    )
 
 
 def act(args: argparse.Namespace) -> None:
@@ -22,4 +25,5 @@ def act(args: argparse.Namespace) -> None:
 
     load(args.recipe, read_overrides(args.set))
     settings = [word for setting in args.set for word in ("--set", setting)]
-    become("flows", args.recipe, *settings, "--workspace", str(args.workspace))
+    end = ["--until-plan"] if args.until_plan else []
+    become("flows", args.recipe, *settings, "--workspace", str(args.workspace), *end)

@@ -24,14 +24,23 @@ def running(workspace: Path, run_id: str) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def tell_killed(workspace: Path) -> None:
-    """Leave a row for every run whose process is gone and did not say how the run ended. Costs nothing where there is none."""
+def tell_killed(workspace: Path) -> bool:
+    """Leave a row for every run whose process is gone and did not say how the run ended -> whether there was one."""
+    found = False
     for lock in sorted(_home(workspace).glob("*.lock")):
         run_id = lock.stem
         with contextlib.suppress(Timeout), FileLock(lock, timeout=0):
             if not (fragments(workspace) / "run_end" / f"{run_id}.parquet").is_file():
                 leave(workspace, "killed", run_id, [{"run_id": run_id, "found_at": datetime.now(UTC)}])
+                found = True
             lock.unlink(missing_ok=True)
+    return found
+
+
+def at_work(workspace: Path) -> list[str]:
+    """Name the runs whose process is there."""
+    tell_killed(workspace)
+    return [lock.stem for lock in sorted(_home(workspace).glob("*.lock"))]
 
 
 def _home(workspace: Path) -> Path:

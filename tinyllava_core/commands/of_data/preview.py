@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Choose, judge and write. Raises BadInput if the source is not on this disk."""
+    from tinyllava_core.artifact import check_workspace
     from tinyllava_core.data.inspect.preview import preview
     from tinyllava_core.data.manifest.manifest import load
     from tinyllava_core.report.preview import write_preview
@@ -30,6 +31,7 @@ def act(args: argparse.Namespace) -> None:
     if args.count < 1:
         raise BadInput(f"--count {args.count}: expected 1 or more")
     manifest = load(args.source)
+    check_workspace(args.workspace)
     found = preview(manifest, args.workspace.expanduser().resolve(), args.count, args.seed, args.dropped)
     out = args.out or Path(f"preview-{manifest.name}{'-dropped' if args.dropped else ''}.html")
     write_preview(found, args.dropped, args.seed, out)

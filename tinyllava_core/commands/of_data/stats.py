@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.arguments import add_workspace
+from tinyllava_core.commands.arguments import add_format, add_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
 
@@ -35,7 +35,7 @@ COLUMNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("source", metavar="SOURCE", help="a manifest's name, or a path to one")
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    add_format(parser)
     add_workspace(parser)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from tinyllava_core.commands.arguments import add_format
 from tinyllava_core.errors import BadInput
 from tinyllava_core.show import show
 
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "name", nargs="*", metavar="NAME", help="names or paths of manifests (default: all shipped ones)"
     )
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    add_format(parser)
 
 
 def act(args: argparse.Namespace) -> None:

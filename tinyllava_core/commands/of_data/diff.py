@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.arguments import add_workspace
-from tinyllava_core.commands.data_stats import inspected
+from tinyllava_core.commands.arguments import add_format, add_workspace
+from tinyllava_core.commands.of_data.stats import inspected
 from tinyllava_core.show import show
 
 HELP = "compare two sources, or two inspections of one: records that came, went, or changed"
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_text = "a manifest's name, a path to one, or the folder of an inspection"
     parser.add_argument("before", metavar="BEFORE", help=help_text)
     parser.add_argument("after", metavar="AFTER", help=help_text)
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    add_format(parser)
     add_workspace(parser)
 
 

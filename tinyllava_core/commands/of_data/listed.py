@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tinyllava_core.commands.arguments import add_format
 from tinyllava_core.show import Row, show
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ COLUMNS = ("name", "kind", "records", "files", "size", "licence", "needs")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("--kind", choices=KINDS, help="only one kind of manifest")
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
+    add_format(parser)
 
 
 def act(args: argparse.Namespace) -> None:
