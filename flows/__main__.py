@@ -22,6 +22,7 @@ from tasks.running.runner import check_runner
 from tasks.running.server import api
 from tasks.source import check_manifests
 from tasks.variants import runs as planned_runs
+from tinyllava_core.artifact import check_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load, read_overrides
 
@@ -48,13 +49,17 @@ def main(arguments: Sequence[str]) -> int:
         "--set", nargs="+", action="extend", default=[], metavar="key=value", help="set a field, as in sft.lr=1e-5"
     )
     parser.add_argument(
-        "--workspace", type=Path, default=Path("workspace"), help="folder of all artifacts (default: workspace)"
+        "--workspace",
+        type=Path,
+        default=Path(os.environ.get("TINYLLAVA_WORKSPACE") or "workspace"),
+        help="folder of all artifacts (default: $TINYLLAVA_WORKSPACE, else ./workspace)",
     )
     parser.add_argument(
         "--until-plan", action="store_true", help="stop when every training stage is planned: no GPU is needed"
     )
     given = parser.parse_args(arguments)
     try:
+        check_workspace(given.workspace)
         if given.study and given.until_plan:
             raise BadInput("--until-plan is for one recipe, not for a study; give its recipe without --study")
         if given.study:

@@ -127,10 +127,19 @@ def test_import_hands_over_to_the_importer(started: list[list[str]]):
     assert started == [[sys.executable, sys.executable, *expected]]
 
 
-def test_ask_hands_over_to_the_answerer(started: list[list[str]]):
+def test_ask_hands_over_to_the_answerer(started: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some" / "checkpoint").mkdir(parents=True)
+    for name in ("some/checkpoint/config.json", "cat.png"):
+        (tmp_path / name).touch()
     cli.main(["ask", "some/checkpoint", "cat.png", "--max-new-tokens", "9", "What is it?"])
     numbers = '"batch":null,"out":null,"batch_size":16,"max_new_tokens":9,"device":"auto"'
-    job = '{"checkpoint":"some/checkpoint","images":["cat.png"],"question":"What is it?",' + numbers + "}"
+    job = (
+        f'{{"checkpoint":"{tmp_path}/some/checkpoint",'
+        + '"images":["cat.png"],"question":"What is it?",'
+        + numbers
+        + "}"
+    )
     expected = ["-m", "tinyllava_core.evaluate.answer.ask", job]
     assert started == [[sys.executable, sys.executable, *expected]]
 
@@ -167,7 +176,7 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
     assert cli.main(words) == 2
     out, err = capsys.readouterr()
     assert message in err
-    assert err.startswith("tinyllava: ")
+    assert err.startswith("error: ")
     assert (out, err.count("\n"), started) == ("", 1, [])
 
 

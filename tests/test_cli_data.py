@@ -52,7 +52,7 @@ def test_faults_are_a_table_and_exit_code_2(
         "mine",
         "no licence; say under which one it may be used, or that none is stated",
     ]
-    assert err == "tinyllava: 1 fault in 1 manifest\n"
+    assert err == "error: 1 fault in 1 manifest\n"
 
 
 @pytest.mark.parametrize("words", [["data"], ["data", "lits"], ["data", "list", "--kind", "sauce"]])

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from uuid import uuid4
 
 from filelock import FileLock
 from pydantic import BaseModel
+
+from tinyllava_core.errors import BadInput
 
 R = TypeVar("R")
 
@@ -52,6 +55,16 @@ class Artifact:
         """Give the stage's result as the dataclass that it returned."""
         fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
         return kind(**{key: value for key, value in self.manifest()["result"].items() if key in fields})
+
+
+def check_workspace(workspace: Path) -> None:
+    """Raise BadInput unless a folder can be made at `workspace`, or written in."""
+    place = workspace.expanduser().absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    if not there.is_dir():
+        raise BadInput(f"workspace {str(workspace)!r}: {there} is a file; name a folder with --workspace")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise BadInput(f"workspace {str(workspace)!r}: {there} may not be written in; name another with --workspace")
 
 
 def make_once(

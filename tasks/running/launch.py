@@ -95,7 +95,7 @@ def _first_host() -> str:
 
 def environment(how: Launch) -> dict[str, str]:
     """Give what a job's environment has beyond this process's own."""
-    added = {"PYTHONUNBUFFERED": "1"}
+    added = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}  # what lies in the working directory shadows nothing
     added |= {name: value for name, value in ON_CPU.items() if name not in os.environ}
     if how.processes > 1 and "OMP_NUM_THREADS" not in os.environ:
         # torchrun would say 1, and leave the other cores idle

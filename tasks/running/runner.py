@@ -1,15 +1,20 @@
-"""Whether what a recipe wants its parts done by is installed: looked at before Prefect is imported, which takes seconds."""
+"""Whether this machine has what a recipe wants its work done by: looked at before Prefect is imported, which takes seconds."""
 
 from __future__ import annotations
 
 import importlib.util
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.estimate.gpus import has_gpu
 from tinyllava_core.settings.launch import Launch
 
 
 def check_runner(launch: Launch) -> None:
-    """Raise BadInput if the package that `launch.data_runner` needs is not installed."""
+    """Raise BadInput if this machine lacks the GPU that `launch.device` wants, or the package that `launch.data_runner` needs."""
+    if launch.device == "cuda" and launch.nodes == 1 and not has_gpu():
+        raise BadInput(
+            "launch.device is cuda, and this machine has no GPU; set launch.device to auto, or run it elsewhere"
+        )
     package = f"prefect_{launch.data_runner}"
     if launch.data_runner != "local" and importlib.util.find_spec(package) is None:
         raise BadInput(

@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_counted_is_one_line(empty: Path, capsys: pytest
     words = ["check", "toy", "--estimate", "--set", f"model.language={folder}", "pretrain.prompt=plain"]
     assert cli.main([*words, "sft.prompt=vicuna", "--workspace", str(empty)]) == 2
     told = capsys.readouterr().err.splitlines()
-    assert told[-1].startswith(f"tinyllava: language {str(folder)!r} cannot be counted: ")
+    assert told[-1].startswith(f"error: language {str(folder)!r} cannot be counted: ")
 
 
 @pytest.fixture

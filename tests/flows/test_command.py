@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import duckdb
 import psutil
 import pytest
 from waiting import wait_until
@@ -87,10 +88,28 @@ def test_a_second_run_does_nothing_but_look(first_run) -> None:
     assert said.count(", cached") == len(ALL) + 4  # and sft's mix, both its overlaps and its shards
 
 
+def test_another_benchmark_remakes_its_own_score_and_the_report_alone(first_run) -> None:
+    desk, _ = first_run
+    benchmarks = [str(desk.folder / f"{name}.yaml") for name in ("my-questions", "more-questions")]
+    manifest = (desk.folder / "my-questions.yaml").read_text()
+    (desk.folder / "more-questions.yaml").write_text(manifest.replace("my-questions", "more-questions"))
+    desk.run(f"evaluate.benchmarks=[{', '.join(benchmarks)}]", "evaluate.blind=false")
+    assert desk.made_by_last_run() == [
+        "download more-questions",
+        "inspect more-questions",
+        "overlap pretrain benchmarks",  # both stages have the same mix here
+        "evaluate more-questions",
+        "report",
+    ]
+
+
 def test_one_setting_of_sft_redoes_what_follows_alone_and_goes_on_after_kill_9(first_run) -> None:
     """Both the flow and the training process are killed; the same command goes on from the last checkpoint."""
     desk, _ = first_run
     flow, folder = start_and_wait_for_sft(desk, "sft.lr=3e-4", steps=9)
+    standing = "SELECT state, at_stage, last_step >= 8, last_loss > 0 FROM run_state ORDER BY started_at DESC LIMIT 1"
+    with duckdb.connect(str(desk.workspace / "lineage.duckdb"), read_only=True) as plain:  # as anybody may open it
+        assert plain.execute(standing).fetchall() == [("Running", "sft", True, True)]
     flow.kill()
     for process in jobs(desk.workspace):
         process.kill()
@@ -100,6 +119,7 @@ def test_one_setting_of_sft_redoes_what_follows_alone_and_goes_on_after_kill_9(f
     assert before < 80
 
     desk.run("sft.lr=3e-4")
+    assert desk.ask("SELECT count(*) FROM run_state WHERE state = 'Killed'") == [(1,)]
     assert desk.made_by_last_run() == [
         "sft",
         "evaluate my-questions",

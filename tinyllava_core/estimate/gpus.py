@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tinyllava_core.errors import unknown
 
@@ -25,6 +26,11 @@ GPUS: dict[str, Gpu] = {
     "RTX 4090": Gpu(peak=165e12, memory_gb=24),
     "V100": Gpu(peak=125e12, memory_gb=32),
 }
+
+
+def has_gpu() -> bool:
+    """Tell whether the system shows a GPU that torch could use: NVIDIA's device files, or AMD's. Asked without torch."""
+    return any(Path(place).exists() for place in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
 
 
 def gpu_row(name: str) -> Gpu:

@@ -76,11 +76,32 @@ def ask(connection: duckdb.DuckDBPyConnection, question: str, values: Mapping[st
     Raises BadInput: no such query, a parameter missing or unknown, or what the database says against the SQL.
     """
     sql, bound = bind(question, values)
+    if question in shipped():
+        bound = {name: _named(connection, name, value) for name, value in bound.items()}
     try:
         cursor = connection.execute(sql, bound or None)
         return Answer(columns=tuple(column[0] for column in cursor.description or ()), rows=cursor.fetchall())
     except duckdb.Error as error:
         raise BadInput(f"SQL: {_explained(connection, str(error))}") from None
+
+
+NAMED = {  # parameters that name something: how it is looked for, and what there is
+    "run": "SELECT run_id FROM run ORDER BY started_at DESC",
+    "checkpoint": "SELECT fingerprint FROM artifact JOIN train USING (fingerprint) ORDER BY made_at DESC",
+}
+
+
+def _named(connection: duckdb.DuckDBPyConnection, name: str, value: str | None) -> str | None:
+    """Give a parameter's value: `latest` is the newest. Raises BadInput if it names a run or a checkpoint that is not there."""
+    if value is None or name not in NAMED:
+        return value
+    known = [word for (word,) in connection.execute(NAMED[name]).fetchall()]
+    if value == "latest":
+        return None
+    if any(word.startswith(value) or word in value.split("/") for word in known):
+        return value
+    more = f"; the newest: {', '.join(known[:3])}" if known else ", nor any other"
+    raise BadInput(f"{name}={value}: there is no such {name} in this lineage{more}")
 
 
 def bind(question: str, values: Mapping[str, str]) -> tuple[str, dict[str, str | None]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,7 @@ def write(model: TinyLlava, card: Card, tokenizer_from: Path, folder: Path) -> N
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     save_file(hub_tensors(model), aside / "model.safetensors", metadata={"format": "pt"})
+    (aside / "model.safetensors").chmod(0o666 & ~_umask())  # safetensors makes it its owner's alone
     lora.save(model, aside)
     model.generation_config.save_pretrained(aside)
     config = model.config.to_dict()
@@ -231,3 +233,10 @@ def our_name(name: str) -> str:
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+
+def _umask() -> int:
+    """Read this process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

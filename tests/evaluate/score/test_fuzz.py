@@ -83,7 +83,7 @@ def check(name: str, sample: Sample) -> None:
     assert code in (0, 2)
     if code == 2:
         assert (out, err.count("\n")) == ("", 1), err
-        assert err.startswith("tinyllava: ")
+        assert err.startswith("error: ")
         assert not (folder / "scores.json").exists()
     else:
         for line in (

@@ -1,0 +1,133 @@
+"""Mistakes that a person makes on day one: each is one line with what to do, before anything heavy starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import small_workspace
+
+import flows.__main__
+from tasks.running import runner
+from tasks.running.runner import check_runner
+from tinyllava_core import cli
+from tinyllava_core.errors import BadInput
+from tinyllava_core.settings.launch import Launch
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """Give the one line on stderr."""
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_workspace_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert flows.__main__.main(["toy", "--workspace", str(tmp_path / "file" / "inside")]) == 2
+    assert f"{tmp_path / 'file'} is a file; name a folder with --workspace" in said(capsys)
+    assert cli.main(["data", "preview", "toy-chat", "--workspace", str(tmp_path / "file")]) == 2
+    assert "is a file" in said(capsys)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_workspace_without_write_rights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o555)
+    assert flows.__main__.main(["toy", "--workspace", str(tmp_path / "theirs")]) == 2
+    assert "may not be written in" in said(capsys)
+
+
+def test_the_flows_command_takes_the_workspace_from_the_environment_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TINYLLAVA_WORKSPACE", str(tmp_path / "file"))
+    assert flows.__main__.main(["toy"]) == 2
+    assert str(tmp_path / "file") in said(capsys)
+
+
+def test_a_gpu_that_is_not_there_is_missed_before_the_data_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "has_gpu", lambda: False)
+    with pytest.raises(BadInput, match=r"launch.device is cuda, and this machine has no GPU"):
+        check_runner(Launch(device="cuda"))
+    check_runner(Launch(device="auto"))
+    check_runner(Launch(device="cuda", launcher="torchrun", nodes=2, rendezvous="host:1"))  # of another machine
+    monkeypatch.setattr(runner, "has_gpu", lambda: True)
+    check_runner(Launch(device="cuda"))
+
+
+def test_a_port_that_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert cli.main(["chat", str(tmp_path), "--port", str(port)]) == 2
+    assert f"--port = {port}: something listens there already" in said(capsys)
+
+
+def test_a_picture_or_a_checkpoint_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").touch()
+    assert cli.main(["ask", "model", "cat.jpg", "What is it?"]) == 2
+    assert "cat.jpg: no such picture" in said(capsys)
+    assert cli.main(["ask", "latest", "What is it?"]) == 2
+    assert "nothing was trained here yet" in said(capsys)
+    assert "torch" not in said_modules(["ask", "model", "cat.jpg", "What?"], tmp_path)
+
+
+def said_modules(words: list[str], folder: Path) -> list[str]:
+    """Run a command and give the modules that it imported."""
+    script = f"import sys; from tinyllava_core import cli; cli.main({words!r}); print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=folder)
+    return ran.stdout.split()
+
+
+@pytest.mark.parametrize(("name", "newest"), [("checkpoint", small_workspace.TRAIN["sft"]), ("run", "run-1")])
+def test_a_query_about_what_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, newest: str
+) -> None:
+    small_workspace.make(tmp_path)
+    question = {"checkpoint": "what_trained_this", "run": "contamination"}[name]
+    assert cli.main(["query", question, f"{name}=feed", "--workspace", str(tmp_path)]) == 2
+    line = said(capsys)
+    assert f"{name}=feed: there is no such {name} in this lineage; the newest: " in line
+    assert newest in line
+    assert cli.main(["query", question, f"{name}=latest", "--workspace", str(tmp_path)]) == 0
+
+
+def test_a_persons_own_tasks_and_flows_shadow_nothing(tmp_path: Path) -> None:
+    """They lie in the working directory; the command hands over to ours, and so does all that is started from there."""
+    for name in ("tasks", "flows", "yaml", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')")
+    words = ["run", "toy", "--set", "evaluate.benchmarks=[toy-poep]", "--workspace", str(tmp_path / "workspace")]
+    command = Path(sys.executable).with_name("tinyllava")
+    ran = subprocess.run([command, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (ran.returncode, "nearest: 'toy-pope'" in ran.stderr) == (2, True), ran.stderr
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    import importlib.metadata
+
+    import tinyllava_core
+
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    installed = importlib.metadata.version("tinyllava-pipelines")
+    assert (capsys.readouterr().out.strip(), tinyllava_core.__version__) == (installed, installed)
+
+
+def test_runs_are_listed_with_how_they_stand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small_workspace.make(tmp_path)
+    assert cli.main(["runs", "--json", "--workspace", str(tmp_path)]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["run_id"], row["recipe"]) == ("run-1", "toy")
+    assert row["state"] in ("Completed", "Running")
