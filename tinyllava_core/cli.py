@@ -22,6 +22,7 @@ from tinyllava_core.commands import (
     evaluate,
     gc,
     import_checkpoint,
+    init,
     query,
     recipes,
     run,
@@ -37,6 +38,7 @@ from tinyllava_core.errors import BadInput
 COMMANDS: dict[str, ModuleType] = {
     "query": query,
     "recipes": recipes,
+    "init": init,
     "check": check,
     "run": run,
     "evaluate": evaluate,
