@@ -11,7 +11,7 @@ from tasks.evaluate import one_process
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.launch import launch
-from tasks.train import vision_ids
+from tasks.train import hub_commits, vision_ids
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.job import FeaturesJob, read_result
 from tinyllava_core.recipe import StageName
@@ -21,15 +21,15 @@ from tinyllava_core.results import FeaturesResult
 @task(name="features", task_run_name="features: {stage}", cache_policy=NO_CACHE, persist_result=False)
 def features(run: Run, stage: StageName, shards: Artifact) -> Artifact:
     """Encode every image of a stage's shards. The connector and the language model are no part of the fingerprint."""
-    recipe, parts = run.recipe, run.recipe.model_in(stage)
+    recipe, parts, commits = run.recipe, run.recipe.model_in(stage), hub_commits(run.recipe)
 
     def make(folder: Path) -> FeaturesResult:
-        job = FeaturesJob(stage=stage, recipe=recipe, shards=shards.folder, out=folder)
+        job = FeaturesJob(stage=stage, recipe=recipe, shards=shards.folder, commits=commits, out=folder)
         launch(job, one_process(recipe.launch), f"features {stage}")
         return read_result(folder, job.kind, FeaturesResult)
 
     spec = {
-        "weights": vision_ids(recipe),
+        "weights": vision_ids(recipe, commits),
         "vision_layer": parts.vision_layer,
         "image_mode": parts.image_mode,
         "pixels": parts.pixels,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from tasks.running.progress import LOG
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.lineage.store import leave, publish
-from tinyllava_core.parts import VISIONS, Vision, language_row
+from tinyllava_core.parts import VISIONS, Language, Vision, language_row
+from tinyllava_core.parts.hub import commit_of
 from tinyllava_core.recipe import Recipe, StageName
 from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
@@ -81,6 +83,7 @@ def train(
             plan=plan.folder,
             start=start.folder / "checkpoint" if start else None,
             features=features.folder if features else None,
+            commits=hub_commits(recipe) if starts_from_parts(recipe, stage) else {},
             out=folder,
         )
         launch_again_halved(job, recipe.launch)
@@ -130,17 +133,33 @@ def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:
         mode="json", exclude=IN_PLAN | HOW | {"image_mode"}
     )  # it is in the model
     spec = {"model": recipe.model_in(stage).model_dump(mode="json"), "training": training, "seed": recipe.seed}
-    if stage == recipe.stages()[0] and recipe.start is None:
-        language = language_row(recipe.model.language)
-        spec["weights"] = [*vision_ids(recipe), weights_id(language.weights, language.revision)]
+    if starts_from_parts(recipe, stage):
+        language, commits = language_row(recipe.model.language), hub_commits(recipe)
+        weights = weights_id(language.weights, language.revision or commits.get(language.weights))
+        spec["weights"] = [*vision_ids(recipe, commits), weights]
     return spec
 
 
-def vision_ids(recipe: Recipe) -> list[str | dict[str, str]]:
+def starts_from_parts(recipe: Recipe, stage: str) -> bool:
+    """Tell whether a stage begins with the parts' published weights."""
+    return stage == recipe.stages()[0] and recipe.start is None
+
+
+def hub_commits(recipe: Recipe) -> dict[str, str]:
+    """Find the commit of every part that comes from a hub and whose row pins none: it is in the fingerprint, and loaded."""
+    rows: list[Vision | Language] = [*_vision_rows(recipe), language_row(recipe.model.language)]
+    names = [row.weights for row in rows if row.revision is None and not Path(row.weights).is_dir()]
+    return {name: commit for name in names if (commit := commit_of(name)) is not None}
+
+
+def vision_ids(recipe: Recipe, commits: Mapping[str, str]) -> list[str | dict[str, str]]:
     """Name the weights of the vision encoder, of each member where it is a mixture."""
+    return [weights_id(row.weights, row.revision or commits.get(row.weights)) for row in _vision_rows(recipe)]
+
+
+def _vision_rows(recipe: Recipe) -> list[Vision]:
     vision = VISIONS[recipe.model.vision]
-    rows: list[Vision] = [VISIONS[member] for member in vision.mixture] or [vision]
-    return [weights_id(row.weights, row.revision) for row in rows]
+    return [VISIONS[member] for member in vision.mixture] or [vision]
 
 
 def weights_id(weights: str, revision: str | None) -> str | dict[str, str]:

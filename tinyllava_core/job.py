@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
+from pydantic import Field
+
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.errors import BadInput
@@ -37,6 +39,7 @@ class TrainJob(Frozen):
     plan: Path  # artifact folder of stage plan
     start: Path | None  # checkpoint folder of the stage before; None: assemble the pretrained parts
     features: Path | None = None  # artifact folder of stage features; None: encode the images anew
+    commits: dict[str, str] = Field({})  # hub name -> the commit that is loaded, where the part's row pins none
     out: Path  # artifact folder being made
 
     @property
@@ -54,6 +57,7 @@ class FeaturesJob(Frozen):
     stage: StageName
     recipe: Recipe
     shards: Path  # artifact folder of stage shard
+    commits: dict[str, str] = Field({})  # hub name -> the commit that is loaded, where the part's row pins none
     out: Path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.train import part_lines, train_spec, weights_id
+from tasks.train import hub_commits, part_lines, train_spec, weights_id
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.recipe import load
 
@@ -102,3 +102,34 @@ def test_each_part_is_told_with_its_size_and_whether_it_moved(tmp_path: Path) ->
         "tensors",
         "moved",
     ]
+
+
+def test_a_hub_name_without_a_pin_is_the_commit_that_this_machine_has_in_fingerprint_and_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    recipe = load("base")
+    assert hub_commits(recipe) == {}  # nothing is here, and nobody can be asked
+    assert train_spec(recipe, "pretrain")["weights"][1] == "microsoft/phi-2@newest"
+    refs = tmp_path / "models--microsoft--phi-2" / "refs"
+    refs.mkdir(parents=True)
+    (refs / "main").write_text("c0ffee\n")
+    assert hub_commits(recipe) == {"microsoft/phi-2": "c0ffee"}
+    assert train_spec(recipe, "pretrain")["weights"][1] == "microsoft/phi-2@c0ffee"
+    assert "weights" not in train_spec(recipe, "sft")
+
+
+def test_a_process_loads_the_commit_that_its_job_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinyllava_core.model import assemble
+
+    class Kind:
+        @staticmethod
+        def from_pretrained(weights: str, **how: object) -> object:
+            return weights, how["revision"]
+
+    monkeypatch.setattr(assemble, "_COMMITS", {})
+    assemble.pin({"some/model": "c0ffee"})
+    assert assemble.from_pretrained(Kind, "some/model", None) == ("some/model", "c0ffee")
+    assert assemble.from_pretrained(Kind, "some/model", "pinned") == ("some/model", "pinned")
+    assert assemble.from_pretrained(Kind, "another/model", None) == ("another/model", None)

@@ -6,6 +6,7 @@ It saves nothing and trains nothing.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS, VISION_CONFIGS, 
 from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
+_COMMITS: dict[str, str] = {}  # hub name -> commit, of this process: see `pin`
 _VISION_CLASSES: dict[str, type[PreTrainedModel]] = {
     "siglip_vision_model": SiglipVisionModel,
     "siglip": SiglipVisionModel,
@@ -140,11 +142,18 @@ def without_head(vision: Any) -> Any:
     return vision
 
 
+def pin(commits: Mapping[str, str]) -> None:
+    """Load hub names at these commits in this process, where a part's row pins none."""
+    _COMMITS.update(commits)
+
+
 def from_pretrained(kind: Any, weights: str, revision: str | None) -> Any:
     """Load by a folder or a hub name, in float32, never running code that comes with it. Raises BadInput where it cannot be had."""
     extra = {} if kind is AutoConfig else {"dtype": torch.float32}
     try:
-        return kind.from_pretrained(weights, revision=revision, trust_remote_code=False, **extra)
+        return kind.from_pretrained(
+            weights, revision=revision or _COMMITS.get(weights), trust_remote_code=False, **extra
+        )
     except OSError as error:
         first = str(error).strip().splitlines()[0]
         raise BadInput(

@@ -22,7 +22,7 @@ from tinyllava_core.data.tensors.stream import PlannedPacks, Reading
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, write_result
 from tinyllava_core.model import checkpoint, lora, quantize, trainable
-from tinyllava_core.model.assemble import assemble
+from tinyllava_core.model.assemble import assemble, pin
 from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS, language_row, prompt_of, tokenizer_folder
@@ -130,6 +130,7 @@ def spare_and_speed(model: TinyLlava, training: Training, launch: Launch) -> Non
 def load_start(job: TrainJob) -> TinyLlava:
     """Give the model that the stage starts from: the stage before's checkpoint, or the parts put together."""
     recipe, language = job.recipe, job.recipe.training(job.stage).language
+    pin(job.commits)
     model = checkpoint.load_model(job.start) if job.start is not None else assemble(recipe.model, recipe.seed)
     lora.start(model, language.lora, language.trainable_from_layer or 0, recipe.seed)
     return model

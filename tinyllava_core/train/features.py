@@ -22,7 +22,7 @@ from tinyllava_core.data.tensors.example import normalise, pixels
 from tinyllava_core.data.tensors.features import FeatureShape, distinct_images, open_features, stored
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import FeaturesJob, Progress, tell, write_result
-from tinyllava_core.model.assemble import load_vision
+from tinyllava_core.model.assemble import load_vision, pin
 from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import patches
 from tinyllava_core.parts import VISIONS, Vision
@@ -55,6 +55,7 @@ def run(job: FeaturesJob) -> FeaturesResult:
     dtype = "bfloat16" if training.precision == "bf16" else "float32"
     shape = FeatureShape(num_images=len(places), num_patches=row.num_patches, width=row.width, dtype=dtype)
     device = torch.device("cuda" if use_gpu(job.recipe.launch.device) else "cpu")
+    pin(job.commits)
     encoder = load_vision(parts.vision).to(device).eval()
     done = _begin(job.out, shape)
     images = _Images(job.shards, places.tolist()[done:], row, parts.image_mode, parts.pixels)
