@@ -15,6 +15,7 @@ STATE := $(shell test -e $(READY) && grep -q "^command = .* $(CURDIR)/$(VENV)$$"
 demo: $(READY) ## the whole pipeline on the toy recipe
 	$(BIN)/python -m flows toy
 
+test: export PYTHONDONTWRITEBYTECODE = # hundreds of short-lived Pythons need not compile this clone each time
 test: $(READY) ## format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

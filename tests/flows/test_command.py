@@ -57,8 +57,12 @@ def start_and_wait_for_sft(desk, *settings: str, steps: int) -> tuple[subprocess
         found = (desk.workspace / "artifacts" / "sft").glob(".*.partial/steps.jsonl")
         return [file for file in found if file.parent not in old and file.read_text().count("\n") >= steps]
 
-    wait_until(lambda: ledger() or process.poll() is not None, seconds=300)
-    assert process.poll() is None, "it ended before it could be killed"
+    try:
+        wait_until(lambda: ledger() or process.poll() is not None, seconds=300)
+        assert process.poll() is None, "it ended before it could be killed"
+    except AssertionError:
+        process.kill()
+        raise
     return process, ledger()[0].parent
 
 
@@ -143,7 +147,10 @@ def test_a_signal_ends_the_run_and_its_job(first_run, number: int, code: int) ->
     settings = ("sft.epochs=300", f"sft.lr=1e-{number}", "evaluate.benchmarks=[]")
     flow, _ = start_and_wait_for_sft(desk, *settings, steps=2)
     os.kill(flow.pid, number)
-    assert flow.wait(120) == code
+    try:
+        assert flow.wait(120) == code
+    finally:
+        flow.kill()  # a run that did not end would train on beside other tests
     assert jobs(desk.workspace) == []
     assert desk.ask("SELECT state FROM run_end ORDER BY ended_at DESC LIMIT 1") == [("Crashed",)]
 
