@@ -1,9 +1,18 @@
 import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpcore
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tinyllava_core.data.web import address as module
+from tinyllava_core.data.web import opener
 from tinyllava_core.data.web.address import Refused, addresses, asked_by, is_public
 from tinyllava_core.data.web.opener import Floor, open_url
 
@@ -107,3 +116,44 @@ def test_a_proxy_of_the_environment_is_used_and_given_no_private_address(server,
     with pytest.raises(Refused), open_url("http://169.254.169.254/latest", FLOOR):
         pass
     assert [path for path, _ in server.asked] == ["http://far.example/a"]
+
+
+def certified(name, folder):
+    """Make a certificate for one host name, signed by itself; give its file and its key's."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "cert.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    (folder / "key.pem").write_bytes(private)
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_a_certificate_is_held_against_the_name_though_an_address_is_connected_to(tmp_path, monkeypatch):
+    cert, key = certified("right.example", tmp_path)
+    told = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    told.load_cert_chain(cert, key)
+    server = HTTPServer(
+        ("127.0.0.1", 0), type("Handler", (BaseHTTPRequestHandler,), {"do_GET": lambda one: one.send_error(418)})
+    )
+    server.socket = told.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *args: None
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    port = server.server_address[1]
+    monkeypatch.setattr(
+        module.socket, "getaddrinfo", lambda *a, **o: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+    )
+    monkeypatch.setattr(opener, "_trusted", lambda: ssl.create_default_context(cafile=str(cert)))
+    try:
+        with open_url(f"https://right.example:{port}/", FLOOR, asked={"right.example"}) as answer:
+            assert answer.status_code == 418
+        with pytest.raises(Exception, match=r"CERTIFICATE_VERIFY_FAILED.*wrong\.example"):
+            opener.open_url(f"https://wrong.example:{port}/", FLOOR, asked={"wrong.example"}).__enter__()
+    finally:
+        server.shutdown()
+        server.server_close()
