@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
-from tinyllava_core.commands.of_data import diff, lint, listed, preview, stats
+from tinyllava_core.commands.of_data import diff, files, lint, listed, preview, stats
 
 HELP = "list, check and look at the data that manifests name"
 WORDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(args)
     "list": listed,
     "lint": lint,
+    "files": files,
     "preview": preview,
     "stats": stats,
     "diff": diff,

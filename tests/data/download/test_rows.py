@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import io
 import json
@@ -22,9 +23,11 @@ from tasks.plan import plan
 from tasks.run import Run
 from tasks.shard import shard
 from tasks.source import Source, source_images
+from tinyllava_core import cli
 from tinyllava_core.data.download.download import download
 from tinyllava_core.data.download.embedded import rows as rows_module
 from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.inspect.preview import preview
 from tinyllava_core.data.manifest.manifest import load as load_manifest
 from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.data.web.patience import Patience
@@ -137,6 +140,9 @@ def test_from_a_manifest_to_a_plan_offline_every_oddity_is_a_row_with_its_reason
         relevance = next(score for score in row["scores"] if score["name"] == "relevance")
         assert relevance["of_answers"] == (given.ratings or [None] * len(given.texts))
         assert relevance["of_record"] == min((one for one in given.ratings or () if one is not None), default=None)
+    shown = preview(load_manifest(str(tmp_path / "fine.yaml")), tmp_path / "work", 20, 0, False).shown
+    assert sorted(len(one.pictures) for one in shown) == [0, 0, 1, 1, 1, 1, 1, 3]
+    assert all(picture.jpeg for one in shown for picture in one.pictures)
     reader = ShardReader(shards)
     told = pq.read_table(shards / "index.parquet", columns=["record_id"])["record_id"].to_pylist()
     assert len(told) == len(good)
@@ -372,3 +378,24 @@ def test_a_piece_of_a_tar_is_found_only_where_the_tar_has_it(tmp_path):
     for path in ("x.tar/95-6.jpg", "y.tar/0-1.jpg", "x.tar/a.jpg", "../x.tar/0-1.jpg", "x.tar/-1-5.jpg"):
         assert places.look_up(path) is None
     assert places.find("x.tar/10-5.jpg") is None, "it is no file of its own"
+
+
+def test_a_hubs_files_are_listed_with_their_sizes_before_one_is_fetched(tmp_path, photos, monkeypatch, capsys):
+    manifest(tmp_path, hub={"repo": "owner/name"})
+    given = files(photos)
+    with serving(given) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        words = ["data", "files", str(tmp_path / "fine.yaml"), "--workspace", str(tmp_path), "--format"]
+        assert cli.main([*words, "csv"]) == 0
+        found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+        assert cli.main([*words, "table"]) == 0
+        assert f"owner/name at {COMMIT}: 3 files, " in capsys.readouterr().out
+        assert [name for name in hub.fetched if name.endswith(".parquet")] == []
+    sizes = {name: len(data) for name, data in given.items()}
+    assert [(row["subset"], row["component"], row["files"], int(row["bytes"])) for row in found] == [
+        ("ai2d_merged", "charts", "2", sum(size for name, size in sizes.items() if name.startswith("ai2d"))),
+        ("sharegpt4v(coco)", "sharegpt4v-coco", "1", sizes["sharegpt4v(coco)/train-00000-of-00001.parquet"]),
+    ]
+    assert not (tmp_path / "cache").exists(), "looking pins nothing"
+    assert cli.main(["data", "files", "llava-sft-665k"]) == 2
+    assert "its rows are not a hub's" in capsys.readouterr().err
