@@ -346,6 +346,23 @@ def test_a_tar_of_webdatasets_layout_is_rows_of_its_keys(tmp_path, photos):
     assert lines[2]["images"] == lines[0]["images"][:1], "stored once"
 
 
+def test_a_packed_tar_behind_a_url_is_rows_too_and_does_not_stay(tmp_path, server, photos):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, data in (("1.jpg", photos["cats/chelsea.jpg"]), ("1.txt", b"a cat")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    server.files["/pairs.tar.gz"] = packed.getvalue()
+    written = {"name": "mine", "annotations": {"url": f"{server.url}/pairs.tar.gz"}, "images": [{"embedded": True}]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(written | {"allow_hosts": ["127.0.0.1"]}))
+    out, _ = brought(tmp_path, load_manifest(str(tmp_path / "mine.yaml")))
+    (line,) = (json.loads(text) for text in (out / "annotations.jsonl").read_text().splitlines())
+    assert line["caption"] == "a cat"
+    assert ImagePlaces.one(out / "images").look_up(line["images"][0]).read_bytes() == photos["cats/chelsea.jpg"]
+    assert not list(out.glob("*.gz"))
+
+
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [

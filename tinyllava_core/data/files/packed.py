@@ -23,7 +23,8 @@ def laid(file: Path, to: Path) -> Path:
     """Copy a file to `to` with its ending behind it; what is packed is unpacked, and its ending is that of what is in it."""
     if is_packed(file):
         return unpack_file(file, to.with_name(f"{to.name}{Path(file.stem).suffix}"))
-    return Path(shutil.copyfile(file, to.with_name(f"{to.name}{file.suffix}")))
+    ending = "".join(file.suffixes[-2:]) if file.suffixes[-2:-1] == [".tar"] else file.suffix
+    return Path(shutil.copyfile(file, to.with_name(f"{to.name}{ending}")))
 
 
 def unpack_file(file: Path, to: Path) -> Path:
