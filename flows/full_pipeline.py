@@ -19,8 +19,12 @@ from tinyllava_core.recipe import load
 
 
 def _name() -> str:
-    """Name a run after its recipe, also where that is a path."""
-    return Path(flow_run.parameters["recipe"]).stem
+    """Name a run after its recipe, also where that is a path, and after the first fields that are set on it."""
+    given = flow_run.parameters
+    variant = [
+        f"{key}={value}" for key, value in (given["overrides"] or {}).items() if isinstance(value, int | float | str)
+    ]
+    return " ".join([Path(given["recipe"]).stem, *variant[:3]])
 
 
 @flow(name="tinyllava", flow_run_name=_name, persist_result=False)

@@ -19,6 +19,7 @@ from tinyllava_core.commands import (
     check,
     compare,
     data,
+    doctor,
     evaluate,
     gc,
     import_checkpoint,
@@ -53,6 +54,7 @@ COMMANDS: dict[str, ModuleType] = {
     "compare": compare,
     "runs": runs,
     "gc": gc,
+    "doctor": doctor,
 }
 
 

@@ -93,7 +93,7 @@ class WeightsAndBiases:
         self._run = wandb.init(
             dir=str(folder),
             name=name,
-            id=folder.parent.name,
+            id=folder.parent.name.strip(".").removesuffix(".partial"),  # the artifact's fingerprint
             resume="allow",
             project=os.environ.get("WANDB_PROJECT", "tinyllava"),
         )

@@ -1,0 +1,98 @@
+"""`tinyllava doctor`: what this machine has for a run, and what is missing. It imports none of the heavy packages."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinyllava_core.commands.arguments import add_format, add_workspace
+from tinyllava_core.errors import BadInput
+from tinyllava_core.show import Row, show
+
+HELP = "say what this machine has for a run: packages, GPUs, disk, ports, credentials"
+PACKAGES = ("prefect", "torch", "transformers", "duckdb", "deepspeed")
+OPTIONAL = {  # module -> what it is for
+    "flash_attn": "packed attention by FlashAttention; without it: torch's own",
+    "bitsandbytes": "lora.quantize",
+    "wandb": "watch.loggers: [wandb]",
+    "s3fs": "s3:// paths",
+}
+CREDENTIALS = {  # variable -> what needs it; values are never shown
+    "TINYLLAVA_JUDGE_URL": "judged benchmarks",
+    "TINYLLAVA_JUDGE_MODEL": "judged benchmarks",
+    "TINYLLAVA_JUDGE_KEY": "a judge that wants a key",
+    "HF_TOKEN": "gated weights and data of the hub",
+    "WANDB_API_KEY": "wandb online",
+}
+PORTS = {4200: "Prefect's pages (`make up`)", 7860: "tinyllava chat"}
+LOW_GB = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    add_format(parser)
+    add_workspace(parser)
+
+
+def act(args: argparse.Namespace) -> None:
+    """Look, and show it: ok, or what to do."""
+    rows = [*_programs(), *_gpus(), *_place(args.workspace), *_ports(), *_credentials()]
+    show(("what", "found", "advice"), rows, args.format)
+
+
+def _programs() -> Iterator[Row]:
+    yield "python", platform.python_version(), ""
+    for name in PACKAGES:
+        try:
+            yield name, importlib.metadata.version(name), ""
+        except importlib.metadata.PackageNotFoundError:
+            yield name, "missing", "install this package again: it depends on it"
+    for module, use in OPTIONAL.items():
+        yield module, "there" if importlib.util.find_spec(module) else "not installed", use
+
+
+def _gpus() -> Iterator[Row]:
+    if shutil.which("nvidia-smi") is None:
+        yield "GPU", "none", "runs on the CPU: enough for the toy world; launch.device: cuda would be refused"
+        return
+    asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    ran = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30)
+    for line in ran.stdout.splitlines() if ran.returncode == 0 else ():
+        yield "GPU", line.strip(), ""
+    if ran.returncode != 0:
+        yield "GPU", "nvidia-smi fails", " ".join((ran.stderr or ran.stdout).split())[:120]
+
+
+def _place(workspace: Path) -> Iterator[Row]:
+    from tinyllava_core.artifact import check_workspace
+
+    try:
+        check_workspace(workspace)
+    except BadInput as error:
+        yield "workspace", str(workspace), str(error)
+        return
+    place = workspace.expanduser().absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / 1e9
+    yield "workspace", str(place), "" if place.exists() else "made by the first run"
+    yield "disk", f"{free:,.0f} GB free", "" if free > LOW_GB else "little; `tinyllava gc`, or another --workspace"
+
+
+def _ports() -> Iterator[Row]:
+    for port, use in PORTS.items():
+        with socket.socket() as probe:
+            taken = probe.connect_ex(("127.0.0.1", port)) == 0
+        yield f"port {port}", "in use" if taken else "free", use
+
+
+def _credentials() -> Iterator[Row]:
+    for variable, use in CREDENTIALS.items():
+        yield variable, "set" if os.environ.get(variable) else "not set", use
