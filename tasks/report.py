@@ -25,7 +25,7 @@ from tinyllava_core.settings.condition import SEEN, titled
 HIDDEN = "right answers not public"
 TOLD = (
     "Scores, percent, ± one standard error. Change: from the seen answers, question by question. "
-    "Clean: without the questions whose pictures were trained on. A path: the file to upload."
+    "Clean: without the questions whose pictures a training mix has, or looks alike. A path: the file to upload."
 )
 
 
