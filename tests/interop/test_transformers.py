@@ -5,6 +5,7 @@ It needs an environment with that version; `make interop-env` makes one (.venv-t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -23,6 +24,7 @@ from tinyllava_core.data.tensors.example import normalise, pixels
 from tinyllava_core.export.__main__ import export
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.foreign.importer import bring_in
+from tinyllava_core.parts import LANGUAGES
 from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import load_tokenizer
 
@@ -49,7 +51,8 @@ def exported(family: str, tokenizer: str, home: Path) -> tuple[Path, Path]:
         config = matrix.FAMILIES[family] | {"vocab_size": size}
         if family in ROPE:
             config |= {"rope_parameters": ROPE[family]}
-        patch.setitem(matrix.architecture.LANGUAGE_CONFIGS, f"tiny-{family}", config)
+        row = dataclasses.replace(LANGUAGES[f"tiny-{family}"], config=config)
+        patch.setitem(LANGUAGES, f"tiny-{family}", row)
         model = fresh(choice, load_tokenizer(files).image_id)
         checkpoint.save(model, choice, "short", files, home / "checkpoint")
         export(home / "checkpoint", home / "hf")

@@ -84,10 +84,8 @@ def add_rows(patch: pytest.MonkeyPatch, tokenizer: Path) -> None:
         patch.setitem(VISIONS, name, one)
         patch.setitem(architecture.VISION_CONFIGS, name, config)
     for name, config in FAMILIES.items():
-        patch.setitem(
-            LANGUAGES, f"tiny-{name}", Language(weights=str(tokenizer), width=WIDTH, num_layers=2, prompt="short")
-        )
-        patch.setitem(architecture.LANGUAGE_CONFIGS, f"tiny-{name}", config)
+        row = Language(weights=str(tokenizer), width=WIDTH, num_layers=2, prompt="short", config=config)
+        patch.setitem(LANGUAGES, f"tiny-{name}", row)
     small = {"qformer": {"hidden": WIDTH, "layers": 2}, "resampler": {"layers": 1}, "conv-abstractor": {"layers": 1}}
     for kind, fields in small.items():
         patch.setitem(parts.CONNECTORS, kind, dataclasses.replace(CONNECTORS[kind], **fields))

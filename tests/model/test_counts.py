@@ -16,7 +16,6 @@ from tinyllava_core.model.connector import build
 from tinyllava_core.model.table import KINDS, count_all
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
 from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS
-from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS
 from tinyllava_core.parts.connector import connector_shape
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.settings.model import Model
@@ -68,7 +67,9 @@ def test_the_kept_numbers_are_those_of_tensors_on_the_meta_device() -> None:
 def test_totals_are_the_published_ones() -> None:
     kept = json.loads(COUNTS.read_text())
     for name, total in PUBLISHED.items():
-        row, config = LANGUAGES[name], LANGUAGE_CONFIGS[name]
+        row = LANGUAGES[name]
+        config = row.config
+        assert config is not None
         assert row.num_tokens is not None
         added = max(0, row.num_tokens + 1 - config["vocab_size"])
         assert added in (0, 1)
@@ -79,10 +80,11 @@ def test_totals_are_the_published_ones() -> None:
 
 
 def test_every_row_has_its_widths_and_layers_right() -> None:
-    for name, row in LANGUAGES.items():
-        config = LANGUAGE_CONFIGS.get(name)
-        if config is not None:
-            assert (row.width, row.num_layers) == (config["hidden_size"], config["num_hidden_layers"]), name
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
+    for name in json.loads(COUNTS.read_text())["language"]:
+        row = LANGUAGES[name]
+        (line,) = [line for line in page if line.startswith(f"| `{name}` |")]
+        assert f"| {row.num_layers} x {row.width} |" in line, name
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from typing import Any
 from tinyllava_core.artifact import aside_of
 from tinyllava_core.errors import BadInput
 from tinyllava_core.parts import LANGUAGES, VISIONS, language_row
-from tinyllava_core.parts.architecture import Kind, described
+from tinyllava_core.parts.described import Kind, described
 from tinyllava_core.settings.model import Model
 
 Part = tuple[Kind, str]

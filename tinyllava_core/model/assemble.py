@@ -26,7 +26,8 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.model.mixture import MixtureConfig, MixtureVision
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import LANGUAGES, VISIONS, Language, Vision, language_row, tokenizer_folder
-from tinyllava_core.parts.architecture import LANGUAGE_CONFIGS, VISION_CONFIGS, Kind, described
+from tinyllava_core.parts.architecture import VISION_CONFIGS
+from tinyllava_core.parts.described import Kind, described
 from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -62,7 +63,7 @@ def assemble(parts: Model, seed: int) -> TinyLlava:
     vision = load_vision(parts.vision)
     _check_vision(parts.vision, row, vision.config)
     text_config = from_pretrained(AutoConfig, language.weights, language.revision)
-    _check_config(f"language model {parts.language!r}", text_config, LANGUAGE_CONFIGS.get(parts.language, {}))
+    _check_config(f"language model {parts.language!r}", text_config, language.config or {})
     commits = {"vision": _commits(vision.config), "language": _commits(text_config)}
     text_config.vocab_size = max(text_config.vocab_size, tokenizer.size)
     config = configure(parts, vision.config, text_config, tokenizer.image_id)

@@ -18,7 +18,7 @@ from tinyllava_core.model.assemble import skeleton
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
 from tinyllava_core.model.trainable import BEHIND, BLOCK
 from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS, language_row
-from tinyllava_core.parts.architecture import Kind, described
+from tinyllava_core.parts.described import Kind, described
 from tinyllava_core.settings.model import Model
 from tinyllava_core.show import show
 

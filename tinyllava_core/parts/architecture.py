@@ -8,14 +8,7 @@ is what is counted and assembled, and a row that says otherwise is an error.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Any, Literal
-
-from tinyllava_core.parts.language import Language, language_row
-from tinyllava_core.parts.vision import VISIONS, Vision
-
-Kind = Literal["vision", "language"]
+from typing import Any
 
 _CLIP = {
     "model_type": "clip_vision_model",
@@ -89,7 +82,7 @@ def _qwen(kind: str, hidden: int, inner: int, layers: int, heads: int, key_heads
     }
 
 
-_STABLELM = {
+STABLELM = {
     "model_type": "stablelm",
     "vocab_size": 100352,
     "hidden_size": 2048,
@@ -103,7 +96,7 @@ _STABLELM = {
     "tie_word_embeddings": False,
     "max_position_embeddings": 4096,
 }
-_PHI2 = {
+PHI2 = {
     "model_type": "phi",
     "vocab_size": 51200,
     "hidden_size": 2560,
@@ -116,7 +109,7 @@ _PHI2 = {
     "tie_word_embeddings": False,
     "max_position_embeddings": 2048,
 }
-_GEMMA = {
+GEMMA = {
     "model_type": "gemma",
     "vocab_size": 256000,
     "hidden_size": 2048,
@@ -127,7 +120,7 @@ _GEMMA = {
     "head_dim": 256,
     "tie_word_embeddings": True,
 }
-_GEMMA2 = {
+GEMMA2 = {
     "model_type": "gemma2",
     "vocab_size": 256000,
     "hidden_size": 2304,
@@ -142,67 +135,12 @@ _GEMMA2 = {
     "final_logit_softcapping": 30.0,
     "tie_word_embeddings": True,
 }
-_QWEN2_HALF = _qwen("qwen2", 896, 4864, 24, 14, 2)
-_QWEN2_MIDDLE = _qwen("qwen2", 1536, 8960, 28, 12, 2)
-_QWEN2_THREE = _qwen("qwen2", 2048, 11008, 36, 16, 2)
-_QWEN3_SMALL = _qwen("qwen3", 1024, 3072, 28, 16, 8, head_dim=128)
-_QWEN3_MIDDLE = _qwen("qwen3", 2048, 6144, 28, 16, 8, head_dim=128)
-_SMOLLM2_135M = _smollm2(576, 1536, 30, 9, 3, 1e5)
-_SMOLLM2_360M = _smollm2(960, 2560, 32, 15, 5, 1e5)
-_SMOLLM2_1_7B = _smollm2(2048, 8192, 24, 32, 32, 1.3e5)
-
-# Keys of parts.LANGUAGES.
-LANGUAGE_CONFIGS: dict[str, dict[str, Any]] = {
-    "tinyllama-1.1b": _llama(2048, 5632, 22, 32, 4, vocab_size=32000, max_position_embeddings=2048),
-    "stablelm-2-1.6b": _STABLELM,
-    "stablelm-2-zephyr-1.6b": _STABLELM,
-    "phi-2": _PHI2,
-    "gemma-2b-it": _GEMMA,
-    "gemma-2-2b": _GEMMA2,
-    "gemma-2-2b-it": _GEMMA2,
-    "qwen2-0.5b": _QWEN2_HALF,
-    "qwen2-0.5b-instruct": _QWEN2_HALF,
-    "qwen2-1.5b": _QWEN2_MIDDLE,
-    "qwen2-1.5b-instruct": _QWEN2_MIDDLE,
-    "qwen2.5-0.5b": _QWEN2_HALF,
-    "qwen2.5-0.5b-instruct": _QWEN2_HALF,
-    "qwen2.5-1.5b": _QWEN2_MIDDLE,
-    "qwen2.5-1.5b-instruct": _QWEN2_MIDDLE,
-    "qwen2.5-3b": _QWEN2_THREE,
-    "qwen2.5-3b-instruct": _QWEN2_THREE,
-    "qwen3-0.6b-base": _QWEN3_SMALL,
-    "qwen3-0.6b": _QWEN3_SMALL,
-    "qwen3-1.7b-base": _QWEN3_MIDDLE,
-    "qwen3-1.7b": _QWEN3_MIDDLE,
-    "smollm2-135m": _SMOLLM2_135M,
-    "smollm2-135m-instruct": _SMOLLM2_135M,
-    "smollm2-360m": _SMOLLM2_360M,
-    "smollm2-360m-instruct": _SMOLLM2_360M,
-    "smollm2-1.7b": _SMOLLM2_1_7B,
-    "smollm2-1.7b-instruct": _SMOLLM2_1_7B,
-}
-
-
-def described(kind: Kind, name: str) -> list[tuple[dict[str, Any] | None, Path | None]]:
-    """Give what tells a part's numbers: its row here and its own config.json, where there is one; of a mixture, for each member."""
-    rows: dict[str, Vision | Language]
-    if kind == "vision":
-        rows = {member: VISIONS[member] for member in VISIONS[name].mixture or (name,)}
-    else:
-        rows = {name: language_row(name)}
-    table = VISION_CONFIGS if kind == "vision" else LANGUAGE_CONFIGS
-    return [(table.get(member), _own_config(row.weights, row.revision)) for member, row in rows.items()]
-
-
-def _own_config(weights: str, revision: str | None) -> Path | None:
-    """Find a model's own config.json on this disk: in its folder, or in the hub's cache. Nothing is fetched."""
-    if Path(weights).is_dir():
-        file = Path(weights) / "config.json"
-        return file if weights and file.is_file() else None
-    hub = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface"), "hub")
-    if not (Path(hub).expanduser() / f"models--{weights.replace('/', '--')}").is_dir():
-        return None
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(weights, "config.json", revision=revision)
-    return Path(found) if isinstance(found, str) else None
+QWEN2_HALF = _qwen("qwen2", 896, 4864, 24, 14, 2)
+QWEN2_MIDDLE = _qwen("qwen2", 1536, 8960, 28, 12, 2)
+QWEN2_THREE = _qwen("qwen2", 2048, 11008, 36, 16, 2)
+QWEN3_SMALL = _qwen("qwen3", 1024, 3072, 28, 16, 8, head_dim=128)
+QWEN3_MIDDLE = _qwen("qwen3", 2048, 6144, 28, 16, 8, head_dim=128)
+SMOLLM2_135M = _smollm2(576, 1536, 30, 9, 3, 1e5)
+SMOLLM2_360M = _smollm2(960, 2560, 32, 15, 5, 1e5)
+SMOLLM2_1_7B = _smollm2(2048, 8192, 24, 32, 32, 1.3e5)
+TINYLLAMA = _llama(2048, 5632, 22, 32, 4, vocab_size=32000, max_position_embeddings=2048)

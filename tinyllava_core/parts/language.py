@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tinyllava_core.errors import BadInput, unknown
+from tinyllava_core.parts import architecture
 from tinyllava_core.parts.vision import TOY_BACKBONES
 
 
@@ -21,11 +23,18 @@ class Language:
     prompt: str | None  # key of data/plan/prompt.py's table, for sft; None: the recipe must name one
     eos: str | None = None  # the token that ends an answer, as its tokenizer says; None: whatever it says
     num_tokens: int | None = None  # of its tokenizer; None: not known here
+    config: dict[str, Any] | None = None  # of parts/architecture.py; None: its folder has it
 
 
-def _row(weights: str, width: int, num_layers: int, eos: str, num_tokens: int) -> Language:
+def _row(weights: str, config: dict[str, Any], eos: str, num_tokens: int) -> Language:
     return Language(
-        weights=weights, width=width, num_layers=num_layers, prompt="vicuna", eos=eos, num_tokens=num_tokens
+        weights=weights,
+        config=config,
+        width=config["hidden_size"],
+        num_layers=config["num_hidden_layers"],
+        prompt="vicuna",
+        eos=eos,
+        num_tokens=num_tokens,
     )
 
 
@@ -36,33 +45,33 @@ _END, _IM_END = "<|endoftext|>", "<|im_end|>"
 # The prompt is Vicuna's for all, as in the reference implementation: its templates differ in the end token alone.
 LANGUAGES: dict[str, Language] = {
     "toy-llama": Language(weights=str(TOY_BACKBONES / "language"), width=128, num_layers=4, prompt="short"),
-    "tinyllama-1.1b": _row("TinyLlama/TinyLlama-1.1B-Chat-v1.0", 2048, 22, "</s>", 32000),
-    "stablelm-2-1.6b": _row("stabilityai/stablelm-2-1_6b", 2048, 24, _END, 100289),
-    "stablelm-2-zephyr-1.6b": _row("stabilityai/stablelm-2-zephyr-1_6b", 2048, 24, _END, 100289),
-    "phi-2": _row("microsoft/phi-2", 2560, 32, _END, 50295),
-    "gemma-2b-it": _row("google/gemma-2b-it", 2048, 18, "<eos>", 256000),
-    "gemma-2-2b": _row("google/gemma-2-2b", 2304, 26, "<eos>", 256000),
-    "gemma-2-2b-it": _row("google/gemma-2-2b-it", 2304, 26, "<eos>", 256000),
-    "qwen2-0.5b": _row("Qwen/Qwen2-0.5B", 896, 24, _END, 151646),
-    "qwen2-0.5b-instruct": _row("Qwen/Qwen2-0.5B-Instruct", 896, 24, _IM_END, 151646),
-    "qwen2-1.5b": _row("Qwen/Qwen2-1.5B", 1536, 28, _END, 151646),
-    "qwen2-1.5b-instruct": _row("Qwen/Qwen2-1.5B-Instruct", 1536, 28, _IM_END, 151646),
-    "qwen2.5-0.5b": _row("Qwen/Qwen2.5-0.5B", 896, 24, _END, 151665),
-    "qwen2.5-0.5b-instruct": _row("Qwen/Qwen2.5-0.5B-Instruct", 896, 24, _IM_END, 151665),
-    "qwen2.5-1.5b": _row("Qwen/Qwen2.5-1.5B", 1536, 28, _END, 151665),
-    "qwen2.5-1.5b-instruct": _row("Qwen/Qwen2.5-1.5B-Instruct", 1536, 28, _IM_END, 151665),
-    "qwen2.5-3b": _row("Qwen/Qwen2.5-3B", 2048, 36, _END, 151665),
-    "qwen2.5-3b-instruct": _row("Qwen/Qwen2.5-3B-Instruct", 2048, 36, _IM_END, 151665),
-    "qwen3-0.6b-base": _row("Qwen/Qwen3-0.6B-Base", 1024, 28, _END, 151669),
-    "qwen3-0.6b": _row("Qwen/Qwen3-0.6B", 1024, 28, _IM_END, 151669),
-    "qwen3-1.7b-base": _row("Qwen/Qwen3-1.7B-Base", 2048, 28, _END, 151669),
-    "qwen3-1.7b": _row("Qwen/Qwen3-1.7B", 2048, 28, _IM_END, 151669),
-    "smollm2-135m": _row("HuggingFaceTB/SmolLM2-135M", 576, 30, _END, 49152),
-    "smollm2-135m-instruct": _row("HuggingFaceTB/SmolLM2-135M-Instruct", 576, 30, _IM_END, 49152),
-    "smollm2-360m": _row("HuggingFaceTB/SmolLM2-360M", 960, 32, _END, 49152),
-    "smollm2-360m-instruct": _row("HuggingFaceTB/SmolLM2-360M-Instruct", 960, 32, _IM_END, 49152),
-    "smollm2-1.7b": _row("HuggingFaceTB/SmolLM2-1.7B", 2048, 24, _END, 49152),
-    "smollm2-1.7b-instruct": _row("HuggingFaceTB/SmolLM2-1.7B-Instruct", 2048, 24, _IM_END, 49152),
+    "tinyllama-1.1b": _row("TinyLlama/TinyLlama-1.1B-Chat-v1.0", architecture.TINYLLAMA, "</s>", 32000),
+    "stablelm-2-1.6b": _row("stabilityai/stablelm-2-1_6b", architecture.STABLELM, _END, 100289),
+    "stablelm-2-zephyr-1.6b": _row("stabilityai/stablelm-2-zephyr-1_6b", architecture.STABLELM, _END, 100289),
+    "phi-2": _row("microsoft/phi-2", architecture.PHI2, _END, 50295),
+    "gemma-2b-it": _row("google/gemma-2b-it", architecture.GEMMA, "<eos>", 256000),
+    "gemma-2-2b": _row("google/gemma-2-2b", architecture.GEMMA2, "<eos>", 256000),
+    "gemma-2-2b-it": _row("google/gemma-2-2b-it", architecture.GEMMA2, "<eos>", 256000),
+    "qwen2-0.5b": _row("Qwen/Qwen2-0.5B", architecture.QWEN2_HALF, _END, 151646),
+    "qwen2-0.5b-instruct": _row("Qwen/Qwen2-0.5B-Instruct", architecture.QWEN2_HALF, _IM_END, 151646),
+    "qwen2-1.5b": _row("Qwen/Qwen2-1.5B", architecture.QWEN2_MIDDLE, _END, 151646),
+    "qwen2-1.5b-instruct": _row("Qwen/Qwen2-1.5B-Instruct", architecture.QWEN2_MIDDLE, _IM_END, 151646),
+    "qwen2.5-0.5b": _row("Qwen/Qwen2.5-0.5B", architecture.QWEN2_HALF, _END, 151665),
+    "qwen2.5-0.5b-instruct": _row("Qwen/Qwen2.5-0.5B-Instruct", architecture.QWEN2_HALF, _IM_END, 151665),
+    "qwen2.5-1.5b": _row("Qwen/Qwen2.5-1.5B", architecture.QWEN2_MIDDLE, _END, 151665),
+    "qwen2.5-1.5b-instruct": _row("Qwen/Qwen2.5-1.5B-Instruct", architecture.QWEN2_MIDDLE, _IM_END, 151665),
+    "qwen2.5-3b": _row("Qwen/Qwen2.5-3B", architecture.QWEN2_THREE, _END, 151665),
+    "qwen2.5-3b-instruct": _row("Qwen/Qwen2.5-3B-Instruct", architecture.QWEN2_THREE, _IM_END, 151665),
+    "qwen3-0.6b-base": _row("Qwen/Qwen3-0.6B-Base", architecture.QWEN3_SMALL, _END, 151669),
+    "qwen3-0.6b": _row("Qwen/Qwen3-0.6B", architecture.QWEN3_SMALL, _IM_END, 151669),
+    "qwen3-1.7b-base": _row("Qwen/Qwen3-1.7B-Base", architecture.QWEN3_MIDDLE, _END, 151669),
+    "qwen3-1.7b": _row("Qwen/Qwen3-1.7B", architecture.QWEN3_MIDDLE, _IM_END, 151669),
+    "smollm2-135m": _row("HuggingFaceTB/SmolLM2-135M", architecture.SMOLLM2_135M, _END, 49152),
+    "smollm2-135m-instruct": _row("HuggingFaceTB/SmolLM2-135M-Instruct", architecture.SMOLLM2_135M, _IM_END, 49152),
+    "smollm2-360m": _row("HuggingFaceTB/SmolLM2-360M", architecture.SMOLLM2_360M, _END, 49152),
+    "smollm2-360m-instruct": _row("HuggingFaceTB/SmolLM2-360M-Instruct", architecture.SMOLLM2_360M, _IM_END, 49152),
+    "smollm2-1.7b": _row("HuggingFaceTB/SmolLM2-1.7B", architecture.SMOLLM2_1_7B, _END, 49152),
+    "smollm2-1.7b-instruct": _row("HuggingFaceTB/SmolLM2-1.7B-Instruct", architecture.SMOLLM2_1_7B, _IM_END, 49152),
 }
 
 
