@@ -11,7 +11,7 @@ import pytest
 import torch
 from model import matrix
 from PIL import Image
-from tiny import png
+from tiny import make_tokenizer, png
 from transformers import AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration
 
 from tinyllava_core.data.plan.prompt import ask
@@ -83,12 +83,15 @@ def test_a_model_that_the_format_cannot_hold_is_refused_with_the_reason(tiny_par
     ],
 )
 def test_each_part_that_the_format_cannot_hold_is_named(
-    vision: str, family: str, reason: str | None, tiny_parts: Path, tmp_path: Path
+    vision: str, family: str, reason: str | None, tmp_path: Path
 ) -> None:
+    tokenizer = tmp_path / "tokenizer"  # alone: the rows say what the language model is
+    tokenizer.mkdir()
+    make_tokenizer(tokenizer)
     with pytest.MonkeyPatch.context() as patch:
-        matrix.add_rows(patch, tiny_parts / "language")
+        matrix.add_rows(patch, tokenizer)
         choice = matrix.choice(vision, "mlp", family)
-        checkpoint.save(matrix.make(choice), choice, "short", tiny_parts / "language", tmp_path / "checkpoint")
+        checkpoint.save(matrix.make(choice), choice, "short", tokenizer, tmp_path / "checkpoint")
         if reason is None:
             assert export(tmp_path / "checkpoint", tmp_path / "hf").max_logit_difference < 1e-5
             return

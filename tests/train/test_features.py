@@ -110,7 +110,7 @@ def test_different_images_are_told_by_their_content(make_job: MakeJob) -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        ({"sft.keep_features": True}, "only pretrain starts from the encoder's published weights"),
+        ({"sft.keep_features": True}, "only a pretrain without `start` has the encoder's published weights"),
         (
             {"pretrain.keep_features": True, "pretrain.vision.trainable_from_layer": 2},
             "keep_features needs a frozen encoder",
