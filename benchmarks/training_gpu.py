@@ -35,7 +35,7 @@ from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import IGNORE
 from tinyllava_core.train import flops
 from tinyllava_core.train.__main__ import spare_and_speed
-from tinyllava_core.train.engine import TorchEngine
+from tinyllava_core.train.engines.plain import TorchEngine
 
 LANGUAGES = {"tinyllama": "tinyllama-1.1b", "phi-2": "phi-2"}
 DEVICE = torch.device("cuda")

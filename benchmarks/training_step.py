@@ -51,7 +51,7 @@ from tinyllava_core.parts.connector import Shape
 from tinyllava_core.recipe import load
 from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import IGNORE
-from tinyllava_core.train.engine import TorchEngine
+from tinyllava_core.train.engines.plain import TorchEngine
 
 PATCHES, SIZE = 81, 72  # 9 x 9 patches of 8 px
 IMAGE, VOCABULARY, LONGEST, BATCH, MICRO = 1, 8192, 227, 32, 8  # 2048 / 9 tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,64 +35,67 @@ def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def make_job(tiny_parts: Path, tiny_shards: Path, tmp_path: Path) -> Callable[..., TrainJob]:
     """Make a job with a plan of its own; the later stage's fields and `launch` may be set, `name` keeps jobs apart."""
+    return partial(new_job, tiny_shards, tmp_path)
 
-    def make(
-        name: str,
-        *,
-        launch: dict[str, Any] | None = None,
-        watch: dict[str, Any] | None = None,
-        start: Path | None = None,
-        stage: str = "sft",
-        **sft: Any,
-    ) -> TrainJob:
-        stage_fields = {
-            "mix": [{"source": "tiny"}],
-            "max_length": 128,
-            "global_batch": 4,
-            "lr": 1e-2,
-            "precision": "fp32",
-            "save_every": 2,
-            "data_workers": 0,
-            "language": {"trainable_from_layer": 0},
-        } | sft
-        recipe = Recipe.parse(
-            {
-                "name": "tiny",
-                "model": {"vision": "tiny", "language": "tiny"},
-                "pretrain": {
-                    "mix": [{"source": "tiny"}],
-                    "global_batch": 8,
-                    "lr": 1e-3,
-                    "precision": "fp32",
-                    "max_length": 128,
-                    "data_workers": 0,
-                },
-                **({"second_pretrain": stage_fields} if stage == "second_pretrain" else {}),
-                "sft": stage_fields,
-                "launch": launch or {},
-                "watch": watch or {},
-            },
-            "test",
-        )
-        out = tmp_path / name
-        (out / "plan").mkdir(parents=True)
-        plan(tiny_shards, plan_spec(recipe, stage), out / "plan")
-        (out / "train").mkdir()
-        job = TrainJob.parse(
-            {
-                "stage": stage,
-                "recipe": recipe,
-                "shards": tiny_shards,
-                "plan": out / "plan",
-                "start": start,
-                "out": out / "train",
-            },
-            "test",
-        )
-        job.write(out / "train" / "job.yaml")
-        return job
 
-    return make
+def new_job(
+    shards: Path,
+    home: Path,
+    name: str,
+    *,
+    launch: dict[str, Any] | None = None,
+    watch: dict[str, Any] | None = None,
+    start: Path | None = None,
+    stage: str = "sft",
+    **sft: Any,
+) -> TrainJob:
+    """Make a job in a folder of its own under `home`."""
+    stage_fields = {
+        "mix": [{"source": "tiny"}],
+        "max_length": 128,
+        "global_batch": 4,
+        "lr": 1e-2,
+        "precision": "fp32",
+        "save_every": 2,
+        "data_workers": 0,
+        "language": {"trainable_from_layer": 0},
+    } | sft
+    recipe = Recipe.parse(
+        {
+            "name": "tiny",
+            "model": {"vision": "tiny", "language": "tiny"},
+            "pretrain": {
+                "mix": [{"source": "tiny"}],
+                "global_batch": 8,
+                "lr": 1e-3,
+                "precision": "fp32",
+                "max_length": 128,
+                "data_workers": 0,
+            },
+            **({"second_pretrain": stage_fields} if stage == "second_pretrain" else {}),
+            "sft": stage_fields,
+            "launch": launch or {},
+            "watch": watch or {},
+        },
+        "test",
+    )
+    out = home / name
+    (out / "plan").mkdir(parents=True)
+    plan(shards, plan_spec(recipe, stage), out / "plan")
+    (out / "train").mkdir()
+    job = TrainJob.parse(
+        {
+            "stage": stage,
+            "recipe": recipe,
+            "shards": shards,
+            "plan": out / "plan",
+            "start": start,
+            "out": out / "train",
+        },
+        "test",
+    )
+    job.write(out / "train" / "job.yaml")
+    return job
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,40 +1,97 @@
-"""Run training jobs, one after the other, on two gloo ranks of this machine: `python ranks.py PARTS_FOLDER JOB.yaml ...`."""
+"""Run training jobs, one after the other, on gloo ranks of this machine: `python ranks.py PARTS_FOLDER RANKS REQUEST.json ...`.
+
+A request names its job file, and may ask for more: `die_at` a step (the job is left as a kill leaves it), `pieces` (numbers of logits
+that stand at once, for each rank), `spy` (pretend that CUDA's autocast is on, as it is on a GPU, and write down what types the linear
+layers give: dtypes.json).
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import torch.multiprocessing as multiprocessing
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
-def one_rank(rank: int, parts_folder: str, jobs: list[str], port: int) -> None:
+class Died(BaseException):
+    """This rank's job was killed here."""
+
+
+def one_rank(rank: int, parts_folder: str, world: int, requests: list[str], port: int) -> None:
     """Be one rank."""
     import torch
     from tiny import tiny_rows
 
     from tinyllava_core import parts
-    from tinyllava_core.train.__main__ import main
 
     torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
+        "WORLD_SIZE": str(world),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "DS_ACCELERATOR": "cpu",
     }
     parts.VISIONS["tiny"], parts.LANGUAGES["tiny"] = tiny_rows(Path(parts_folder))
     torch.distributed.destroy_process_group = lambda: None  # DeepSpeed remembers its groups: one group for all jobs
-    for job in jobs:
-        code = main([job])
+    for request in requests:
+        code = one_job(rank, **json.loads(request))
         if code:
             sys.exit(code)
+
+
+def one_job(rank: int, job: str, die_at: int | None = None, pieces: list[int] | None = None, spy: bool = False) -> int:
+    """Run one job as its request says -> its exit code."""
+    import torch
+
+    from tinyllava_core.model import loss
+    from tinyllava_core.train import loop
+    from tinyllava_core.train.__main__ import main
+
+    true_piece, true_run_packs, types = loss.PIECE, loop.run_packs, Counter[str]()
+
+    def until_death(work: Any, step: int, *rest: Any) -> Any:
+        if step == die_at:
+            work.ledger.wait()  # the last state is on the disk; what would be in flight is another test's
+            raise Died
+        return true_run_packs(work, step, *rest)
+
+    def note(module: torch.nn.Module, _: Any, out: Any) -> None:
+        if isinstance(module, torch.nn.Linear):
+            types[str(out.dtype)] += 1
+
+    loss.PIECE = pieces[rank] if pieces else true_piece
+    loop.run_packs = until_death
+    watched = torch.nn.modules.module.register_module_forward_hook(note) if spy else None
+    torch.set_autocast_enabled("cuda", spy)
+    try:
+        return main([job])
+    except Died:
+        return 0
+    finally:
+        loss.PIECE, loop.run_packs = true_piece, true_run_packs
+        torch.set_autocast_enabled("cuda", False)
+        if watched:
+            watched.remove()
+            (Path(job).parent / f"dtypes-{rank}.json").write_text(json.dumps(types))
+
+
+def run_on_ranks(parts_folder: Path, world: int, *requests: dict[str, Any]) -> None:
+    """Do all that in processes of their own, and wait for them."""
+    told = [json.dumps(request | {"job": str(request["job"])}) for request in requests]
+    command = [sys.executable, __file__, str(parts_folder), str(world), *told]
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=alone, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
 
 
 def free_port() -> int:
@@ -45,5 +102,5 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    _, folder, *jobs = sys.argv
-    multiprocessing.spawn(one_rank, (folder, jobs, free_port()), nprocs=2)
+    _, folder, ranks, *asked = sys.argv
+    multiprocessing.spawn(one_rank, (folder, int(ranks), asked, free_port()), nprocs=int(ranks))

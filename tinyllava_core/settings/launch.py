@@ -31,6 +31,17 @@ class Launch(Frozen):
     zero_stage: Literal[1, 2, 3] | None = Field(
         None, description="DeepSpeed ZeRO stage; null: plain PyTorch. Needs launcher: deepspeed."
     )
+    fsdp: Literal["keep", "reshard"] | None = Field(
+        None,
+        description="PyTorch's own sharding of what is trained (torchrun). keep: weights are gathered once a step, memory about as "
+        "ZeRO-2; reshard: for each block and let go, as ZeRO-3. null: off.",
+    )
+    send_gradients: Literal["fp32", "bf16"] = Field(
+        "fp32", description="What gradients travel in between GPUs, with zero_stage or fsdp: bf16 halves the traffic."
+    )
+    deterministic: bool = Field(
+        False, description="Ask a GPU for kernels that give the same bits each time: slower. A CPU does anyway."
+    )
     data_processes: int | None = Field(
         None,
         ge=1,
@@ -49,7 +60,7 @@ class Launch(Frozen):
     )
     offload: Literal["optimizer", "all"] | None = Field(
         None,
-        description="ZeRO: keep the optimizer, or with stage 3 also the weights, in the CPU's memory. null: on the GPU.",
+        description="Keep the optimizer (ZeRO), or also the weights (ZeRO stage 3, fsdp), in the CPU's memory. null: on the GPU.",
     )
     compile: bool = Field(False, description="torch.compile each block of the language model and of a trained encoder.")
     timeout_s: int | None = Field(
@@ -64,8 +75,7 @@ class Launch(Frozen):
             )
         if self.zero_stage is not None and self.launcher == "plain":
             raise ValueError("zero_stage needs launcher: deepspeed, or torchrun")
-        if self.offload is not None and (self.zero_stage is None or (self.offload == "all" and self.zero_stage != 3)):
-            raise ValueError(f"offload: {self.offload} needs zero_stage{': 3' if self.offload == 'all' else ''}")
+        self._consistent_sharding()
         if self.data_address is not None and self.data_runner == "local":
             raise ValueError("data_address needs data_runner: dask or ray")
         if self.data_address is not None and self.data_processes is not None:
@@ -78,3 +88,20 @@ class Launch(Frozen):
         if self.nodes > 1 and not (self.srun or self.rendezvous or self.hostfile):
             raise ValueError("several nodes: set srun (in a Slurm job), rendezvous (torchrun) or hostfile (deepspeed)")
         return self
+
+    def _consistent_sharding(self) -> None:
+        if self.fsdp is not None:
+            if self.zero_stage is not None:
+                raise ValueError("fsdp is PyTorch's sharding and zero_stage DeepSpeed's: set one of them to null")
+            if self.launcher != "torchrun":
+                raise ValueError("fsdp needs launcher: torchrun")
+            if self.offload == "optimizer":
+                raise ValueError("with fsdp, offload is all (weights, gradients and optimizer together) or null")
+        elif self.offload is not None and (self.zero_stage is None or (self.offload == "all" and self.zero_stage != 3)):
+            raise ValueError(
+                "offload: all needs zero_stage: 3, or fsdp"
+                if self.offload == "all"
+                else "offload: optimizer needs zero_stage"
+            )
+        if self.send_gradients != "fp32" and self.fsdp is None and self.zero_stage is None:
+            raise ValueError(f"send_gradients: {self.send_gradients} needs zero_stage or fsdp")

@@ -30,8 +30,12 @@ from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
 from tinyllava_core.train import flops, memory
-from tinyllava_core.train.engine import DeepSpeedEngine, Engine, TorchEngine, rank, start_ranks, world_size
-from tinyllava_core.train.ledger import Ledger, append_rows, barrier, read_rows
+from tinyllava_core.train.engines.engine import Engine
+from tinyllava_core.train.engines.fsdp import FsdpEngine
+from tinyllava_core.train.engines.plain import TorchEngine
+from tinyllava_core.train.engines.ranks import barrier, rank, start_ranks, world_size
+from tinyllava_core.train.engines.zero import DeepSpeedEngine
+from tinyllava_core.train.ledger import Ledger, append_rows, read_rows
 from tinyllava_core.train.loop import Stopped, Work, train
 from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.observe import Observer
@@ -66,7 +70,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     """Train the job's stage from its newest resume folder, or from its beginning, to its end."""
     started_at, training = datetime.now(UTC).isoformat(timespec="seconds"), job.recipe.training(job.stage)
     device = choose_device(job.recipe.launch.device)
-    start_ranks(device.type)
+    start_ranks(device)
     make_repeatable(job.recipe.seed)
     model = load_start(job)
     trainable.choose(model, training)
@@ -140,9 +144,11 @@ def make_engine(model: TinyLlava, job: TrainJob) -> Engine:
     """Choose the back that the recipe's launch section names."""
     training, launch = job.recipe.training(job.stage), job.recipe.launch
     groups = trainable.groups(model, training)
-    if launch.zero_stage is None:
-        return TorchEngine(model, groups, training)
-    return DeepSpeedEngine(model, groups, training, launch)
+    if launch.zero_stage is not None:
+        return DeepSpeedEngine(model, groups, training, launch)
+    if launch.fsdp is not None:
+        return FsdpEngine(model, groups, training, launch)
+    return TorchEngine(model, groups, training)
 
 
 def reading(job: TrainJob) -> Reading:

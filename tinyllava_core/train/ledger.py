@@ -17,16 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
-from tinyllava_core.train.engine import Engine, rank
+from tinyllava_core.train.engines.engine import Engine
+from tinyllava_core.train.engines.ranks import barrier, rank
 
 KEEP = 2  # resume folders
 _SHORT_WRITE = re.compile(
-    "PytorchStreamWriter|inline_container|iostream"
-)  # what torch.save says of a write that comes up short
+    "PytorchStreamWriter|inline_container|iostream|SafetensorError|OSError"
+)  # what libraries say of a write that comes up short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +76,7 @@ class Ledger:
         return found[-1] if found else None
 
     def save(self, engine: Engine, next_step: int) -> None:
-        """Save everything from which step `next_step` can go on; rank 0 writes while training goes on.
+        """Save everything from which step `next_step` can go on; it is written while training goes on.
 
         Raises BadInput where the disk does not take it, at once or at the next call: the states before stay whole.
         """
@@ -91,10 +90,8 @@ class Ledger:
         barrier()
         with _told(final):
             write = engine.save(aside)
-        barrier()
-        if rank() == 0:
-            self._writer = _Writer(final, aside, write)
-            self._writer.start()
+        self._writer = _Writer(final, aside, write)
+        self._writer.start()
 
     def wait(self) -> None:
         """Wait until what was saved last is on the disk. Raises BadInput if it could not be written."""
@@ -111,7 +108,7 @@ class Ledger:
 
 
 class _Writer(threading.Thread):
-    """Writes one resume folder aside and renames it; keeps the last few. What goes wrong is kept in `fault`."""
+    """Writes this rank's part of a resume folder aside; rank 0 renames it and keeps the last few. What goes wrong is kept in `fault`."""
 
     def __init__(self, final: Path, aside: Path, write: Callable[[], None]) -> None:
         super().__init__(name="resume-writer")
@@ -123,6 +120,8 @@ class _Writer(threading.Thread):
         try:
             with _told(self._final):
                 self._write()
+                if rank() != 0:
+                    return
                 shutil.rmtree(self._final, ignore_errors=True)
                 self._aside.rename(self._final)
                 for old in sorted(self._final.parent.glob("step-*"))[:-KEEP]:
@@ -161,9 +160,3 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-
-
-def barrier() -> None:
-    """Wait for all ranks; alone, go on."""
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,8 @@ from tinyllava_core.data.tensors.example import Pack
 from tinyllava_core.data.tensors.stream import PlannedPacks, rank_packs, stream
 from tinyllava_core.settings.training import Training
 from tinyllava_core.settings.watch import Watch
-from tinyllava_core.train.engine import Engine, Norms, rank, world_size
+from tinyllava_core.train.engines.engine import Engine, Norms
+from tinyllava_core.train.engines.ranks import any_rank, rank, world_size
 from tinyllava_core.train.ledger import Ledger
 from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.memory import halves
@@ -129,12 +129,3 @@ def set_rates(engine: Engine, factor: float) -> dict[str, float]:
     for group in engine.groups:
         group["lr"] = group["peak_lr"] * factor
     return {group["part"]: group["lr"] for group in engine.groups}
-
-
-def any_rank(flags: Sequence[bool], device: torch.device) -> list[bool]:
-    """Tell of each flag whether any rank has it set, so that all of them do the same."""
-    if not dist.is_initialized():
-        return list(flags)
-    told = torch.tensor([float(flag) for flag in flags], device=device)
-    dist.all_reduce(told)
-    return [bool(value > 0) for value in told.tolist()]

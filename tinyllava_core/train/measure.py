@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.tensors.stream import PlannedPacks, Reading, rank_packs, stream
 from tinyllava_core.job import TrainJob
-from tinyllava_core.train.engine import Engine, rank, world_size
+from tinyllava_core.train.engines.engine import Engine
+from tinyllava_core.train.engines.ranks import rank, world_size
 from tinyllava_core.train.ledger import append_rows, read_rows
 from tinyllava_core.train.passes import by_source, pack_losses
 from tinyllava_core.train.planned import PlannedSteps

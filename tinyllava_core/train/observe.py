@@ -12,7 +12,8 @@ from tinyllava_core.data.tensors.stream import PlannedPacks
 from tinyllava_core.job import Progress, tell
 from tinyllava_core.settings.training import PART_NAMES
 from tinyllava_core.settings.watch import Watch
-from tinyllava_core.train.engine import Norms, world_size
+from tinyllava_core.train.engines.engine import Norms
+from tinyllava_core.train.engines.ranks import world_size
 from tinyllava_core.train.flops import Cost, peak
 from tinyllava_core.train.ledger import Ledger, StepRow
 from tinyllava_core.train.planned import PlannedSteps

@@ -1,0 +1,167 @@
+"""Every engine on one, two and three ranks: equal losses, norms and weights; one state goes on in any other of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from train.conftest import new_job
+from train.ranks import run_on_ranks
+
+from tinyllava_core.job import TrainJob, read_result
+from tinyllava_core.model import lora
+from tinyllava_core.results import TrainResult
+from tinyllava_core.train.__main__ import run
+from tinyllava_core.train.ledger import read_rows
+
+TORCH: dict[str, Any] = {"launcher": "torchrun", "processes": 2}
+ENGINES: dict[str, dict[str, Any]] = {
+    "torch": TORCH,
+    "keep": TORCH | {"fsdp": "keep"},
+    "reshard": TORCH | {"fsdp": "reshard"},
+    "away": TORCH | {"fsdp": "reshard", "offload": "all"},
+    "zero1": TORCH | {"zero_stage": 1},
+    "zero2": TORCH | {"zero_stage": 2},
+    "zero3": TORCH | {"zero_stage": 3},
+    "zero3-away": TORCH | {"zero_stage": 3, "offload": "all"},
+}
+PIECES = [400 * 3, 400 * 11]  # on one rank three supervised tokens at once, on the other eleven
+HALF = {"precision": "bf16", "max_length": 48}
+DROPPING = {"trainable_from_layer": 0, "lora": {"rank": 2, "alpha": 4, "dropout": 0.4}}
+# Killed at each step, and gone on by another engine on another number of ranks.
+HOPS_ON_TWO = ["torch", "keep", "zero2"]
+HOPS_ON_THREE = ["reshard", "zero3"]
+
+
+@dataclass(frozen=True)
+class World:
+    """All jobs of this file, done: two starts of processes for everything."""
+
+    one: TrainJob  # alone, in long packs
+    short: TrainJob  # alone, in short packs
+    dropping: TrainJob  # alone, with dropout
+    jobs: dict[str, TrainJob]
+    killed: TrainJob
+    text_only: TrainJob
+
+
+@pytest.fixture(scope="module")
+def world(tiny_parts: Path, tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+    home = tmp_path_factory.mktemp("engines")
+
+    def make(name: str, **fields: Any) -> TrainJob:
+        return new_job(tiny_shards, home, name, **{"max_length": 48} | fields)
+
+    one, short, dropping = make("one", max_length=128), make("short"), make("dropping-alone", language=DROPPING)
+    jobs = {name: make(name, launch=launch) for name, launch in ENGINES.items()}
+    jobs |= {
+        f"{name}-bf16": make(f"{name}-bf16", launch=ENGINES[name], **HALF)
+        for name in ("torch", "keep", "zero2", "zero3")
+    }
+    jobs["dropping"] = make("dropping", launch=ENGINES["keep"], language=DROPPING)
+    killed = make("killed", launch=TORCH, save_every=1)
+    frozen_in_front = {"launch": ENGINES["zero3"], "connector": {"trainable_from_layer": None}}
+    text_only = make("text-only", **frozen_in_front)
+    for job in (one, short, dropping):
+        run(job, [False])
+
+    def hop(engine: str, die_at: int) -> dict[str, Any]:
+        launch = killed.recipe.launch.model_validate(ENGINES[engine])
+        told = killed.out / f"job-{engine}.yaml"
+        killed.model_copy(update={"recipe": killed.recipe.model_copy(update={"launch": launch})}).write(told)
+        return {"job": told, "die_at": die_at}
+
+    asked = [
+        {
+            "job": job.out / "job.yaml",
+            "pieces": PIECES if "reshard" in name or "zero3" in name else None,
+            "spy": "bf16" in name,
+        }
+        for name, job in jobs.items()
+    ]
+    asked.append({"job": text_only.out / "job.yaml"})
+    asked += [hop(engine, at) for at, engine in enumerate(HOPS_ON_TWO, 1)]
+    run_on_ranks(tiny_parts, 2, *asked)
+    run_on_ranks(tiny_parts, 3, *(hop(engine, at) for at, engine in enumerate(HOPS_ON_THREE, 4)))
+    run(killed, [False])  # the end, alone
+    return World(one=one, short=short, dropping=dropping, jobs=jobs, killed=killed, text_only=text_only)
+
+
+def weights(job: TrainJob) -> dict[str, torch.Tensor]:
+    return load_file(job.out / "checkpoint" / "model.safetensors")
+
+
+def steps(job: TrainJob) -> list[dict[str, Any]]:
+    return read_rows(job.out / "steps.jsonl")
+
+
+def norms(job: TrainJob) -> list[dict[str, float]]:
+    return [row["grad_norm_by_part"] for row in read_rows(job.out / "metrics.jsonl")]
+
+
+def assert_same(found: TrainJob, wanted: TrainJob) -> None:
+    """The first steps to rounding, the last ones to what rounding grows to through Adam, at a rate of 1e-2."""
+    first, theirs = steps(found)[0], steps(wanted)[0]
+    assert first["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
+    assert first["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
+    assert norms(found)[0] == pytest.approx(norms(wanted)[0], rel=1e-5)
+    for mine, other in zip(steps(found), steps(wanted), strict=True):
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-3)
+        assert (mine["num_tokens"], mine["lr_language"]) == (other["num_tokens"], other["lr_language"])
+    for name, value in weights(wanted).items():
+        torch.testing.assert_close(weights(found)[name], value, atol=3e-3, rtol=1e-2, msg=name)
+
+
+def test_packs_do_not_change_losses_or_weights(world: World) -> None:
+    packs = [pq.read_table(job.plan / "steps.parquet")["num_packs"].to_pylist() for job in (world.one, world.short)]
+    assert packs[0] != packs[1]
+    assert_same(world.short, world.one)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ranks_and_engines_do_not_change_losses_norms_or_weights(world: World, engine: str) -> None:
+    """ZeRO-3 and `reshard` with another number of pieces of the loss on each rank."""
+    assert_same(world.jobs[engine], world.one)
+
+
+def test_a_state_goes_on_in_any_engine_on_any_number_of_ranks(world: World) -> None:
+    lives = [(life["from_step"], life["world_size"]) for life in read_rows(world.killed.out / "lives.jsonl")]
+    assert lives == [(0, 2), (1, 2), (2, 2), (3, 3), (4, 3), (5, 1)]
+    assert [row["life"] for row in steps(world.killed)] == list(range(6))
+    assert_same(world.killed, world.one)
+
+
+@pytest.mark.parametrize("engine", ["torch", "keep", "zero2", "zero3"])
+def test_bf16_is_computed_in_bf16_where_cudas_autocast_is_on(world: World, engine: str) -> None:
+    """DeepSpeed sees that flag on a GPU, and then turned autocast off."""
+    seen = [json.loads((world.jobs[f"{engine}-bf16"].out / f"dtypes-{rank}.json").read_text()) for rank in (0, 1)]
+    assert all(set(types) == {"torch.bfloat16"} and types["torch.bfloat16"] > 100 for types in seen)
+
+
+@pytest.mark.parametrize("engine", ["keep", "zero2", "zero3"])
+def test_in_bf16_the_engines_agree_to_its_rounding(world: World, engine: str) -> None:
+    for mine, theirs in zip(steps(world.jobs[f"{engine}-bf16"]), steps(world.jobs["torch-bf16"]), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=2e-2)
+    first = [steps(world.jobs[f"{name}-bf16"])[0] for name in (engine, "torch")]
+    assert first[0]["loss"] == pytest.approx(first[1]["loss"], rel=1e-3)
+
+
+def test_dropout_is_the_same_on_two_ranks_as_alone(world: World) -> None:
+    found, wanted = ([row["loss"] for row in steps(job)] for job in (world.jobs["dropping"], world.dropping))
+    assert found == pytest.approx(wanted, rel=1e-4)
+    mine, theirs = (
+        load_file(job.out / "checkpoint" / lora.WEIGHTS) for job in (world.jobs["dropping"], world.dropping)
+    )
+    for name, value in theirs.items():
+        torch.testing.assert_close(mine[name], value, atol=3e-3, rtol=1e-2, msg=name)
+
+
+def test_sharded_frozen_parts_do_not_hang_where_one_rank_has_no_images(world: World) -> None:
+    assert [row["step"] for row in steps(world.text_only)] == list(range(6))
+    assert read_result(world.text_only.out, "train", TrainResult).num_steps == 6
