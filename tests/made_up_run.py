@@ -207,7 +207,7 @@ def train(folder: Path, stage: str, num_steps: int) -> TrainResult:
         "best_step": None,
         "seconds": 63.0,
     }
-    where = {"checkpoint_sha256": "ab" * 32, "device": "cpu", "world_size": 1}
+    where = {"checkpoint_sha256": "ab" * 32, "device": "cpu", "world_size": 1, "engine": "torch", "attention": "loop"}
     return TrainResult(stage=stage, num_steps=num_steps, **counts, num_trained=PARAMETERS, **losses_told, **where)
 
 

@@ -179,8 +179,9 @@ def leave_stage(home: Path, stage: str) -> None:
         "num_lives": 1,
         "num_parameters": 10,
     }
+    how = {"device": "cpu", "engine": "torch", "attention": "loop"}
     train = TrainResult(
-        stage=stage, num_steps=2, **counts, **trained, num_trained=10, checkpoint_sha256="0", device="cpu", world_size=1
+        stage=stage, num_steps=2, **counts, **trained, num_trained=10, checkpoint_sha256="0", world_size=1, **how
     )
     leave_result(home, "train", TRAIN[stage], train)
 

@@ -31,7 +31,7 @@ class TrainJob(Frozen):
     """Train one stage: `python -m tinyllava_core.train JOB.yaml`. Continues from the newest checkpoint in `out`."""
 
     MODULE: ClassVar[str] = "tinyllava_core.train"
-    VERSION: ClassVar[int] = 3  # raise when the same job gives another result than before
+    VERSION: ClassVar[int] = 4  # raise when the same job gives another result than before
     kind: Literal["train"] = "train"
     stage: StageName
     recipe: Recipe

@@ -139,6 +139,10 @@ class TrainResult:
     checkpoint_sha256: str  # of the model's safetensors
     device: str
     world_size: int
+    engine: (
+        str  # what stepped the weights in the last life: torch | fsdp keep | fsdp reshard | deepspeed zero-1, -2, -3
+    )
+    attention: str  # the kernel that packed records attended by: varlen | flash-attn | flex | loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,8 @@ def trained(workspace: Path, stage: str, overrides: dict[str, Any], inputs: dict
         checkpoint_sha256="",
         device="cpu",
         world_size=1,
+        engine="torch",
+        attention="loop",
     )
     return make_once(workspace, stage, 1, overrides, inputs, lambda _: result)
 

@@ -41,6 +41,8 @@ TRAINED = TrainResult(
     checkpoint_sha256="0" * 64,
     device="cpu",
     world_size=1,
+    engine="torch",
+    attention="loop",
 )
 
 

@@ -184,7 +184,9 @@ CREATE TABLE train (
     num_trained BIGINT,
     checkpoint_sha256 VARCHAR,
     device VARCHAR,
-    world_size BIGINT
+    world_size BIGINT,
+    engine VARCHAR,            -- what stepped the weights in the last life: torch | fsdp keep | fsdp reshard | deepspeed zero-1, -2, -3
+    attention VARCHAR          -- the kernel that packed records attended by: varlen | flash-attn | flex | loop
 );
 COMMENT ON TABLE train IS 'Stages pretrain, second_pretrain and sft: a trained checkpoint; what happened is in views steps, lives, parts, ledger.';
 

@@ -14,10 +14,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tinyllava_core.model import (
     attention,
-    mixture,  # noqa: F401 (makes transformers know the mixture of encoders)
 )
 from tinyllava_core.model import connector as connectors
 from tinyllava_core.model.loss import token_losses
+from tinyllava_core.model.mixture import MixtureVision
 from tinyllava_core.model.records import Layout
 from tinyllava_core.parts import Shape
 
@@ -144,8 +144,35 @@ class TinyLlava(LlavaForConditionalGeneration):
 
 def patches(encoder: nn.Module, pixels_N3HW: Tensor, layer: int, num_skipped: int) -> Tensor:
     """Run an encoder -> the hidden states of `layer`, patches alone [N, P, V]."""
-    hidden: Tensor = encoder(pixels_N3HW, output_hidden_states=True).hidden_states[layer]
-    return hidden[:, num_skipped:]
+    members = (encoder.clip, encoder.dinov2) if isinstance(encoder, MixtureVision) else ()
+    if members:  # its own forward lays them out so, class tokens left out
+        states = [hidden_state(member, pixels_N3HW, layer)[:, 1:] for member in members]
+        return torch.stack(states, 2).flatten(1, 2)[:, num_skipped:]
+    return hidden_state(encoder, pixels_N3HW, layer)[:, num_skipped:]
+
+
+def hidden_state(encoder: nn.Module, pixels_N3HW: Tensor, layer: int) -> Tensor:
+    """Run an encoder's blocks up to the one that gives hidden state `layer`, and none behind it -> [N, P, V]."""
+    name, blocks = max(
+        ((name, module) for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList)),
+        key=lambda found: len(found[1]),
+    )
+    used = len(blocks) + 1 + layer
+    if not 0 < used < len(blocks):
+        whole: Tensor = encoder(pixels_N3HW, output_hidden_states=True).hidden_states[layer]
+        return whole
+    given: list[Tensor] = []
+    watched = blocks[used - 1].register_forward_hook(
+        lambda _, __, out: given.append(out[0] if isinstance(out, tuple) else out)
+    )
+    home, _, leaf = name.rpartition(".")
+    setattr(encoder.get_submodule(home), leaf, blocks[:used])
+    try:
+        encoder(pixels_N3HW)
+    finally:
+        setattr(encoder.get_submodule(home), leaf, blocks)
+        watched.remove()
+    return given[0]
 
 
 def _attend_as_transformers(model: TinyLlava, _: Any) -> None:

@@ -12,6 +12,7 @@ import sys
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -23,9 +24,11 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, write_result
 from tinyllava_core.model import checkpoint, lora, quantize, trainable
 from tinyllava_core.model.assemble import assemble, pin
+from tinyllava_core.model.attention import name_of
 from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS, language_row, prompt_of, tokenizer_folder
+from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
@@ -38,6 +41,7 @@ from tinyllava_core.train.engines.zero import DeepSpeedEngine
 from tinyllava_core.train.ledger import Ledger, append_rows, read_rows
 from tinyllava_core.train.loop import Stopped, Work, train
 from tinyllava_core.train.measure import HeldOut
+from tinyllava_core.train.moved import Moved
 from tinyllava_core.train.observe import Observer
 from tinyllava_core.train.planned import PlannedSteps
 from tinyllava_core.train.watch import Curves
@@ -60,9 +64,8 @@ def main(argv: list[str]) -> int:
     except memory.OutOfMemory as told:
         print(told, file=sys.stderr)
         return memory.EXIT_CODE
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    if dist.is_initialized():  # not after a fault: with a rank gone, this waits for it
+        dist.destroy_process_group()
     return 0
 
 
@@ -71,15 +74,15 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     started_at, training = datetime.now(UTC).isoformat(timespec="seconds"), job.recipe.training(job.stage)
     device = choose_device(job.recipe.launch.device)
     start_ranks(device)
-    make_repeatable(job.recipe.seed)
+    make_repeatable(job.recipe, training, device)
     model = load_start(job)
     trainable.choose(model, training)
-    before = trainable.tensor_digests(model)
     if training.language.lora is not None and training.language.lora.quantize is not None:
         quantize.pack(model, device)
     model.to(device).train()
     spare_and_speed(model, training, job.recipe.launch)
     engine = make_engine(model, job)
+    moved, attends = Moved(engine, model, job.stage), name_of(model.config.text_config, device, training.precision)
     packs = PlannedPacks(job.shards, job.plan, reading(job), job.features)
     ledger = Ledger(job.out)
     newest = ledger.newest()
@@ -87,6 +90,9 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     planned = PlannedSteps(job.plan)
     curves = None
     if rank() == 0:
+        print(
+            f"{job.stage}: {engine.name} on {world_size()} x {device.type}, packed attention by {attends}", flush=True
+        )
         ledger.open_life(first_step, world_size(), device.type, started_at)
         curves = Curves.open(job.out, f"{job.recipe.name} {job.stage}", job.recipe.watch.loggers, first_step)
     observer = Observer(packs, planned, ledger, curves, job.recipe.watch, flops.cost(model), device) if curves else None
@@ -105,6 +111,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         device=device,
         seed=job.recipe.seed,
         held_out=held_out,
+        moved=moved,
         halving=(model.config.image_token_id, model.config.image_seq_length) if job.has_halved_packs else None,
     )
     try:
@@ -114,9 +121,11 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     finally:
         if curves:
             curves.close()
+    names = moved.names()
     with engine.whole():
         if rank() == 0:
-            finish(model, job, before, ledger, device.type)
+            rows = trainable.part_rows(model, training, names)
+            finish(model, job, rows, ledger, {"device": device.type, "engine": engine.name, "attention": attends})
     barrier()
 
 
@@ -181,11 +190,11 @@ def save_checkpoint(model: TinyLlava, job: TrainJob, folder: Path) -> None:
     checkpoint.save(model, parts, reading(job).prompt, tokenizer_folder(language_row(parts.language)), folder)
 
 
-def finish(model: TinyLlava, job: TrainJob, before: dict[str, bytes], ledger: Ledger, device: str) -> None:
-    """Check that the right parts moved, save the checkpoint, leave the result."""
-    training, out = job.recipe.training(job.stage), job.out
-    rows = trainable.part_rows(model, training, before)
-    trainable.check_moved(rows, job.stage)
+def finish(model: TinyLlava, job: TrainJob, rows: list[trainable.PartRow], ledger: Ledger, how: dict[str, str]) -> None:
+    """Save the checkpoint, leave the result, and say where not just the right tensors moved."""
+    out = job.out
+    for told in trainable.not_as_wanted(rows, job.stage):
+        print(f"warning: {told}; the checkpoint is kept, parts.jsonl has the numbers", file=sys.stderr, flush=True)
     (out / "parts.jsonl").unlink(missing_ok=True)
     append_rows(out / "parts.jsonl", [{field: getattr(row, field) for field in row.__slots__} for row in rows])
     save_checkpoint(model, job, out / "checkpoint")
@@ -205,8 +214,8 @@ def finish(model: TinyLlava, job: TrainJob, before: dict[str, bytes], ledger: Le
         num_parameters=sum(row.num_parameters for row in rows),
         num_trained=sum(row.num_trained for row in rows),
         checkpoint_sha256=file_sha256(out / "checkpoint" / "model.safetensors"),
-        device=device,
         world_size=world_size(),
+        **how,
     )
     write_result(out, "train", result)
     shutil.rmtree(out / "resume", ignore_errors=True)
@@ -221,10 +230,18 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda", local)
 
 
-def make_repeatable(seed: int) -> None:
-    """Seed, and ask for deterministic kernels: on a CPU the same steps give the same bits."""
-    torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+def make_repeatable(recipe: Recipe, training: Training, device: torch.device) -> None:
+    """Seed. A CPU is asked for deterministic kernels, where they cost nothing; a GPU if the recipe says so."""
+    torch.manual_seed(recipe.seed)
+    asked = recipe.launch.deterministic
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("highest" if asked else "high")  # TensorFloat-32, in fp32 recipes
+        torch.backends.cudnn.allow_tf32 = not asked
+    if asked:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first matrices are multiplied
+    filling: Any = torch.utils.deterministic
+    filling.fill_uninitialized_memory = False  # it would cost at every `empty`
+    torch.use_deterministic_algorithms(asked or device.type == "cpu", warn_only=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tinyllava_core.train.engines.ranks import any_rank, rank, world_size
 from tinyllava_core.train.ledger import Ledger
 from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.memory import halves
+from tinyllava_core.train.moved import Moved, check_after
 from tinyllava_core.train.observe import Observer
 from tinyllava_core.train.passes import by_source, pack_losses
 from tinyllava_core.train.planned import PlannedSteps
@@ -47,6 +49,7 @@ class Work:
     observer: Observer | None  # rank 0's
     device: torch.device
     seed: int
+    moved: Moved
     held_out: HeldOut | None = None
     halving: tuple[int, int] | None = None  # image token, tokens of an image: cut every pack in two
 
@@ -55,7 +58,8 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
     """Train steps `first_step` .. end of the plan. Raises Stopped after saving if `should_stop` is set meanwhile."""
     training, num_steps = work.training, len(work.packs.num_packs)
     arriving = stream(work.packs, first_step, rank(), world_size(), training.data_workers, work.device.type == "cuda")
-    saved_at = time.monotonic()
+    saved_at, soon = time.monotonic(), check_after(work.planned, num_steps)
+    gc.freeze()  # what is here now stays: no later round looks at it again
     with Watchdog(work.watch.step_timeout_s, work.planned.describe) as dog:
         for step in range(first_step, num_steps):
             dog.beat(step)
@@ -64,8 +68,10 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
             dealt = next(arriving)
             waited = time.monotonic() - started
             losses = run_packs(work, step, dealt)
-            norms = work.engine.step()
+            norms = work.engine.step()  # which updates nothing where a gradient is no number
             check_finite(work, step, float(losses.sum()), norms)
+            if step == soon:
+                work.moved.check()
             if work.observer:
                 seconds = time.monotonic() - started
                 work.observer.step_done(step, losses, rates, norms, waited, seconds)

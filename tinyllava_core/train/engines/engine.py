@@ -63,6 +63,12 @@ class Engine(Protocol):
         """Let rank 0 read all weights in the model while inside; all ranks enter."""
 
 
+def trained_by_name(model: nn.Module, groups: list[dict[str, Any]]) -> dict[str, nn.Parameter]:
+    """Name the parameters of an optimizer's groups."""
+    grouped = {parameter for group in groups for parameter in group["params"]}
+    return {name: parameter for name, parameter in model.named_parameters() if parameter in grouped}
+
+
 def trained_by_part(groups: list[dict[str, Any]]) -> dict[str, list[nn.Parameter]]:
     """Collect the parameters of an optimizer's groups by the part of the model."""
     found: dict[str, list[nn.Parameter]] = {}

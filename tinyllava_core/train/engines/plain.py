@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.settings.training import Training
 from tinyllava_core.train.engines import state
-from tinyllava_core.train.engines.engine import Norms, trained_by_part
+from tinyllava_core.train.engines.engine import Norms, trained_by_name, trained_by_part
 from tinyllava_core.train.engines.ranks import rank
 
 _BUCKET = 32 * 1024 * 1024  # numbers that are sent at once
@@ -27,7 +27,7 @@ class TorchEngine:
 
     def __init__(self, model: TinyLlava, groups: list[dict[str, Any]], training: Training) -> None:
         self.model, self.max_grad_norm = model, training.max_grad_norm
-        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.trained = trained_by_name(model, groups)
         self.by_part = trained_by_part(groups)
         self.device = next(iter(self.trained.values())).device
         self.optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8, fused=True)

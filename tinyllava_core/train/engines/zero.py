@@ -15,7 +15,7 @@ from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
 from tinyllava_core.train.engines import state
-from tinyllava_core.train.engines.engine import Norms, trained_by_part
+from tinyllava_core.train.engines.engine import Norms, trained_by_name, trained_by_part
 from tinyllava_core.train.engines.ranks import rank
 
 
@@ -42,7 +42,7 @@ class DeepSpeedEngine:
         model.looks_always = (
             self.stage == 3
         )  # a rank that skips the encoder would leave the others waiting for its share
-        self.trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.trained = trained_by_name(model, groups)
         self.device = next(model.parameters()).device
         num_parameters = sum(p.numel() for p in model.parameters())
         optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8, fused=True)
