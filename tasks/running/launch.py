@@ -65,10 +65,27 @@ def command(module: str, files: Sequence[Path], how: Launch) -> list[str]:
         python += ["torch.distributed.run", *_meeting(how), f"--nproc-per-node={how.processes}", "-m"]
     elif how.launcher == "deepspeed":
         python += ["deepspeed.launcher.runner", *([f"--hostfile={how.hostfile}"] if how.hostfile else [])]
-        python += [f"--num_nodes={how.nodes}", f"--num_gpus={how.processes}", f"--master_port={free_port()}"]
+        python += [*_gpus(how), f"--master_port={free_port()}"]
         python += ["--no_local_rank", "--module"]
     srun = ["srun", f"--nodes={how.nodes}", f"--ntasks={how.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
     return [*(srun if how.srun else []), *python, module, *map(str, files)]
+
+
+def _gpus(how: Launch) -> list[str]:
+    """Say which GPUs DeepSpeed's launcher shall use: told a number, it takes the first, whatever CUDA_VISIBLE_DEVICES says.
+
+    Raises BadInput where that names too few of them, or not by number, as this launcher needs it.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if how.nodes > 1 or how.device == "cpu" or visible is None:
+        return [f"--num_nodes={how.nodes}", f"--num_gpus={how.processes}"]
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    if len(names) < how.processes or not all(name.isdigit() for name in names):
+        raise BadInput(
+            f"launch.processes is {how.processes}, but CUDA_VISIBLE_DEVICES={visible!r} does not name so many GPUs by number; "
+            "lower launch.processes, or set launch.launcher to torchrun, which takes any names and works with zero_stage too"
+        )
+    return [f"--include=localhost:{','.join(names[: how.processes])}"]
 
 
 def _meeting(how: Launch) -> list[str]:

@@ -128,6 +128,15 @@ def test_an_encoder_reads_the_layer_the_recipe_names(tiny_model: TinyLlava) -> N
     assert found.shape == (2, 9, 24)
 
 
+def test_blocks_behind_the_one_that_is_read_are_not_run(tiny_model: TinyLlava) -> None:
+    vision, ran = tiny_model.model.vision_tower, []
+    for number, block in enumerate(vision.encoder.layers):
+        block.register_forward_hook(lambda *_, number=number: ran.append(number))
+    tiny_model.image_tokens(torch.zeros(1, 3, 24, 24))
+    assert ran == [0, 1]  # of three: layer -2 is read
+    assert len(vision.encoder.layers) == 3
+
+
 def test_the_same_seed_gives_the_same_connector_and_another_another(tiny_choice: Model) -> None:
     one, two, other = (assemble(tiny_choice, seed=seed).state_dict() for seed in (3, 3, 4))
     moved = {part_of(name) for name in one if not torch.equal(one[name], other[name])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import get_wsd_schedule
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, read_result
@@ -20,6 +22,7 @@ from tinyllava_core.model.assemble import assemble
 from tinyllava_core.results import TrainResult
 from tinyllava_core.train import loop
 from tinyllava_core.train.__main__ import choose_device, run
+from tinyllava_core.train.engines.plain import TorchEngine
 from tinyllava_core.train.ledger import read_rows
 from tinyllava_core.train.schedule import lr_factor
 
@@ -141,6 +144,89 @@ def test_the_rate_warms_up_and_falls_along_a_cosine(make_job: MakeJob) -> None:
     assert 0 < factors[-1] < 0.001
     linear = training.model_copy(update={"schedule": "linear"})
     assert lr_factor(linear, 3 + 97 // 2, 100) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_stable_rate_falls_at_the_end_as_transformers_has_it(make_job: MakeJob) -> None:
+    training = make_job("stable", schedule="wsd", decay_fraction=0.4, warmup_fraction=0.2).recipe.sft
+    theirs = get_wsd_schedule(
+        torch.optim.SGD([torch.zeros(1)], lr=1.0),
+        num_warmup_steps=2,
+        num_decay_steps=4,
+        num_training_steps=10,
+        decay_type="1-sqrt",
+    ).lr_lambdas[0]
+    found = [lr_factor(training, step, 10) for step in range(10)]
+    assert found[:2] == [pytest.approx(1 / 3), pytest.approx(2 / 3)]  # ours starts at 1, not at 0
+    assert found[2:] == pytest.approx([theirs(step) for step in range(2, 10)])
+    assert found[6:] == pytest.approx([1.0, 0.5, 0.2929, 0.1340], abs=1e-4)
+    with pytest.raises(BadInput, match="schedule wsd needs decay_fraction"):
+        make_job("lone", schedule="wsd")
+    with pytest.raises(BadInput, match="the others have none"):
+        make_job("other", decay_fraction=0.1)
+
+
+def test_a_state_of_before_the_common_format_is_refused_in_one_line(make_job: MakeJob) -> None:
+    job = make_job("old")
+    old = job.out / "resume" / "step-00000002"
+    old.mkdir(parents=True)
+    torch.save({}, old / "state.pt")
+    with pytest.raises(
+        BadInput, match=r"step-00000002: a training state as an older version.*delete .*resume to begin"
+    ):
+        run(job, [False])
+
+
+def test_a_state_is_tensors_alone_and_nothing_that_could_run(make_job: MakeJob) -> None:
+    job = make_job("state", save_every=100)
+    with pytest.raises(loop.Stopped):
+        run(job, [True])
+    (folder,) = (job.out / "resume").iterdir()
+    assert {file.suffix for file in folder.iterdir()} == {".safetensors"}
+    names = {name for file in folder.iterdir() for name in load_file(file)}
+    kinds = {name.split("/")[0] for name in names}
+    assert kinds == {"weight", "exp_avg", "exp_avg_sq", "updates"}
+
+
+def test_a_gradient_that_is_no_number_changes_no_weight_and_no_moment(make_job: MakeJob) -> None:
+    job = make_job("poison")
+    model = assemble(job.recipe.model, 0)
+    trainable.choose(model, job.recipe.sft)
+    engine = TorchEngine(model, trainable.groups(model, job.recipe.sft), job.recipe.sft)
+    before = trainable.tensor_digests(model)
+    engine.backward(model.lm_head.weight.sum() * float("nan"), is_last=True)
+    assert not math.isfinite(engine.step().total)
+    assert trainable.tensor_digests(model) == before
+    assert not engine.optimizer.state
+    engine.backward(model.lm_head.weight.sum(), is_last=True)
+    assert engine.step().total == pytest.approx(model.lm_head.weight.numel() ** 0.5)
+    assert trainable.tensor_digests(model) != before
+
+
+def test_a_tensor_that_stood_still_is_told_at_the_end_and_the_checkpoint_is_kept(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job, true_groups = make_job("one-still"), trainable.groups
+
+    def without_a_bias(model: Any, training: Any) -> Any:
+        bias = model.model.multi_modal_projector.linear_2.bias
+        found = true_groups(model, training)
+        for group in found:
+            group["params"] = [p for p in group["params"] if p is not bias]
+        return found
+
+    monkeypatch.setattr(trainable, "groups", without_a_bias)
+    run(job, [False])
+    told = "warning: stage sft: part connector was to be trained, 4 of its tensors should have moved, 3 did; the checkpoint is kept"
+    assert told in capsys.readouterr().err
+    assert (job.out / "checkpoint" / "model.safetensors").is_file()
+
+
+def test_a_stage_says_what_steps_it_and_what_attends(make_job: MakeJob, capsys: pytest.CaptureFixture[str]) -> None:
+    job = make_job("says")
+    run(job, [False])
+    assert "sft: torch on 1 x cpu, packed attention by loop\n" in capsys.readouterr().out
+    result = read_result(job.out, "train", TrainResult)
+    assert (result.engine, result.attention) == ("torch", "loop")
 
 
 def test_matrices_get_weight_decay_and_vectors_none(make_job: MakeJob) -> None:

@@ -97,8 +97,13 @@ class Training(Frozen):
     )
     held_out_every: int = Field(200, ge=1, description="Optimizer steps between two such measurements.")
     lr: float = Field(gt=0, description="Peak learning rate. Paper: 1e-3 pretrain, 2e-5 sft.")
-    schedule: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="After the warm-up. Paper: cosine to zero."
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = Field(
+        "cosine",
+        description="After the warm-up. Paper: cosine to zero. wsd (warm-up, stable, decay): constant, then down to zero in the last "
+        "`decay_fraction` of the steps.",
+    )
+    decay_fraction: float | None = Field(
+        None, gt=0, lt=1, description="wsd: part of the steps with a falling learning rate, usually 0.1 to 0.2."
     )
     warmup_fraction: float = Field(
         0.03, ge=0, lt=1, description="Part of the steps with a rising learning rate. Paper: 0.03."
@@ -163,6 +168,10 @@ class Training(Frozen):
             raise ValueError(
                 f"pack_length {self.pack_length} is less than max_length {self.max_length}: a record must fit into a pack"
             )
+        if (self.schedule == "wsd") != (self.decay_fraction is not None):
+            raise ValueError("schedule wsd needs decay_fraction, usually 0.1 to 0.2; the others have none")
+        if self.decay_fraction is not None and self.warmup_fraction + self.decay_fraction > 1:
+            raise ValueError("warmup_fraction and decay_fraction together are more than all steps")
         if self.keep_features and self.vision.trainable_from_layer is not None:
             raise ValueError("keep_features needs a frozen encoder: set vision.trainable_from_layer to null")
         if self.connector.trainable_from_layer not in (None, 0):

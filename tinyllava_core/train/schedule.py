@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step: a warm-up, then cosine, linear or constant. No state to save."""
+"""The learning rate as a function of the step: a warm-up, then cosine, linear, constant, or constant and down. No state to save."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ def lr_factor(training: Training, step: int, num_steps: int) -> float:
     warmup = math.ceil(training.warmup_fraction * num_steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
+    if training.decay_fraction is not None:
+        decay = max(1, round(training.decay_fraction * num_steps))
+        fallen = max(0.0, (step - (num_steps - decay)) / decay)
+        return 1.0 - math.sqrt(fallen)  # Source: arXiv 2405.18392, section 3.2: better than a straight line
     passed = (step - warmup) / max(1, num_steps - warmup)
     if training.schedule == "constant":
         return 1.0

@@ -48,6 +48,10 @@ def test_srun_outside_a_slurm_job_is_one_clear_error(monkeypatch: pytest.MonkeyP
         ({"launcher": "torchrun", "hostfile": "hosts", "nodes": 2}, "hostfile needs launcher: deepspeed"),
         ({"launcher": "deepspeed", "zero_stage": 2, "offload": "all"}, "offload: all needs zero_stage: 3"),
         ({"launcher": "torchrun", "offload": "optimizer"}, "offload: optimizer needs zero_stage"),
+        ({"launcher": "torchrun", "fsdp": "keep", "zero_stage": 2}, "set one of them to null"),
+        ({"fsdp": "keep"}, "fsdp needs launcher: torchrun"),
+        ({"launcher": "torchrun", "fsdp": "keep", "offload": "optimizer"}, "with fsdp, offload is all"),
+        ({"launcher": "torchrun", "send_gradients": "bf16"}, "send_gradients: bf16 needs zero_stage or fsdp"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(fields: dict[str, object], told: str) -> None:
@@ -154,3 +158,20 @@ def test_a_bad_recipe_is_told_before_anything_is_written(capsys: pytest.CaptureF
     told = capsys.readouterr()
     assert told.out == ""
     assert "sft.lr" in told.err
+
+
+def test_deepspeeds_launcher_is_given_the_gpus_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told a number of GPUs, it takes the first ones of the machine; its own reading of what we tell it is held here."""
+    from deepspeed.launcher.runner import parse_args, parse_resource_filter
+
+    how = Launch(launcher="deepspeed", processes=2, zero_stage=2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 6,7")
+    words = command("tinyllava_core.train", [Path("job.yaml")], how)
+    told = parse_args(words[words.index("deepspeed.launcher.runner") + 1 :])
+    assert (told.num_gpus, told.num_nodes) == (-1, -1)
+    machine = {"localhost": list(range(8))}
+    assert parse_resource_filter(machine, include_str=told.include, exclude_str="") == {"localhost": [4, 6]}
+    for visible in ("4", "", "GPU-1a2b,GPU-3c4d"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        with pytest.raises(BadInput, match=r"does not name so many GPUs by number; .*torchrun"):
+            command("tinyllava_core.train", [Path("job.yaml")], how)
