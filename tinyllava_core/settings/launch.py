@@ -36,9 +36,6 @@ class Launch(Frozen):
         description="PyTorch's own sharding of what is trained (torchrun). keep: weights are gathered once a step, memory about as "
         "ZeRO-2; reshard: for each block and let go, as ZeRO-3. null: off.",
     )
-    send_gradients: Literal["fp32", "bf16"] = Field(
-        "fp32", description="What gradients travel in between GPUs, with zero_stage or fsdp: bf16 halves the traffic."
-    )
     deterministic: bool = Field(
         False, description="Ask a GPU for kernels that give the same bits each time: slower. A CPU does anyway."
     )
@@ -103,5 +100,3 @@ class Launch(Frozen):
                 if self.offload == "all"
                 else "offload: optimizer needs zero_stage"
             )
-        if self.send_gradients != "fp32" and self.fsdp is None and self.zero_stage is None:
-            raise ValueError(f"send_gradients: {self.send_gradients} needs zero_stage or fsdp")

@@ -126,7 +126,6 @@ def shard(model: TinyLlava, training: Training, launch: Launch, device: torch.de
     frozen = {parameter for parameter in model.parameters() if not parameter.requires_grad}
     half = torch.bfloat16 if training.precision == "bf16" else None
     mesh = init_device_mesh(device.type, (world_size(),))
-    sent = torch.bfloat16 if launch.send_gradients == "bf16" else torch.float32
     common: dict[str, Any] = {
         "mesh": mesh,
         "reshard_after_forward": launch.fsdp == "reshard",
@@ -136,9 +135,9 @@ def shard(model: TinyLlava, training: Training, launch: Launch, device: torch.de
     for part in (model.model.vision_tower, model.model.language_model):
         for block in trainable.blocks(part):
             if any(parameter.requires_grad for parameter in block.parameters()):
-                policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=sent, cast_forward_inputs=False)
+                policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
                 fully_shard(block, mp_policy=policy, **common)
-    fully_shard(model, mp_policy=MixedPrecisionPolicy(reduce_dtype=sent, cast_forward_inputs=False), **common)
+    fully_shard(model, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False), **common)
     register_fsdp_forward_method(model, "supervised_losses")
     shared = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for module in shared:  # the loss is a sum already, over the tokens of all ranks

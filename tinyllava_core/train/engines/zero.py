@@ -197,7 +197,7 @@ def deepspeed_config(training: Training, launch: Launch, num_parameters: int) ->
         "torch_autocast": {
             "enabled": training.precision == "bf16",
             "dtype": "bfloat16",
-            **({} if launch.send_gradients == "bf16" else {"lower_precision_safe_modules": []}),
+            "lower_precision_safe_modules": [],
         },
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {
