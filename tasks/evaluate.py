@@ -49,7 +49,7 @@ def answer(run: Run, trained: Artifact, downloads: Mapping[str, Artifact], sets:
         held = {one: one.job(folders[one.fingerprint]) for one in todo if one.fingerprint in folders}
         left = [job for job in held.values() if not is_done(job)]
         if left:
-            launch(left[0], on_one_machine(run.recipe.launch), f"answer {len(left)}", *left[1:])
+            launch(left[0], on_one_machine(run.recipe.launch), "answer", *left[1:])
         return {(one.benchmark, one.condition): read_seconds(job.out) for one, job in held.items()}
 
 

@@ -67,7 +67,7 @@ def test_a_deployment_runs_through_server_and_worker(first_run, staying: dict[st
     assert desk.made_by_last_run() == ["evaluate my-questions", "report"]
 
     shown = call(staying, "prefect", "artifact", "ls")
-    for key in ("scores", "download-my-photographs", "progress-evaluate-my-questions"):
+    for key in ("scores", "download-my-photographs", "progress-answer"):
         assert key in shown
 
 
