@@ -38,7 +38,7 @@ def test_two_score_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_difference_within_noise_is_said_to_be_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = score(tmp_path, "a", ["yes"] * 8), score(tmp_path, "b", ["no", *["yes"] * 7], prompt="other")
+    first, second = score(tmp_path, "a", ["yes"] * 8), score(tmp_path, "b", ["no", *["yes"] * 7], prompt="other: ?")
     capsys.readouterr()
     assert cli.main(["compare", str(first), str(second), "--format", "json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)

@@ -37,7 +37,7 @@ def _pictures(world: Path, source: str) -> set[str]:
 def test_no_benchmark_picture_is_trained_on(world: Path) -> None:
     places = {hashlib.sha256(file.read_bytes()).hexdigest() for file in (world / "places" / "photos").iterdir()}
     trained = _pictures(world, "captions") | _pictures(world, "long-captions") | _pictures(world, "chat") | places
-    for benchmark in ("pope", "vqa"):
+    for benchmark in ("pope", "vqa", "choice", "docs", "pairs"):
         assert not trained & _pictures(world, benchmark)
 
 
@@ -85,3 +85,15 @@ def test_the_same_world_is_built_twice(world: Path, tmp_path: Path) -> None:
     build(tmp_path / "again")
     for file in ("chat/chat.json", "chat/images.zip", "vqa/toy_vqa_val.json", "places/urls.jsonl"):
         assert (tmp_path / "again" / file).read_bytes() == (world / file).read_bytes()
+
+
+def test_the_twins_of_newer_benchmarks_are_balanced(world: Path) -> None:
+    choice = _lines(world / "choice" / "toy_mmstar.jsonl")
+    assert len(choice) == 120
+    assert max(Counter(row["answer"] for row in choice).values()) < 50
+    docs = _read(world / "docs" / "toy_docvqa_val.json")["data"]
+    assert len({row["questionId"] for row in docs}) == len(docs) == 60
+    pairs = _lines(world / "pairs" / "toy_blink_val.jsonl")
+    assert {row["answer"] for row in pairs} == {"(A)", "(B)"}
+    with zipfile.ZipFile(world / "pairs" / "images.zip") as archive:
+        assert {row[column] for row in pairs for column in ("image_1", "image_2")} <= set(archive.namelist())

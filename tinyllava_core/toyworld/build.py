@@ -1,19 +1,17 @@
-"""Write the toy world as the files that its server offers: LLaVA JSON, archives, a URL table, two benchmarks.
+"""Write the toy world as the files that its server offers: LLaVA JSON, archives, a URL table, five benchmarks.
 
 The files have the published shapes, so that they take the road that real data takes. It serves nothing: server.py does.
 """
 
 from __future__ import annotations
 
-import io
 import itertools
-import json
 import random
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tinyllava_core.toyworld.files import jpeg, write_archive, write_json, write_json_lines
 from tinyllava_core.toyworld.scene import IMAGE_SIZE, KINDS, Scene, make_scene, render
 from tinyllava_core.toyworld.text import (
     OPEN_KINDS,
@@ -27,8 +25,9 @@ from tinyllava_core.toyworld.text import (
     long_caption,
     retell,
 )
+from tinyllava_core.toyworld.twins import build_choice, build_docs, build_pairs
 
-VERSION = 5  # of the world: another number is another tree
+VERSION = 6  # of the world: another number is another tree
 NUM_CAPTIONS = 4800
 NUM_LONG_CAPTIONS = 1200
 NUM_CHATS = 4200
@@ -49,6 +48,9 @@ def build(root: Path) -> None:
     build_places(root / "places")
     build_pope(root / "pope")
     build_vqa(root / "vqa")
+    build_choice(root / "choice")
+    build_docs(root / "docs")
+    build_pairs(root / "pairs")
 
 
 def build_captions(folder: Path, count: int = NUM_CAPTIONS) -> None:
@@ -61,8 +63,8 @@ def build_captions(folder: Path, count: int = NUM_CAPTIONS) -> None:
         request = rng.choice(_DESCRIBE)
         human = f"<image>\n{request}" if rng.random() < 0.5 else f"{request}\n<image>"
         records.append(_record(f"{index:09d}", name, [(human, caption(scene))]))
-    _write_json(folder / "captions.json", records)
-    _write_archive(folder / "images.zip", ((name, jpeg(scene)) for name, scene in scenes.items()))
+    write_json(folder / "captions.json", records)
+    write_archive(folder / "images.zip", ((name, jpeg(scene)) for name, scene in scenes.items()))
 
 
 def build_long_captions(folder: Path, count: int = NUM_LONG_CAPTIONS) -> None:
@@ -73,8 +75,8 @@ def build_long_captions(folder: Path, count: int = NUM_LONG_CAPTIONS) -> None:
     for index, (name, scene) in enumerate(scenes.items()):
         rng = random.Random(f"long-captions/text/{index}")
         records.append(_record(f"{index:09d}", name, [(f"<image>\n{_DETAILED}", long_caption(scene, rng))]))
-    _write_json(folder / "long-captions.json", records)
-    _write_archive(folder / "images.zip", ((name, jpeg(scene)) for name, scene in scenes.items()))
+    write_json(folder / "long-captions.json", records)
+    write_archive(folder / "images.zip", ((name, jpeg(scene)) for name, scene in scenes.items()))
 
 
 def build_chat(folder: Path, count: int = NUM_CHATS, num_text_only: int = NUM_CHATS_TEXT_ONLY) -> None:
@@ -94,9 +96,9 @@ def build_chat(folder: Path, count: int = NUM_CHATS, num_text_only: int = NUM_CH
             records.append(
                 _record(f"{index:012d}", f"chat/{_shard_name(index)}", [(f"<image>\n{first}", answer), *rest])
             )
-    _write_json(folder / "chat.json", records)
+    write_json(folder / "chat.json", records)
     pictures = ((f"chat/{_shard_name(i)}", jpeg(scene)) for i, scene in enumerate(scenes) if i not in text_only)
-    _write_archive(folder / "images.zip", pictures)
+    write_archive(folder / "images.zip", pictures)
 
 
 def build_places(folder: Path, count: int = NUM_PLACES) -> None:
@@ -111,8 +113,8 @@ def build_places(folder: Path, count: int = NUM_PLACES) -> None:
         records.append(_record(f"place-{index}", name, [(f"<image>\n{first}", answer), *rest]))
         rows.append({"url": f"photos/{name}", "name": name})
         render(scene).save(folder / "photos" / name)
-    _write_json(folder / "places.json", records)
-    _write_json_lines(folder / "urls.jsonl", rows)
+    write_json(folder / "places.json", records)
+    write_json_lines(folder / "urls.jsonl", rows)
 
 
 def build_pope(folder: Path, num_images: int = NUM_POPE_IMAGES) -> None:
@@ -126,8 +128,8 @@ def build_pope(folder: Path, num_images: int = NUM_POPE_IMAGES) -> None:
         rng = random.Random(f"pope/text/{index}")
         for question in pope_questions(scene, rng):
             rows.append({"question_id": len(rows) + 1, "image": name, "text": question.text, "label": question.answer})
-    _write_json_lines(folder / "toy_pope.json", rows)
-    _write_archive(folder / "images.zip", ((name, jpeg(scene)) for name, scene in scenes.items()))
+    write_json_lines(folder / "toy_pope.json", rows)
+    write_archive(folder / "images.zip", ((name, jpeg(scene)) for name, scene in scenes.items()))
 
 
 def pope_questions(scene: Scene, rng: random.Random) -> list[Question]:
@@ -161,8 +163,8 @@ def build_vqa(folder: Path, num_images: int = NUM_VQA_IMAGES) -> None:
             }
             data.append(entry)
     head = {"dataset_type": "val", "dataset_name": "toyvqa", "dataset_version": "0.1"}
-    _write_json(folder / "toy_vqa_val.json", {**head, "data": data})
-    _write_archive(folder / "images.zip", ((f"{name}.jpg", jpeg(scene)) for name, scene in scenes.items()))
+    write_json(folder / "toy_vqa_val.json", {**head, "data": data})
+    write_archive(folder / "images.zip", ((f"{name}.jpg", jpeg(scene)) for name, scene in scenes.items()))
 
 
 def vqa_questions(scene: Scene, index: int, rng: random.Random) -> list[Question]:
@@ -177,13 +179,6 @@ def vqa_questions(scene: Scene, index: int, rng: random.Random) -> list[Question
     return ask_many(scene, kinds, rng)
 
 
-def jpeg(scene: Scene) -> bytes:
-    """Draw a scene as a JPEG file."""
-    buffer = io.BytesIO()
-    render(scene).save(buffer, "JPEG", quality=92, subsampling=0)
-    return buffer.getvalue()
-
-
 def _shard_name(index: int) -> str:
     return f"{index // 1000:05d}/{index:09d}.jpg"
 
@@ -191,17 +186,3 @@ def _shard_name(index: int) -> str:
 def _record(record_id: str, image: str | None, turns: Iterable[tuple[str, str]]) -> dict[str, Any]:
     said = [{"from": who, "value": text} for turn in turns for who, text in zip(("human", "gpt"), turn, strict=True)]
     return {"id": record_id, **({"image": image} if image else {"model": ""}), "conversations": said}
-
-
-def _write_json(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data), encoding="utf-8")
-
-
-def _write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def _write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in members:
-            archive.writestr(zipfile.ZipInfo(name), content)

@@ -13,10 +13,12 @@ from typing import Any
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.compare.compare import Difference, compare, holm
+from tinyllava_core.evaluate.compare.seeds import compare_seeds
 from tinyllava_core.evaluate.questions.questions import read_json, read_json_lines
 from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.evaluate.score.leave import read_items
 from tinyllava_core.evaluate.score.score_file import items_path
+from tinyllava_core.evaluate.score.scoring import Item
 from tinyllava_core.settings.condition import Condition, titled
 
 
@@ -68,8 +70,36 @@ def compare_all(first: Sequence[Kept], second: Sequence[Kept]) -> list[Differenc
     return holm([_compare(one, other) for one, other in pairs])
 
 
+def read_seeds(word: str) -> list[Kept]:
+    """Read score files whose names stand with commas between them: one recipe's seeds on one benchmark."""
+    return [read_kept(Path(name)) for name in word.split(",") if name]
+
+
+def compare_recipes(first: Sequence[Kept], second: Sequence[Kept]) -> list[Difference]:
+    """Compare two recipes by the score files of their seeds. Raises BadInput unless all are of one benchmark, scored alike."""
+    everything = [*first, *second]
+    if not first or not second:
+        raise BadInput("compare: no score file on one side of the comma")
+    one = everything[0]
+    notes = [note for other in everything[1:] for note in _notes(one, other)]
+    variant = benchmark(one.scorer).variant(one.variant)
+    mine, theirs = ([_items(seed) for seed in side] for side in (first, second))
+    return [compare_seeds(one.name, variant, mine, theirs, tuple(dict.fromkeys(notes)))]
+
+
 def _compare(one: Kept, other: Kept) -> Difference:
-    if (one.scorer, one.variant) != (other.scorer, other.variant):
+    notes = _notes(one, other)
+    variant = benchmark(one.scorer).variant(one.variant)
+    return compare(one.name, variant, _items(one), _items(other), notes)
+
+
+def _items(kept: Kept) -> list[Item]:
+    return read_items(row for _, row in read_json_lines(kept.items))
+
+
+def _notes(one: Kept, other: Kept) -> list[str]:
+    """Say what may make two incomparable. Raises BadInput if they were scored differently."""
+    if (one.scorer, one.variant, one.name) != (other.scorer, other.variant, other.name):
         raise BadInput(
             f"compare: {one.name}: {one.scorer} {one.variant} against {other.scorer} {other.variant}; "
             "score both the same way"
@@ -79,9 +109,7 @@ def _compare(one: Kept, other: Kept) -> Difference:
         notes.append(f"different judges: {one.judge} against {other.judge}")
     if one.prompt_sha256 and other.prompt_sha256 and one.prompt_sha256 != other.prompt_sha256:
         notes.append("asked with different prompts")
-    variant = benchmark(one.scorer).variant(one.variant)
-    mine, theirs = (read_items(row for _, row in read_json_lines(side.items)) for side in (one, other))
-    return compare(one.name, variant, mine, theirs, notes)
+    return notes
 
 
 HEAD = ("benchmark", "metric", "first", "second", "difference", "95 % interval", "p", "p (Holm)", "n", "verdict")
