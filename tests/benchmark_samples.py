@@ -260,6 +260,19 @@ def ocrbench(folder: Path) -> Sample:
     )
 
 
+def ocrbench_v2(folder: Path) -> Sample:
+    row = {"dataset_name": "x", "question": "What?", "image_path": "EN_part/a.jpg"}
+    rows = [
+        row | {"id": 1, "type": "cognition VQA en", "answers": ["Exit"]},
+        row | {"id": 2, "type": "text counting en", "answers": [4], "eval": "regression"},
+        row | {"id": 3, "type": "text grounding en", "answers": [10, 20, 30, 40]},
+        row | {"id": 4, "type": "full-page OCR en", "answers": ["passed over"]},
+    ]
+    path = write_json(folder / "OCRBench_v2.json", rows)
+    said = ((1, "What?", "the exit"), (2, "What?", "4 times"), (3, "What?", "(10, 20, 30, 40)"))
+    return Sample(annotations=path, answers=answers(folder, *said))
+
+
 def mathvista(folder: Path) -> Sample:
     row = {"unit": None, "precision": None, "metadata": {"task": "geometry", "category": "math"}}
     rows = {
@@ -319,10 +332,10 @@ def refcoco(folder: Path) -> Sample:
 
 
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
-    one.__name__.replace("mmmu_pro", "mmmu-pro"): one
+    one.__name__.replace("_", "-"): one
     for one in (
         *(vqa, gqa, scienceqa, textvqa, pope, mme, mmbench, mmvet, llavabench, mmmu, chair),
         *(mmstar, ai2d, seedbench, realworldqa, blink, cvbench, mmvp, mmmu_pro),
-        *(chartqa, docvqa, infovqa, ocrbench, mathvista, vizwiz, hallusionbench, captions, refcoco),
+        *(chartqa, docvqa, infovqa, ocrbench, ocrbench_v2, mathvista, vizwiz, hallusionbench, captions, refcoco),
     )
 }
