@@ -233,6 +233,26 @@ def test_clean_scores_leave_out_the_questions_about_pictures_that_any_mix_of_the
     assert rows(workspace, "clean_scores") == rows(workspace, "clean_scores", run="run-1")
 
 
+def test_questions_stand_out_that_all_models_answer_wrongly_or_rightly_without_the_picture(workspace: Path):
+    """Three models on three questions: 7 right once, 8 never, 9 always; without pictures 9 alone, by the one that was asked."""
+    others = ("e5" + "0" * 14, "e6" + "0" * 14)
+    for fingerprint in others:
+        leave_artifact(workspace, fingerprint, "evaluate", {"checkpoint": TRAIN["sft"]})
+        leave_score(workspace, fingerprint, blind=False, score=50.0)
+        leave_use(workspace, "run-1", "evaluate", fingerprint, fingerprint)
+    scores = {SEEN: (1.0, 0.0, 1.0), others[0]: (0.0, 0.3, 1.0), others[1]: (0.0, 0.0, 1.0), BLIND: (0.0, 0.0, 1.0)}
+    for fingerprint, values in scores.items():
+        asked = [(n, f"{n}.png", value) for n, value in zip((7, 8, 9), values, strict=True)]
+        jsonl(workspace, "evaluate", fingerprint, "items", named("question_id image score", *asked))
+    publish(workspace)
+    expected = [
+        ("pope", "9", "9.png", 1, "right without the picture"),
+        ("pope", "8", "8.png", 3, "wrong by every model"),
+    ]
+    assert rows(workspace, "stand_out") == rows(workspace, "stand_out", benchmark="pope") == expected
+    assert rows(workspace, "stand_out", benchmark="gqa") == []
+
+
 def test_a_corrupted_score_has_its_condition_and_a_hidden_split_none(workspace: Path):
     blurred, hidden = "e3" + "0" * 14, "e4" + "0" * 14
     for fingerprint, more in (
