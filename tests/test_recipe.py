@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tinyllava_core.data.manifest.manifest import load as manifest
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import STAGES, known_recipes, load
 from tinyllava_core.results import TRAININGS
+from tinyllava_core.settings.evaluate import SUITES
 
 
 def write(folder: Path, stem: str, /, **keys: object) -> str:
@@ -30,6 +32,19 @@ def test_the_stages_are_the_words_of_the_lineage() -> None:
 def test_asking_for_a_stage_that_is_not_there_says_which_are() -> None:
     with pytest.raises(BadInput, match="recipe 'toy' has no stage 'second_pretrain'; it has pretrain, sft"):
         load("toy").training("second_pretrain")
+
+
+def test_a_suite_stands_for_its_benchmarks_each_once() -> None:
+    nine = load("toy", {"evaluate.benchmarks": ["toy-pope", "suite-nanovlm", "mmstar"]}).evaluate.benchmarks
+    assert nine[:2] == ("toy-pope", "mmstar")
+    assert len(nine) == len(set(nine)) == 10
+    with pytest.raises(BadInput, match="unknown suite of benchmarks 'suite-doc'; nearest: 'suite-docs'"):
+        load("toy", {"evaluate.benchmarks": ["suite-doc"]})
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_benchmark_of_a_suite_has_a_manifest(suite: str) -> None:
+    assert {manifest(name).kind for name in SUITES[suite]} == {"benchmark"}
 
 
 def test_every_shipped_recipe_loads_and_says_what_it_is() -> None:

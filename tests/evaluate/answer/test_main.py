@@ -61,6 +61,25 @@ def test_a_job_leaves_answers_items_subscores_and_its_result(
     assert "@progress" not in capsys.readouterr().out
 
 
+def test_a_question_about_several_pictures_is_asked_with_all_of_them_in_their_order(
+    tmp_path: Path, checkpoint_folder: Path, images: Path
+) -> None:
+    pictures = [("0.png", "1.png"), ("1.png", "0.png"), ("0.png",), ("0.png", "1.png")]
+    rows = [
+        {"idx": f"val_Jigsaw_{n}", "sub_task": "Jigsaw", "prompt": "Which? (A) x (B) y", "choices": ["x", "y"]}
+        | {"answer": "(A)", **{f"image_{place}": name for place, name in enumerate(names, start=1)}}
+        for n, names in enumerate(pictures)
+    ]
+    (tmp_path / "blink.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = {"benchmark": "test-blink", "scorer": "blink", "variant": None}
+    path = write_job(tmp_path / "out", checkpoint_folder, tmp_path / "blink.jsonl", images, **words)
+    assert main([str(path)]) == 0
+    both, swapped, one, again = (row["text"] for row in rows_of(tmp_path / "out" / "answers.jsonl"))
+    assert both == again
+    assert len({both, swapped, one}) == 3
+    assert job.read_result(tmp_path / "out", "evaluate", EvaluateResult).metric == "mean_of_tasks"
+
+
 def test_blind_needs_no_pictures(tmp_path: Path, checkpoint_folder: Path, annotations: Path) -> None:
     out = tmp_path / "out"
     path = write_job(out, checkpoint_folder, annotations, tmp_path / "nowhere", condition="blind")
