@@ -83,8 +83,8 @@ def worth(text: str, question: Question) -> float:
         return max(_counted(text, one, how) for one in gold)
     if kind == GROUNDING:
         left, top, right, bottom = map(float, gold)
-        said = last_box(text)
-        return overlap(said, (left, top, right, bottom)) if said else 0.0
+        box = last_box(text)
+        return overlap(box, (left, top, right, bottom)) if box else 0.0
     if kind in (FORMULA, FORMULA_CN):
         strip: Callable[[str], str] = _untagged if kind == FORMULA_CN else str
         return float(any(_squeezed(strip(one)) in _squeezed(strip(text)) for one in gold))
