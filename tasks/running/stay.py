@@ -47,7 +47,7 @@ def up(workspace: Path) -> None:
         here, "work-pool", "create", POOL, "--type", "process", "--base-job-template", str(template), "--overwrite"
     )
     _prefect(here, "--no-prompt", "deploy", "--all")
-    print("deployed  tinyllava/full-pipeline")
+    print("deployed  tinyllava/full-pipeline, tinyllava/evaluate")
     if tree.members(marks.get("worker", "none")):
         print(f"worker    already at work on pool {POOL!r}")
     else:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
 
+import duckdb
 import pytest
 import yaml
 
@@ -44,3 +48,23 @@ def test_a_wrong_manifest_leaves_no_run_behind(tmp_path: Path) -> None:
     with pytest.raises(BadInput), begin(recipe, None, str(tmp_path / "workspace")):
         raise AssertionError("begun")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("cancelled", "state"), [(True, "Cancelled"), (False, "Crashed")])
+def test_a_run_that_somebody_cancelled_in_prefect_is_told_from_one_that_was_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cancelled: bool, state: str
+) -> None:
+    from prefect.exceptions import TerminationSignal
+
+    monkeypatch.setattr("tasks.run.flow_run", SimpleNamespace(id=str(uuid4())))
+    monkeypatch.setattr("tasks.run.is_cancelled", lambda _: cancelled)
+    with pytest.raises(TerminationSignal), begin(load("toy"), {}, str(tmp_path)):
+        raise TerminationSignal(signal.SIGTERM)
+    with open_read_only(tmp_path) as connection:
+        assert connection.execute("SELECT state FROM run_state").fetchall() == [(state,)]
+
+
+def test_a_run_is_seen_while_it_goes_on(tmp_path: Path) -> None:
+    file = str(tmp_path / "lineage.duckdb")
+    with begin(load("toy"), {}, str(tmp_path)) as run, duckdb.connect(file, read_only=True) as plain:
+        assert plain.execute("SELECT run_id, state FROM run_state").fetchall() == [(run.run_id, "Running")]
