@@ -23,6 +23,7 @@ from uuid import uuid4
 from filelock import FileLock
 from pydantic import BaseModel
 
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 
 R = TypeVar("R")
@@ -109,7 +110,7 @@ def make_once(
         write_aside(partial / "result.json", json.dumps(body, indent=1, ensure_ascii=False))
         if final.exists():  # a folder without result.json: somebody's remains
             shutil.rmtree(final)
-        partial.rename(final)
+        publish(partial, final)
     return Artifact(stage=stage, fingerprint=name, folder=final)
 
 
@@ -162,7 +163,7 @@ def write_aside(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.partial")
     try:
         aside.write_text(text, encoding="utf-8")
-        aside.rename(path)
+        publish(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise

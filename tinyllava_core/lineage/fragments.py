@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage.tables import schema_tables
 
@@ -39,11 +40,12 @@ def leave(workspace: Path, table: str, key: str, rows: Sequence[Mapping[str, Any
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{quote(key, safe=' ')}.parquet"
     aside = folder / f".{uuid.uuid4().hex}.partial"
-    with aside.open("wb") as file:
-        pq.write_table(filled, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(final)
+    try:
+        pq.write_table(filled, aside)
+        publish(aside, final)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def signatures(home: Path) -> dict[Fragment, str]:

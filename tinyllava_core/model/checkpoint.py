@@ -20,6 +20,7 @@ from transformers import GenerationConfig, LlavaConfig
 from transformers.initialization import no_init_weights
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import lora
 from tinyllava_core.model.assemble import without_head
@@ -119,7 +120,7 @@ def write(model: TinyLlava, card: Card, tokenizer_from: Path, folder: Path) -> N
     write_processor(card.vision, card.image_mode, card.tokens_per_image, card.prompt, aside)
     write_aside(aside / "tinyllava.json", json.dumps(dataclasses.asdict(card), indent=2))
     shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    publish(aside, folder)
 
 
 def load(folder: Path, *, precision: str = "fp32", device: str = "cpu") -> Loaded:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 from tinyllava_core.train.engines.engine import Engine
 from tinyllava_core.train.engines.ranks import barrier, rank
@@ -123,7 +124,7 @@ class _Writer(threading.Thread):
                 if rank() != 0:
                     return
                 shutil.rmtree(self._final, ignore_errors=True)
-                self._aside.rename(self._final)
+                publish(self._aside, self._final)
                 for old in sorted(self._final.parent.glob("step-*"))[:-KEEP]:
                     shutil.rmtree(old)
         except Exception as fault:  # `wait` raises it where the training is

@@ -19,6 +19,7 @@ from PIL import Image
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.files.archive import safe_path
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput, nearest
 from tinyllava_core.job import Progress, tell
 
@@ -73,7 +74,7 @@ def _write_rows(dataset: Any, asked: dict[str, Any]) -> dict[str, Any]:
             line = json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
             digest.update(line)
             size += file.write(line)
-    aside.rename(to)
+    publish(aside, to)
     return {"num_rows": len(dataset), "size_bytes": size, "sha256": digest.hexdigest(), "without_picture": []}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from tinyllava_core.data.files.archive_members import Member, foreseen, members
 from tinyllava_core.data.files.disk import no_room, require_free
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 
 # Pictures hardly shrink in an archive; flat drawings as BMP or TIFF may, some hundredfold.
@@ -96,7 +97,7 @@ def merge(what: str, staging: Path, into: Path) -> None:
     if not into.exists() or not any(into.iterdir()):
         if into.exists():
             into.rmdir()
-        staging.rename(into)
+        publish(staging, into)
         return
     files = [path.relative_to(staging) for path in sorted(staging.rglob("*")) if not path.is_dir()]
     for file in files:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import aside_of
+from tinyllava_core.durable import publish
 
 ROWS_PER_GROUP = 20_000
 
@@ -107,7 +108,7 @@ class SteadyWriter:
             self._write(whole_groups=False)
         self._writer.close()
         if kind is None:
-            self._aside.rename(self._path)
+            publish(self._aside, self._path)
 
     def add(self, table: pa.Table) -> None:
         """Take rows."""
@@ -130,7 +131,7 @@ def write_whole(table: pa.Table, path: Path) -> None:
     """Write a part's table aside, then rename it: it is there whole, or not at all."""
     aside = aside_of(path)
     pq.write_table(table, aside)
-    aside.rename(path)
+    publish(aside, path)
 
 
 def list_array(values: pa.Array, lengths: list[int]) -> pa.Array:

@@ -19,6 +19,7 @@ from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.plan.order import GroupBy
 from tinyllava_core.data.plan.prompt import Encoded, encode
 from tinyllava_core.data.shard.read import ShardReader
+from tinyllava_core.durable import publish
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.parts import language_row, tokenizer_folder
 from tinyllava_core.settings.writing import Writing
@@ -80,7 +81,7 @@ def plan_part(work: PlanWork, number: int) -> Path:
         for first in range(start, stop, _CHUNK):
             rows = range(first, min(first + _CHUNK, stop))
             writer.write_table(lengths(reader, rows, work.spec, tokenizer))
-    aside.rename(path)
+    publish(aside, path)
     return path
 
 

@@ -26,6 +26,7 @@ from tinyllava_core.data.record.record import InspectedSource
 from tinyllava_core.data.shard.lookup import RecordFile, StoredRecord
 from tinyllava_core.data.shard.shrink import shrunk
 from tinyllava_core.data.web.tar_store import is_held, put
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 
 INDEX_SCHEMA = pa.schema(
@@ -107,12 +108,12 @@ def _write(layout: Layout, number: int) -> None:
     aside = aside_of(layout.scratch / tar.name)
     with TarWriter(aside) as writer:
         placed = [_place(writer, layout, number, *item) for item in _records(layout, number)]
-    aside.rename(tar)
+    publish(aside, tar)
     told = {"tar_sha256": writer.sha256(), "tar_bytes": str(writer.size)}
     table = pa.Table.from_pylist(placed, INDEX_SCHEMA).replace_schema_metadata(told)
     aside = aside_of(part)
     pq.write_table(table, aside)
-    aside.rename(part)
+    publish(aside, part)
 
 
 def is_whole(layout: Layout, number: int) -> bool:

@@ -21,6 +21,7 @@ from tinyllava_core.data.web.address import asked_by
 from tinyllava_core.data.web.attempt import OnBytes, Trouble, Wanted, attempt, forget, size_of, wrong_size
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.data.web.polite import turn
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 
 _LONGEST_NAME = 60  # characters of at most four bytes each: room is left for `.part.json`
@@ -75,7 +76,7 @@ def fetch(
         if not resumed:
             raise _wrong_sum(wanted.name, sha256, found)
         going_on = False  # two halves that do not fit may be the server's fault, or the kill's: once more, in one piece
-    part.rename(to)
+    publish(part, to)
     forget(part)
     return Fetched(size_bytes=to.stat().st_size, sha256=found)
 

@@ -15,6 +15,7 @@ from typing import IO, Any
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.files.disk import require_free
 from tinyllava_core.data.files.schemes import SCHEMES, is_remote
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput, unknown
 
 _BLOCK = 8 << 20  # bytes asked for at a time when a whole file is copied here
@@ -100,7 +101,7 @@ def copy_here(path: str, to: Path, on_bytes: OnBytes | None = None) -> None:
     if identity(path) != now:
         part.unlink()
         raise ConnectionError(f"{path}: changed while it was copied; run it again")
-    part.rename(to)
+    publish(part, to)
     note.unlink()
 
 

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.web import remote
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 
 ReadAt = Callable[[int, int], bytes]  # (offset, bytes)
@@ -102,7 +103,7 @@ def _cached(tar: Tar, url: str, cache: Path) -> Path | None:
             raise BadInput(
                 f"{url}: the store has other bytes than were put there; remove it and the artifact of stage shard, and run again"
             )
-        unchecked.rename(file)
+        publish(unchecked, file)
     return file
 
 

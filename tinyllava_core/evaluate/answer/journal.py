@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,11 +54,13 @@ class Journal:
         return [question for question in self._questions if question.question_id not in self._texts]
 
     def add(self, questions: Sequence[Question], texts: Sequence[str]) -> None:
-        """Append answers; they are with the operating system when this returns."""
+        """Append answers; they are on the disk when this returns."""
         with self._path.open("a", encoding="utf-8", newline="\n") as file:
             for question, text in zip(questions, texts, strict=True):
                 assert question.question_id not in self._texts, f"{question.question_id!r} was answered already"
                 file.write(self._line(question, text))
+            file.flush()
+            os.fsync(file.fileno())
         self._texts |= {question.question_id: text for question, text in zip(questions, texts, strict=True)}
 
     def close(self) -> None:

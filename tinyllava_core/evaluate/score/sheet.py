@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -49,7 +50,7 @@ def write_sheet(path: Path, rows: Sequence[Sequence[Cell]]) -> None:
         with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, text in parts.items():
                 archive.writestr(zipfile.ZipInfo(name, _FIXED), _HEAD + text, zipfile.ZIP_DEFLATED)
-        aside.rename(path)
+        publish(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise

@@ -21,6 +21,7 @@ from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.download.embedded.pictures import PictureTar
 from tinyllava_core.data.download.embedded.rows import READ, num_rows, rows
 from tinyllava_core.data.record.values import ORIGIN_KEY
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 
 OnRows = Callable[[int, int], None]  # (rows done, rows in all; 0: not known)
@@ -72,8 +73,8 @@ def put_together(files: list[RowFile], work: Path, annotations: Path, images: Pa
         if (tar := tar_of(file, work)).is_file():
             target = images / tar_name(file)
             target.parent.mkdir(parents=True, exist_ok=True)
-            tar.rename(target)
-    aside.rename(annotations)
+            publish(tar, target)
+    publish(aside, annotations)
 
 
 def tar_name(file: RowFile) -> str:
@@ -115,7 +116,7 @@ def _write(file: RowFile, here: Path, work: Path, pictures: bool, on_rows: OnRow
         text.write(head.ljust(_HEAD))
     if not tar.num_pictures:
         tar_of(file, work).unlink()
-    aside.rename(lines)
+    publish(aside, lines)
     on_rows(done, total or done)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.files.places import piece_name
 from tinyllava_core.data.files.tar import TarWriter
+from tinyllava_core.durable import publish
 
 _BEGINNINGS = ((b"\xff\xd8\xff", ".jpg"), (b"\x89PNG", ".png"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"II*\0", ".tif"))
 _BASE64 = ("/9j/", "iVBORw0KGgo", "R0lGOD", "UklGR")  # how JPEG, PNG, GIF and WebP begin in it
@@ -40,7 +41,7 @@ class PictureTar:
     ) -> None:
         self._tar.__exit__(kind, error, trace)
         if kind is None:
-            self._aside.rename(self._path)
+            publish(self._aside, self._path)
         else:
             self._aside.unlink(missing_ok=True)
 
