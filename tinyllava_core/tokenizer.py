@@ -45,6 +45,7 @@ class Tokenizer:
             rust.no_padding()
             rust.no_truncation()
             rust.encode_special_tokens = True  # "</s>" inside a text is text
+        self._protected: set[str] = {IMAGE_TOKEN, eos}
         self.image_id = self._id(IMAGE_TOKEN)
         self.eos_id = self._id(eos)
         generation = _read_json(folder / "generation_config.json").get("eos_token_id", [])
@@ -59,6 +60,14 @@ class Tokenizer:
         ).ids  # not in a batch: that starts threads, before a fork
         self.space_id: int | None = space[0] if len(space) == 1 else None  # a space that no word took in
         self.size = self._rust.get_vocab_size(with_added_tokens=True)
+
+    def protect(self, markers: Sequence[str]) -> None:
+        """Never read these tokens from a text again: some files list them as ordinary ones, which a text could hold."""
+        for marker in [marker for marker in markers if marker not in self._protected]:
+            self._protected.add(marker)
+            if self.token_id(marker) is not None:
+                for rust in (self._rust, self._bare):
+                    rust.add_special_tokens([marker])
 
     def encode(self, text: str) -> list[int]:
         """Tokenize one text: no special token is added, and none is read from the text."""

@@ -22,7 +22,7 @@ from small_workspace import (
 )
 
 from tinyllava_core.errors import BadInput
-from tinyllava_core.lineage.query import ask, shipped
+from tinyllava_core.lineage.query import ask, confine, shipped
 from tinyllava_core.lineage.scored import scored
 from tinyllava_core.lineage.store import open_read_only, publish
 
@@ -276,3 +276,45 @@ def test_a_corrupted_score_has_its_condition_and_a_hidden_split_none(workspace: 
         ("pope", False, "blur"),
         ("pope", True, None),
     ]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{out}'",
+        "COPY run TO '{workspace}/artifacts/out.csv'",
+        "ATTACH '{out}' AS other",
+        "CREATE TABLE other AS SELECT 1",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SELECT 1; COPY (SELECT 1) TO '{out}'",
+        "PRAGMA enable_profiling",
+        "EXPORT DATABASE '{out}'",
+        "",
+    ],
+)
+def test_what_a_person_asks_only_reads(workspace: Path, tmp_path: Path, sql: str):
+    out = tmp_path / "out"
+    with open_read_only(workspace) as connection:
+        confine(connection, workspace)
+        with pytest.raises(BadInput, match="SQL: expected one statement that reads"):
+            ask(connection, sql.format(out=out, workspace=workspace), {})
+    assert not out.exists()
+    assert not (workspace / "artifacts" / "out.csv").exists()
+
+
+def test_what_a_person_asks_reads_no_file_outside_the_workspace(workspace: Path, tmp_path: Path):
+    (tmp_path / "secret.csv").write_text("a\n1\n")
+    (tmp_path / "workspace-2").mkdir()
+    (tmp_path / "workspace-2" / "secret.csv").write_text("a\n1\n")
+    with open_read_only(workspace) as connection:
+        confine(connection, workspace)
+        for file in (tmp_path / "secret.csv", tmp_path / "workspace-2" / "secret.csv", workspace / ".." / "secret.csv"):
+            with pytest.raises(BadInput, match="SQL: Permission Error"):
+                ask(connection, f"SELECT * FROM '{file}'", {})
+        assert ask(connection, "SELECT count(*) FROM records", {}).rows != [
+            (0,)
+        ]  # a view over the artifacts' own files
+        assert ask(connection, "SHOW TABLES", {}).rows
+        assert ask(connection, "FROM run SELECT run_id", {}).rows
+        assert ask(connection, "EXPLAIN SELECT 1", {}).rows

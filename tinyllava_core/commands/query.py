@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Answer the question, or list the shipped ones."""
-    from tinyllava_core.lineage.query import ask, bind, shipped
+    from tinyllava_core.lineage.query import ask, bind, confine, shipped
 
     if args.question is None:
         rows: list[Row] = [
@@ -38,6 +38,7 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.lineage.store import open_read_only
 
     with open_read_only(args.workspace) as connection:
+        confine(connection, args.workspace)
         answer = ask(connection, args.question, values)
     show(answer.columns, answer.rows, args.format)
 

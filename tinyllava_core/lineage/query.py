@@ -16,6 +16,7 @@ import duckdb
 
 from tinyllava_core.errors import BadInput, nearest, unknown
 
+_READING = ("SELECT", "EXPLAIN")  # DuckDB's words; SHOW and DESCRIBE are a SELECT to it
 QUERIES = Path(__file__).parent / "queries"
 _PARAMETER = re.compile(r"-- \$(?P<name>\w+)(?P<default> = (?P<value>.+?))?: (?P<meaning>.+)")
 
@@ -79,10 +80,29 @@ def ask(connection: duckdb.DuckDBPyConnection, question: str, values: Mapping[st
     if question in shipped():
         bound = {name: _named(connection, name, value) for name, value in bound.items()}
     try:
+        _check_reads(connection, sql)
         cursor = connection.execute(sql, bound or None)
         return Answer(columns=tuple(column[0] for column in cursor.description or ()), rows=cursor.fetchall())
     except duckdb.Error as error:
         raise BadInput(f"SQL: {_explained(connection, str(error))}") from None
+
+
+def confine(connection: duckdb.DuckDBPyConnection, workspace: Path) -> None:
+    """Let what is asked of a connection from here on reach no file outside the workspace, load nothing, and change no setting."""
+    connection.execute("SET allowed_directories = $folders", {"folders": [str(workspace.resolve())]})
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raise BadInput unless this is one statement that only reads."""
+    found = connection.extract_statements(sql)
+    kinds = [str(statement.type).rpartition(".")[2] for statement in found]
+    if len(found) != 1 or kinds[0] not in _READING:
+        raise BadInput(
+            f"SQL: expected one statement that reads (SELECT, WITH, FROM, SHOW, DESCRIBE, EXPLAIN), found {', '.join(kinds) or 'none'}; "
+            "to write, open a copy of lineage.duckdb with DuckDB itself"
+        )
 
 
 NAMED = {  # parameters that name something: how it is looked for, and what there is

@@ -66,6 +66,7 @@ def encode(
     Raises BadInput for an unknown prompt format, and for one whose special tokens the tokenizer does not have.
     """
     row, how = prompt_row(prompt), writing or Writing()
+    tokenizer.protect(row.tokens)
     segments = [_merged(_segments(turns, row, tokenizer, tokens_per_image, how)) for turns in conversations]
     texts = [(segment.text or "", place) for part in segments for segment, place in _placed(part)]
     tokens = iter(tokenizer.encode_many([text for text, _ in texts], [place for _, place in texts]))
