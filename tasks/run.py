@@ -27,6 +27,7 @@ from tasks.running.runner import check_runner
 from tasks.source import check_manifests
 from tinyllava_core.lineage.running import running
 from tinyllava_core.lineage.store import leave, publish
+from tinyllava_core.paths import expanded
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.workers import RunParts, run_parts
 
@@ -52,7 +53,7 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str) -
     """
     check_manifests(recipe)
     check_runner(recipe.launch)
-    now, place = datetime.now(UTC), Path(workspace).expanduser().resolve()
+    now, place = datetime.now(UTC), expanded(workspace).resolve()
     place.mkdir(parents=True, exist_ok=True)
     run = Run(run_id=f"{slug(recipe.name)}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", workspace=place, recipe=recipe)
     leave(place, "run", run.run_id, [_row(run, overrides or {}, now)])

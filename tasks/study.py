@@ -14,6 +14,7 @@ from prefect.states import State
 from tasks.report import Outcome
 from tasks.running.progress import LOG, slug
 from tinyllava_core.artifact import Artifact, write_aside
+from tinyllava_core.paths import expanded
 from tinyllava_core.results import TRAININGS, TrainResult
 from tinyllava_core.study import grid, page, table
 from tinyllava_core.study.grid import Planned
@@ -31,7 +32,7 @@ def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | 
     told, pairs = grid.load(study), list(zip(planned, ended, strict=True))
     done = [finished(run, outcome) for run, outcome in pairs if isinstance(outcome, Outcome)]
     failed = [f"{run.variant}, seed {run.seed}: {why}" for run, why in pairs if isinstance(why, str)]
-    folder = Path(workspace).expanduser().resolve() / "studies" / slug(told.name)
+    folder = expanded(workspace).resolve() / "studies" / slug(told.name)
     folder.mkdir(parents=True, exist_ok=True)
     rows = table.tabulate(done)
     write_aside(folder / "study.md", table.markdown(rows))

@@ -40,13 +40,34 @@ class Frozen(BaseModel):
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file. Raises BadInput if it is missing or is not YAML (with the line)."""
+    """Read a YAML file. Raises BadInput if it cannot be read, is not YAML (with the line) or has a key twice."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}; expected a YAML file") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except RecursionError:
+        raise BadInput(f"{path}: not YAML: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date, a number of thousands of digits
         raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys without a word: here that is a fault."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping whose keys are all different."""
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.YAMLError(f"key {key.value!r} in line {line} is in line {seen[key.value]} already")
+                seen[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:

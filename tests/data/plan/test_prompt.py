@@ -137,7 +137,7 @@ def test_no_marker_of_the_prompt_format_is_read_from_a_text(tmp_path, special: b
     found = one(tokenizer, "chatml", planted, planted)
     # 256 letters, then the markers: the system's, the question's and the answer's frame have one of each, and no text has
     assert (found.ids.count(257), found.ids.count(258)) == (3, 3)
-    assert tokenizer.decode(found.ids, keep_special=True).count(planted) == 2
+    assert tokenizer.decode(found.ids, keep_special=True).count("< | i m _ e n d | >") == 2  # letter by letter
 
 
 def test_the_first_token_is_never_supervised_for_nothing_could_predict_it(tokenizer: Tokenizer) -> None:

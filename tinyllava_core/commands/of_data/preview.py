@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tinyllava_core.commands.arguments import add_workspace
 from tinyllava_core.errors import BadInput
+from tinyllava_core.paths import expanded
 
 HELP = "look at a few records of a source: writes one HTML page"
 
@@ -32,7 +33,7 @@ def act(args: argparse.Namespace) -> None:
         raise BadInput(f"--count {args.count}: expected 1 or more")
     manifest = load(args.source)
     check_workspace(args.workspace)
-    found = preview(manifest, args.workspace.expanduser().resolve(), args.count, args.seed, args.dropped)
+    found = preview(manifest, expanded(args.workspace).resolve(), args.count, args.seed, args.dropped)
     out = args.out or Path(f"preview-{manifest.name}{'-dropped' if args.dropped else ''}.html")
     write_preview(found, args.dropped, args.seed, out)
     what = "dropped records" if args.dropped else "records"

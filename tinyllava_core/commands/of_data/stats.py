@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tinyllava_core.commands.arguments import add_format, add_workspace
 from tinyllava_core.errors import BadInput
+from tinyllava_core.paths import expanded
 from tinyllava_core.show import Row, show
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def inspected(source: str, workspace: Path) -> Path:
 
     if (Path(source) / "records.parquet").is_file():
         return Path(source)
-    name, place = load(source).name, workspace.expanduser().resolve()
+    name, place = load(source).name, expanded(workspace).resolve()
     found = newest(place, "inspect", name)
     if found is None:
         raise BadInput(

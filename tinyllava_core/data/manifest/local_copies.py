@@ -8,6 +8,7 @@ from pathlib import Path
 from tinyllava_core.data.manifest.images import Images
 from tinyllava_core.data.manifest.manifest import Manifest, known
 from tinyllava_core.errors import BadInput, unknown
+from tinyllava_core.paths import expanded
 from tinyllava_core.settings.data import Data
 
 
@@ -50,19 +51,19 @@ def check_names(data: Data, used: Iterable[str]) -> None:
     for name in data.local:
         if name not in names:
             raise unknown("manifest in data.local", name, names)
-    if data.root is not None and not Path(data.root).expanduser().is_dir():
+    if data.root is not None and not expanded(data.root).is_dir():
         raise BadInput(f"data.root: no folder {data.root}; expected one that holds coco/, gqa/ and the like")
 
 
 def _copy(manifest: Manifest, data: Data) -> Path | None:
     named = next((name for name in manifest.names if name in data.local), None)
     if named is not None:
-        path = Path(data.local[named]).expanduser().absolute()
+        path = expanded(data.local[named]).absolute()
         if not (path.is_dir() if manifest.kind == "images" else path.exists()):
             wanted = "folder" if manifest.kind == "images" else "file or folder"
             raise BadInput(f"data.local: {manifest.name}: no {wanted} {path}")
         return path
     if data.root is not None and manifest.tree is not None:
-        path = Path(data.root).expanduser().absolute() / manifest.tree
+        path = expanded(data.root).absolute() / manifest.tree
         return path if path.exists() else None
     return None

@@ -20,6 +20,7 @@ from tinyllava_core.data.manifest.images import Images, check_prefixes
 from tinyllava_core.data.record.formats import FORMATS
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.frozen import Frozen
+from tinyllava_core.paths import expanded
 from tinyllava_core.secret import without_secrets
 
 MANIFESTS = Path(__file__).parents[3] / "data_manifests"
@@ -119,7 +120,7 @@ class Manifest(Frozen):
 
     def local(self, path: str) -> Path:
         """Make a local path of this manifest absolute."""
-        return (self._home / Path(path).expanduser()).resolve()
+        return (self._home / expanded(path)).resolve()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -207,7 +208,7 @@ def load(name_or_path: str) -> Manifest:
     if parted := _PART.fullmatch(name_or_path):
         return load(parted[1]).part(parted[2])
     by_path = name_or_path.endswith((".yaml", ".yml"))
-    path = Path(name_or_path).expanduser() if by_path else MANIFESTS / f"{name_or_path}.yaml"
+    path = expanded(name_or_path) if by_path else MANIFESTS / f"{name_or_path}.yaml"
     if not path.is_file():
         raise (
             BadInput(f"manifest {name_or_path!r}: no such file")

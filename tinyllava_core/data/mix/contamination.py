@@ -15,6 +15,7 @@ import pyarrow as pa
 from tinyllava_core.data.mix.near import near_between
 from tinyllava_core.data.mix.tables import add_view, run_sql
 from tinyllava_core.errors import BadInput
+from tinyllava_core.paths import expanded
 from tinyllava_core.settings.mix import Contamination
 
 CONTAMINATION_SCHEMA = pa.schema(
@@ -59,7 +60,7 @@ def vg_coco(path: str | None) -> pa.Table:
     if path is None:
         return _VG_COCO.empty_table()
     try:
-        rows = json.loads(Path(path).expanduser().read_bytes())
+        rows = json.loads(expanded(path).read_bytes())
         pairs = [{"vg_id": row["image_id"], "coco_id": row["coco_id"]} for row in rows if row["coco_id"] is not None]
         return pa.Table.from_pylist(pairs, _VG_COCO)
     except OSError as error:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.data.mix.tables import as_literal, connect, described_columns
 from tinyllava_core.errors import BadInput, nearest
+from tinyllava_core.paths import expanded
 from tinyllava_core.settings.mix import MixEntry
 
 OPERATORS = frozenset(["+", "-", "*", "/", "//", "%", "||", "~~", "!~~", "~~*", "!~~*", "~~~"])
@@ -96,7 +97,7 @@ def run_filters(connection: duckdb.DuckDBPyConnection, entry: MixEntry, source: 
 def scores_file(entry: MixEntry) -> Path:
     """Give the place of an entry's table of scores."""
     assert entry.scores is not None
-    return Path(entry.scores).expanduser().resolve()
+    return expanded(entry.scores).resolve()
 
 
 def score_columns(path: str, taken: Mapping[str, str]) -> dict[str, str]:
@@ -105,14 +106,14 @@ def score_columns(path: str, taken: Mapping[str, str]) -> dict[str, str]:
     Raises BadInput if it cannot be read, has no record_id, or names a column that a record has already.
     """
     try:
-        names = pq.read_schema(Path(path).expanduser()).names
+        names = pq.read_schema(expanded(path)).names
     except (OSError, ValueError) as error:
         raise BadInput(f"scores {path!r}: not a readable Parquet file: {' '.join(str(error).split())}") from None
     if "record_id" not in names:
         raise BadInput(f"scores {path!r}: no column record_id; found {', '.join(names)}")
     if clash := next((name for name in names if name.lower() in taken and name != "record_id"), None):
         raise BadInput(f"scores {path!r}: column {clash!r} is a record's own; give it another name")
-    file = Path(path).expanduser()
+    file = expanded(path)
     with connect(readable=[file.parent]) as connection:
         table = f"read_parquet({as_literal(file)})"
         kinds = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.paths import expanded
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.settings.mix import Contamination, Duplicates
 
@@ -38,4 +38,4 @@ def overlap_spec(asked: Duplicates | Contamination) -> dict[str, Any]:
 
 
 def _bytes_of(path: str | None) -> str | None:
-    return file_sha256(Path(path).expanduser()) if path is not None else None
+    return file_sha256(expanded(path)) if path is not None else None
