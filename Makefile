@@ -2,6 +2,7 @@
 PYTHON ?= python3
 WORKSPACE ?= workspace
 TEST_WORKERS ?= logical
+TORTURE_SECONDS ?= 3600
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -10,7 +11,7 @@ OTHER := .venv-transformers-4
 # A .venv is ours if `make` finished it, in this very place, and its Python still runs. Any other is made anew.
 STATE := $(shell test -e $(READY) && grep -q "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg 2>/dev/null && $(BIN)/python -c 'print("ours")' 2>/dev/null)
 
-.PHONY: demo test interop-env up down clean clean-workspace python
+.PHONY: demo test torture interop-env up down clean clean-workspace python
 
 demo: $(READY) ## the whole pipeline on the toy recipe
 	$(BIN)/python -m flows toy
@@ -21,6 +22,9 @@ test: $(READY) ## format, lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --maxprocesses 4
+
+torture: $(READY) ## an hour of mutated pictures, annotation files and manifests (docs/reliability.md)
+	$(BIN)/python benchmarks/torture.py --seconds $(TORTURE_SECONDS)
 
 interop-env: $(OTHER)/.ready ## transformers 4.57 beside this environment's torch: what an export must be read alike by (tests/interop)
 
