@@ -297,7 +297,7 @@ def test_what_a_person_asks_only_reads(workspace: Path, tmp_path: Path, sql: str
     out = tmp_path / "out"
     with open_read_only(workspace) as connection:
         confine(connection, workspace)
-        with pytest.raises(BadInput, match="SQL: expected one statement that reads"):
+        with pytest.raises(BadInput, match="SQL: the lineage is read-only: expected one statement that reads"):
             ask(connection, sql.format(out=out, workspace=workspace), {})
     assert not out.exists()
     assert not (workspace / "artifacts" / "out.csv").exists()

@@ -100,7 +100,7 @@ def _check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     kinds = [str(statement.type).rpartition(".")[2] for statement in found]
     if len(found) != 1 or kinds[0] not in _READING:
         raise BadInput(
-            f"SQL: expected one statement that reads (SELECT, WITH, FROM, SHOW, DESCRIBE, EXPLAIN), found {', '.join(kinds) or 'none'}; "
+            f"SQL: the lineage is read-only: expected one statement that reads (SELECT, WITH, FROM, SHOW, DESCRIBE, EXPLAIN), found {', '.join(kinds) or 'none'}; "
             "to write, open a copy of lineage.duckdb with DuckDB itself"
         )
 
