@@ -107,7 +107,8 @@ def _check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 NAMED = {  # parameters that name something: how it is looked for, and what there is
     "run": "SELECT run_id FROM run ORDER BY started_at DESC",
-    "checkpoint": "SELECT fingerprint FROM artifact JOIN train USING (fingerprint) ORDER BY made_at DESC",
+    # the trained ones first; whatever was made from a checkpoint names it too
+    "checkpoint": "SELECT fingerprint FROM artifact LEFT JOIN train USING (fingerprint) ORDER BY train.stage IS NULL, made_at DESC",
 }
 
 
