@@ -65,11 +65,13 @@ class Row:
     def texts(self, name: str) -> tuple[str, ...]:
         """Give a list of texts, or one written out as text, in Python or JSON, where other values are taken as written.
 
-        Raises BadInput on anything else.
+        Raises BadInput on anything else, and on a list with nothing in it.
         """
         value = key(self.cells, name, (str, list), self.where)
         if isinstance(value, str) and isinstance(found := _written_out(value), list):
             value = [str(one) for one in found]
+        if value == []:
+            raise BadInput(f"{self.where}: {name} = []; expected one or more")
         return texts_of({name: value}, name, self.where)
 
     def letter(self, name: str, num_options: int) -> str:
