@@ -38,8 +38,11 @@ def executable(path: Path, text: str) -> Path:
 
 
 def make(folder: Path, *words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    # not as a part of the make that runs these tests, whose level and flags come by the environment
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    command = ["make", *words]
     return subprocess.run(
-        ["make", *words], cwd=folder, input=answer, capture_output=True, text=True, check=False, timeout=60
+        command, cwd=folder, env=own, input=answer, capture_output=True, text=True, check=False, timeout=60
     )
 
 

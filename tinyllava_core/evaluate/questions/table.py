@@ -12,6 +12,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,11 +200,20 @@ def _object(row: Any, file: Path, name: str) -> dict[str, Any]:
     return row
 
 
+@contextmanager
+def wide_cells() -> Iterator[None]:
+    """Let a cell of a table be as long as a picture is, for as long as the block lasts: the limit is the whole process's."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def separated(file: Path) -> Iterator[dict[str, str]]:
     """Read a TSV or CSV with a head, row by row. Raises BadInput if it is no text."""
-    csv.field_size_limit(sys.maxsize)  # a picture is one cell
     try:
-        with file.open(encoding="utf-8", newline="") as opened:
+        with wide_cells(), file.open(encoding="utf-8", newline="") as opened:
             for row in csv.DictReader(opened, delimiter="\t" if file.suffix == ".tsv" else ","):
                 yield {name: value or "" for name, value in row.items() if isinstance(name, str)}
     except (FileNotFoundError, IsADirectoryError):

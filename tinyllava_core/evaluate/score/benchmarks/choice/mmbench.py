@@ -11,7 +11,6 @@ import base64
 import binascii
 import csv
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, check_complete, in_order
 from tinyllava_core.evaluate.questions.questions import OPTION_LETTER, Files, Question, QuestionId, check_unique
+from tinyllava_core.evaluate.questions.table import wide_cells
 from tinyllava_core.evaluate.score.benchmarks.rules.letters import infer
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
 from tinyllava_core.evaluate.score.sheet import read_sheet, write_sheet
@@ -95,9 +95,8 @@ def read(files: Files) -> list[Question]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    csv.field_size_limit(sys.maxsize)  # a picture is one cell
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with wide_cells(), path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t")
             missing = {"index", "question", "A", "B"} - set(reader.fieldnames or ())
             if missing:
