@@ -50,13 +50,9 @@ def full_pipeline(
         overlaps = find_overlaps(run, mixes, earlier, pictures)
         data = {stage: lay_out(run, stage, mixed, sources) for stage, mixed in mixes.items()}
 
+        # Each stage from the one before; the first from the parts' own weights, if there is nothing to start from.
         trained = started
-        for (
-            stage,
-            laid,
-        ) in (
-            data.items()
-        ):  # each from the one before; the first from the parts' own weights, if nothing is to start from
+        for stage, laid in data.items():
             trained = train(run, stage, *laid, start=trained, features=keep_features(run, stage, laid))
 
         assert trained is not None, "a recipe has a stage or a start"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +81,7 @@ def evaluate(
     return record(run, "evaluate", this.name, version, this.spec, this.inputs, make, resumable=True, spent_s=spent_s)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: its manifest is read once
 class _Evaluation:
     """One benchmark on one checkpoint under one condition: what its artifact hangs on, and its job."""
 
@@ -91,9 +92,14 @@ class _Evaluation:
     condition: str
     sets: Mapping[str, Artifact]
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         return load(self.benchmark)
+
+    @property
+    def scorer(self) -> str:
+        assert self.manifest.scorer, f"{self.benchmark} is no benchmark: check_manifests should have said so"
+        return self.manifest.scorer
 
     @property
     def name(self) -> str:
@@ -101,14 +107,13 @@ class _Evaluation:
 
     @property
     def spec(self) -> dict[str, Any]:
-        scorer, variant = self.manifest.scorer, self.manifest.variant
-        assert scorer is not None, f"{self.benchmark} is no benchmark: check_manifests should have said so"
+        variant = self.manifest.variant
         return {
-            "scorer": scorer,
+            "scorer": self.scorer,
             "variant": variant,
             "condition": self.condition,
             "precision": self.run.recipe.evaluate.precision,
-            "judge": judge_model() if row(scorer).variant(variant).judged else None,
+            "judge": judge_model() if row(self.scorer).variant(variant).judged else None,
         }
 
     @property
@@ -122,13 +127,12 @@ class _Evaluation:
     def job(self, folder: Path) -> EvaluateJob:
         """Give what the process is told, to be done in `folder`."""
         manifest, annotations = self.manifest, self.downloaded.result(DownloadResult).annotations
-        assert manifest.scorer is not None, f"{self.benchmark} is no benchmark: check_manifests should have said so"
         assert annotations is not None, f"{self.benchmark}: its download left no annotations"
         return EvaluateJob(
             recipe=self.run.recipe,
             checkpoint=self.trained.folder / "checkpoint",
             benchmark=manifest.name,
-            scorer=manifest.scorer,
+            scorer=self.scorer,
             variant=manifest.variant,
             annotations=self.downloaded.folder / annotations,  # an absolute path stays itself
             images=image_places(manifest, self.downloaded, self.sets),

@@ -27,6 +27,13 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
 
 
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Let a command take a checkpoint, by any of its names."""
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="`latest`, a run's id, first letters of a fingerprint, or a folder"
+    )
+
+
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Let a command take --set key=value ..."""
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.arguments import add_workspace, become
+from tinyllava_core.commands.arguments import add_checkpoint, add_workspace, become
 from tinyllava_core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ MORE = "words"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="`latest`, a run's id, first letters of a fingerprint, or a folder"
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "words", nargs="*", metavar="IMAGE... QUESTION", help="pictures, if any; then the question, in quotes"
     )

@@ -6,7 +6,7 @@ import argparse
 import errno
 import socket
 
-from tinyllava_core.commands.arguments import add_workspace, become
+from tinyllava_core.commands.arguments import add_checkpoint, add_workspace, become
 from tinyllava_core.commands.ask import named_checkpoint
 from tinyllava_core.errors import BadInput
 
@@ -15,9 +15,7 @@ HELP = "a page to talk to a trained checkpoint on"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="`latest`, a run's id, first letters of a fingerprint, or a folder"
-    )
+    add_checkpoint(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="who may come: 127.0.0.1 (this machine alone, default), 0.0.0.0"
     )

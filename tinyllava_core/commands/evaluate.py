@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.arguments import add_overrides, add_workspace, become_run
+from tinyllava_core.commands.arguments import add_checkpoint, add_overrides, add_workspace, become_run
 
 HELP = "score a checkpoint on benchmarks, as a run does"
 MORE = "benchmarks"
@@ -13,9 +13,7 @@ DESCRIPTION = "Without benchmarks: those of the run that trained the checkpoint.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="`latest`, a run's id, first letters of a fingerprint, or a folder"
-    )
+    add_checkpoint(parser)
     parser.add_argument("benchmarks", nargs="*", metavar="BENCHMARK", help="names (`tinyllava data list`), or paths")
     add_overrides(parser)
     add_workspace(parser)

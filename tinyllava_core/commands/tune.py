@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.arguments import add_overrides, add_workspace, become_run
+from tinyllava_core.commands.arguments import add_checkpoint, add_overrides, add_workspace, become_run
 
 HELP = "train a checkpoint further on your own data"
 MORE = "data"
@@ -12,9 +12,7 @@ MORE = "data"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="`latest`, a run's id, first letters of a fingerprint, or a folder"
-    )
+    add_checkpoint(parser)
     parser.add_argument("data", nargs="+", metavar="MANIFEST", help="sources: names, or paths to your own manifests")
     add_overrides(parser)
     add_workspace(parser)
