@@ -114,7 +114,7 @@ def _check(todo: job.EvaluateJob, row: Benchmark, questions: Sequence[Question])
             f"{todo.annotations}: {len(questions)} questions, the manifest expects {todo.expected}; correct `count` or the file"
         )
     if row.submit is None:  # otherwise the answers of a hidden split can be uploaded
-        check_scorable(row, todo.variant, questions)
+        check_scorable(row, questions)
     if not condition(todo.condition).blind:
         check_images(questions, todo.images)
 
@@ -154,7 +154,7 @@ def _score(
 ) -> EvaluateResult:
     """Score the answers, or write the file that is uploaded where the right ones are not public."""
     scored, submission = None, None
-    if is_public(row, todo.variant, questions):
+    if is_public(questions):
         scored = score(row, todo.variant, questions, texts, judge)
     else:
         assert row.submit is not None, "_check should have refused it"

@@ -59,12 +59,21 @@ class Judge:
             )
         return cls(os.environ[URL], os.environ[MODEL], os.environ.get(KEY), cache)
 
-    def ask(self, messages: list[dict[str, str]], *, temperature: float, max_tokens: int, attempt: int = 0) -> str:
+    def ask(
+        self,
+        messages: list[dict[str, str]],
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        attempt: int = 0,
+    ) -> str:
         """Give the judge's reply, from the disk if it was asked the same before. `attempt` tells repeats apart.
 
-        Raises BadInput if the endpoint refuses, or stays unreachable.
+        None is not sent: the endpoint's own default. Raises BadInput if the endpoint refuses, or stays unreachable.
         """
-        request = {"model": self.model, "messages": messages, "temperature": temperature, "max_tokens": max_tokens}
+        limits = {"temperature": temperature, "max_tokens": max_tokens}
+        request: dict[str, Any] = {"model": self.model, "messages": messages}
+        request |= {name: value for name, value in limits.items() if value is not None}
         name = _hash([request, attempt])
         if name not in self._replies:
             reply = self._request(request)

@@ -121,7 +121,7 @@ def score(
 ) -> Scored:
     """Score one answer to every question. Raises BadInput where they do not fit, or the right answers are not public."""
     row = benchmark.variant(variant)
-    check_scorable(benchmark, variant, questions)
+    check_scorable(benchmark, questions)
     if missing_allowed and not benchmark.missing_allowed:
         raise BadInput(f"{benchmark.name}: no rule says what a missing answer counts as; answer every question")
     check_complete([question.question_id for question in questions], answers, missing_allowed=missing_allowed)
@@ -135,20 +135,20 @@ def score(
     return Scored(headline=headline, subscores=tuple(subscores), items=tuple(items))
 
 
-def is_public(benchmark: Benchmark, variant: str | None, questions: Sequence[Question]) -> bool:
-    """Tell whether the right answers of this split are known here, or are a judge's business."""
-    return not questions or benchmark.variant(variant).judged is not None or any(one.gold for one in questions)
+def is_public(questions: Sequence[Question]) -> bool:
+    """Tell whether the right answers of this split are known here."""
+    return not questions or any(one.gold for one in questions)
 
 
-def check_scorable(benchmark: Benchmark, variant: str | None, questions: Sequence[Question]) -> None:
+def check_scorable(benchmark: Benchmark, questions: Sequence[Question]) -> None:
     """Raises BadInput if the right answers of this split are not public: before anybody answers thousands of questions."""
-    if not is_public(benchmark, variant, questions):
+    if not is_public(questions):
         raise BadInput(
             f"{benchmark.name}: the annotations hold no right answers; those of this split are not public. "
             "Use the split that is scored locally, or write the upload file (`tinyllava score --submission`)"
         )
     unknown = [question.question_id for question in questions if not question.gold]
-    if unknown and benchmark.variant(variant).judged is None:
+    if unknown:
         raise BadInput(
             f"{benchmark.name}: {len(unknown)} of {len(questions)} questions have no right answer in the annotations (the "
             f"first: {unknown[0]!r}); expected one for each, or for none: is the file whole?"

@@ -51,13 +51,15 @@ def marking(extract: Extract) -> Mark:
     """Make a rule of marking: right where the letter is the gold one. Unparsed: no letter found."""
 
     def mark(questions: Sequence[Question], answers: Texts) -> list[Item]:
-        items = []
-        for question, text in zip(questions, in_order(questions, answers), strict=True):
-            parsed = extract(text, question)
-            items.append(item(question, parsed, float(parsed == question.gold[0]), unparsed=not parsed))
-        return items
+        pairs = zip(questions, in_order(questions, answers), strict=True)
+        return [letter_item(question, extract(text, question)) for question, text in pairs]
 
     return mark
+
+
+def letter_item(question: Question, letter: str) -> Item:
+    """Score a letter that was read, or nothing, which is unparsed."""
+    return item(question, letter, float(letter == question.gold[0]), unparsed=not letter)
 
 
 def vlmevalkit(text: str, question: Question) -> str:

@@ -1,8 +1,9 @@
-"""HallusionBench: yes/no questions about pictures, many of them edited so that memory answers wrongly; the 951 with a picture.
+"""HallusionBench: yes/no questions about pictures, many of them edited so that memory answers wrongly.
 
 Three numbers: the share of right answers (aAcc), of pictures with all right (fAcc), of question groups with all right over
-their pictures (qAcc); "HallusionBench" alone is their mean. The authors ask GPT-4 about all 1,129; nearly all published
-numbers are VLMEvalKit's, without it. Source: `HallusionBench.json`; VLMEvalKit `yorn.py`.
+their pictures (qAcc); "HallusionBench" alone is their mean. Nearly all published numbers are VLMEvalKit's: 951 questions
+with a picture, no judge. The authors let GPT-4 grade all 1,129 (`judge`); its second question, whether two answers agree,
+is not asked here. Source: `HallusionBench.json`, `utils.py`; VLMEvalKit `yorn.py`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -17,33 +19,43 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, in_order
 from tinyllava_core.evaluate.questions.questions import Files, Question, check_unique
 from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.score.authors_prompt import authors_prompt, filled
 from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import punctuation_step
+from tinyllava_core.evaluate.score.judge import ANSWER, Judge
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, all_right, facet_rows, item
 from tinyllava_core.evaluate.score.statistics import Floats, Measure, mean_measure
 
 _PERIOD = re.compile(r"(?<!\d)\.(?!\d)")
 _FIGURE, _GROUP = "in figure ", "in group "  # facets that say what an item is counted with; no sub-scores
+_HARD, _UNSEEN = "hard", "no picture"  # facets: an edited picture; a question that stands alone
+_TOLD = {"sample['question']": "question", "sample['gt_answer_details']": "gt_answer_details"}
+_SAID = "sample[output_entry]"  # in the authors' script
 
 
-def read(files: Files) -> list[Question]:
+def read(files: Files, *, judge: bool = False) -> list[Question]:
     """Read `HallusionBench.json` or the hub's split `image`: category, subcategory, set_id, figure_id, question_id, gt_answer.
 
-    Rows without a picture are passed over. The id is `<category>_<subcategory>_<set>_<figure>_<question>`.
+    Rows without a picture are passed over, but for a judge. The id is `<category>_<subcategory>_<set>_<figure>_<question>`.
     """
+    place = {"where": "HallusionBench's repository", "function": "evaluate_by_chatgpt"}
+    told = authors_prompt(files, "utils.py", "prompt", **place) if judge else ""
     pictures, questions = Pictures(files, ("", "hallusion_bench/"), ("filename",)), []
     for row in read_rows(files.annotations):
         names = [row.text(name) for name in ("category", "subcategory", "set_id", "figure_id", "question_id")]
-        if row.has("visual_input") and row.number("visual_input") == 0:
+        kind = row.number("visual_input") if row.has("visual_input") else 1
+        if kind == 0 and not judge:
             continue
         gold = row.number("gt_answer")
         if gold not in (0, 1):
             raise BadInput(f"{row.where}: gt_answer = {gold}; expected 0 or 1")
         head = "_".join(names[:3])
         name = "_".join(names)
+        seen = (f"{row.place}.jpg",) if row.embedded else pictures.of(row, name)
+        values = {slot: row.text(column) for slot, column in _TOLD.items()} if judge else {}
         questions.append(
             question_of(
                 row,
-                (f"{row.place}.jpg",) if row.embedded else pictures.of(row, name),
+                seen if kind else (),
                 question_id=name,
                 text=row.text("question"),
                 gold=("no", "yes")[gold : gold + 1],
@@ -52,7 +64,10 @@ def read(files: Files) -> list[Question]:
                     f"{names[0]}.{names[1]}",
                     f"{_FIGURE}{head}_{names[3]}",
                     f"{_GROUP}{head}_{names[4]}",
+                    *((_HARD,) if kind == 2 else ()),
+                    *((_UNSEEN,) if names[0] == "VS" and names[3] == "0" else ()),
                 ),
+                context=filled(told, values | {_SAID: ANSWER}) if judge else "",
                 group=f"set {head}",
             )
         )
@@ -82,12 +97,38 @@ def mark(questions: Sequence[Question], answers: Texts) -> list[Item]:
     return items
 
 
+def judged(questions: Sequence[Question], answers: Texts, judge: Judge) -> list[Item]:
+    """Let the judge say incorrect (looked for first), correct, or anything else: unclear, which is right without a picture.
+
+    Unparsed: unclear. Counted besides: whether a yes was said, as the authors infer it from right and gold.
+    """
+    items = []
+    for question, text in zip(questions, in_order(questions, answers), strict=True):
+        asked = {"role": "user", "content": question.context.replace(ANSWER, text)}
+        reply = judge.ask([asked]).lower()
+        said = next((word for word in ("incorrect", "correct") if word in reply), "unclear")
+        right = said == "correct" or (said == "unclear" and _UNSEEN in question.facets)
+        made = item(question, said, float(right), unparsed=said == "unclear")
+        items.append(replace(made, counts=(float(right == (question.gold[0] == "yes")),)))
+    return items
+
+
+def judged_measures(items: Sequence[Item]) -> list[Measure]:
+    """Measure as `measures` does, over all questions, figures without the ones that are none, and groups easy and hard."""
+    groups = [_named(one, _GROUP) for one in items]
+    hard = [group if _HARD in one.facets else "" for group, one in zip(groups, items, strict=True)]
+    easy = ["" if _HARD in one.facets else group for group, one in zip(groups, items, strict=True)]
+    return [*measures(items), all_right("easy qAcc", items, easy), all_right("hard qAcc", items, hard)]
+
+
 def measures(items: Sequence[Item]) -> list[Measure]:
     """Measure the mean of the three, each of them, each part's aAcc, and the share of yes."""
-    figures, groups = ([_named(one, kind) for one in items] for kind in (_FIGURE, _GROUP))
+    figures = ["" if _UNSEEN in one.facets else _named(one, _FIGURE) for one in items]
+    groups = [_named(one, _GROUP) for one in items]
     values = [one.score for one in items]
     parts = [mean_measure("aAcc", values), all_right("fAcc", items, figures), all_right("qAcc", items, groups)]
-    facets = [(name, rows) for name, rows in facet_rows(items).items() if not name.startswith((_FIGURE, _GROUP))]
+    kept = (_FIGURE, _GROUP, _HARD, _UNSEEN)
+    facets = [(name, rows) for name, rows in facet_rows(items).items() if not name.startswith(kept)]
     return [
         _mean(parts, len(items)),
         *parts,
@@ -116,7 +157,13 @@ HALLUSIONBENCH = Benchmark(
     variants={
         "rules": Variant(
             meaning="yes or no as a word, VLMEvalKit's rule without a judge", read=read, mark=mark, measures=measures
-        )
+        ),
+        "judge": Variant(
+            meaning="a judge says right, wrong or unclear, of all 1,129 questions",
+            read=partial(read, judge=True),
+            judged=judged,
+            measures=judged_measures,
+        ),
     },
     default="rules",
     cluster="set of pictures",
