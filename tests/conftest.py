@@ -20,7 +20,8 @@ TOGETHER = LONGEST_FIRST[:2]  # each of these folders shares a Prefect server, s
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the sizes of parts with pytest's own cache, for this session and the next, and out of the user's."""
-    os.environ["TINYLLAVA_CACHE"] = str(config.cache.mkdir("tinyllava"))  # type: ignore[union-attr]
+    cache = getattr(config, "cache", None)  # pytest may run without one: `-p no:cacheprovider`
+    os.environ["TINYLLAVA_CACHE"] = str(cache.mkdir("tinyllava") if cache else Path(config.rootpath, ".pytest_cache"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
