@@ -136,6 +136,7 @@ def ready(workspace: Path) -> Iterator[None]:
         signal.signal(number, stop)
     with api(workspace, say=lambda text: print(text, flush=True)):
         logging.getLogger().addHandler(Lines())
+        logging.raiseExceptions = False  # a log that Prefect's server does not take is no news for the console
         yield
 
 

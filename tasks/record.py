@@ -18,9 +18,9 @@ from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
 from tasks.run import Run
+from tasks.running.books import leave, publish
 from tasks.running.progress import LOG, slug
 from tinyllava_core.artifact import Artifact, canonical, make_once
-from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.results import RESULTS
 
 SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all of them are in its lineage row

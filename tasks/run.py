@@ -21,12 +21,12 @@ from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from tasks.running.alive import alive, is_cancelled
+from tasks.running.books import check, leave, publish
 from tasks.running.parts import opened
 from tasks.running.progress import LOG, slug
 from tasks.running.runner import check_runner
 from tasks.source import check_manifests
 from tinyllava_core.lineage.running import running
-from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.paths import expanded
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.workers import RunParts, run_parts
@@ -75,6 +75,7 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str) -
         finally:
             leave(place, "run_end", run.run_id, [{"run_id": run.run_id, "ended_at": datetime.now(UTC), "state": state}])
             publish(place)
+    check(place)
 
 
 def _row(run: Run, overrides: Mapping[str, Any], now: datetime) -> dict[str, Any]:

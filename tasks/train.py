@@ -13,11 +13,11 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.record import record
 from tasks.run import Run
+from tasks.running.books import leave, publish
 from tasks.running.launch import JobFailed, launch
 from tasks.running.progress import LOG
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
-from tinyllava_core.lineage.store import leave, publish
 from tinyllava_core.parts import VISIONS, Language, Vision, language_row
 from tinyllava_core.parts.hub import commit_of
 from tinyllava_core.recipe import Recipe, StageName

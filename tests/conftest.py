@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,22 @@ def tiny_parts(tiny_home: Path) -> Iterator[Path]:
         for table, row in zip((VISIONS, LANGUAGES), tiny_rows(tiny_home), strict=True):
             patch.setitem(table, "tiny", row)
         yield tiny_home
+
+
+@pytest.fixture
+def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Path]]:
+    """Mount a file system of a given size ("1m"); asked again for the same folder, it is given another size."""
+    with ExitStack() as until_the_end:
+
+        def mount(size: str, folder: Path | None = None) -> Path:
+            if folder is not None:
+                subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
+                return folder
+            folder = tmp_path_factory.mktemp("disk")
+            mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=False)
+            if mounted.returncode != 0:
+                pytest.skip("mounting a file system is root's")
+            until_the_end.callback(subprocess.run, ["umount", "-l", folder], check=False)
+            return folder
+
+        yield mount

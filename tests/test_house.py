@@ -16,7 +16,19 @@ PACKAGES = ("flows", "tasks", "tinyllava_core")
 FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
 # The floors of the house, from the ground up: a room may import what stands before it in this list, and nothing behind it.
 FLOORS = [
-    *("errors", "secret", "paths", "frozen", "durable", "artifact", "process_tree", "workers", "show", "tokenizer"),
+    *(
+        "errors",
+        "room",
+        "secret",
+        "paths",
+        "frozen",
+        "durable",
+        "artifact",
+        "process_tree",
+        "workers",
+        "show",
+        "tokenizer",
+    ),
     *("data.files", "parts", "settings", "recipe", "results", "job", "checkpoints", "roads"),
     *("data.record", "data.web", "data.manifest", "data.download.table", "data.download"),
     *("data.inspect", "data.mix", "data.shard", "data.plan", "data.tensors"),

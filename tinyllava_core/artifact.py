@@ -25,6 +25,7 @@ from pydantic import BaseModel
 
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
+from tinyllava_core.room import told
 
 R = TypeVar("R")
 
@@ -81,14 +82,18 @@ def make_once(
     """Give the artifact of (stage, version, spec, inputs): found, or made by `make(folder)`, which returns a result dataclass.
 
     Two callers that want the same artifact at once: one makes it, the other waits. `resumable`: a partial folder that a
-    killed maker left is handed to `make` as it is; otherwise it is emptied first.
+    killed maker left is handed to `make` as it is; otherwise it is emptied first. Raises DiskFull where there is no room for it;
+    of what was half written nothing stays but the finished parts of what is resumable.
     """
     plain = canonical(spec)
     name = fingerprint(stage, version, plain, inputs)
     home = workspace / "artifacts" / stage
     home.mkdir(parents=True, exist_ok=True)
     final, partial = home / name, home / f".{name}.partial"
-    with FileLock(home / f".{name}.lock"):
+    with (
+        told(f"{stage} {name}", partial, lambda: _clear(partial, resumable)),
+        FileLock(home / f".{name}.lock"),
+    ):
         if (final / "result.json").is_file():
             return Artifact(stage=stage, fingerprint=name, folder=final, made=False)
         if partial.exists() and not resumable:
@@ -112,6 +117,15 @@ def make_once(
             shutil.rmtree(final)
         publish(partial, final)
     return Artifact(stage=stage, fingerprint=name, folder=final)
+
+
+def _clear(partial: Path, resumable: bool) -> None:
+    """Take away what nobody goes on from: all of it, or the files in it that were being written."""
+    if not resumable:
+        shutil.rmtree(partial, ignore_errors=True)
+        return
+    for left in partial.rglob(".*.partial"):
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from tinyllava_core.commands import (
     tune,
 )
 from tinyllava_core.errors import BadInput
+from tinyllava_core.room import is_full
 
 # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
 COMMANDS: dict[str, ModuleType] = {
@@ -75,6 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:  # the reader has seen enough (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if not is_full(error):
+            raise
+        print(
+            f"error: {args.command}: the disk is full ({error}); make room and give the same command again",
+            file=sys.stderr,
+        )
+        return 2
     return 0
 
 

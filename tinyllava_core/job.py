@@ -6,6 +6,7 @@ progress lines on stdout and its result in `<out>/<kind>.json`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -140,8 +141,9 @@ class Progress:
 
 
 def tell(progress: Progress) -> None:
-    """Tell the process that started this one how far it is."""
-    print(progress.line(), file=sys.stdout, flush=True)
+    """Tell the process that started this one how far it is. A log that takes nothing more does not end the work."""
+    with contextlib.suppress(OSError):
+        print(progress.line(), file=sys.stdout, flush=True)
 
 
 def write_result(out: Path, kind: str, result: Any) -> None:

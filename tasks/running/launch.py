@@ -30,6 +30,7 @@ from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import PROGRESS_MARK, EvaluateJob, ExportJob, FeaturesJob, Progress, TrainJob
 from tinyllava_core.process_tree import GRACE_S, plant
+from tinyllava_core.room import disk_full, has_none
 from tinyllava_core.settings.launch import Launch
 
 POLL_S = 0.2  # how often the log is read
@@ -172,6 +173,8 @@ def _failure(code: int, log: Path, begin: int, title: str, how: Launch) -> Excep
     said = [line for line in _lines(log, begin) if line.startswith("error: ")]
     if said and (code == 2 or how.launcher != "plain"):
         return BadInput(said[-1].removeprefix("error: "))
+    if not said and has_none(log.parent):  # nor was there room to say so
+        return disk_full(title, log.parent)
     ended = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""
     return JobFailed(f"{title}: its process ended with {ended}{hint}; log: {log}\n{_tail(log, begin)}")

@@ -22,6 +22,8 @@ from tasks.running.alive import bury, end_orphans, home, owned
 from tasks.running.key import VARIABLE, fitting, is_ours, key_of, status
 from tasks.running.watched import watched
 from tinyllava_core import process_tree as tree
+from tinyllava_core.errors import BadInput
+from tinyllava_core.room import disk_full, has_none, is_full
 
 CLONE = Path(__file__).parents[2]
 STAYING_URL = "http://127.0.0.1:4200/api"  # as in pyproject.toml, [tool.prefect.api]
@@ -52,7 +54,7 @@ class Server:
 @contextlib.contextmanager
 def api(workspace: Path, say: Callable[[str], None] = print) -> Iterator[Server]:
     """Give a server for the length of a block: the one that PREFECT_API_URL (or `up`) offers, or one of our own."""
-    with contextlib.ExitStack() as until_the_end:
+    with _disk_asked(workspace), contextlib.ExitStack() as until_the_end:
         end_orphans(workspace)
         server = _offered(workspace, say)
         if server is None:
@@ -67,6 +69,17 @@ def api(workspace: Path, say: Callable[[str], None] = print) -> Iterator[Server]
             yield server
         finally:
             _drain()
+
+
+@contextlib.contextmanager
+def _disk_asked(workspace: Path) -> Iterator[None]:
+    """Turn what a full disk does to a server, which says "500" or ends, into DiskFull: the disk itself is asked."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, BadInput) or not (is_full(error) or has_none(home(workspace))):
+            raise
+        raise disk_full("Prefect's database and the run", home(workspace)) from error
 
 
 def healthy(api_url: str, timeout_s: float = 2.0) -> bool:

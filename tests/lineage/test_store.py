@@ -19,6 +19,7 @@ from small_workspace import named
 from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage import store
 from tinyllava_core.lineage.store import leave, open_read_only, publish, rebuild
+from tinyllava_core.room import DiskFull
 
 EDGE = "fingerprint input input_fingerprint"
 
@@ -239,3 +240,19 @@ def test_leaving_needs_no_lock(tmp_path: Path):
     with FileLock(tmp_path / "lineage/.lock"):
         leave_edge(tmp_path, "b")
     assert sorted(path.name for path in (tmp_path / "lineage/fragments/edge").iterdir()) == ["a.parquet", "b.parquet"]
+
+
+def test_a_full_disk_is_no_damage_leaves_the_published_file_and_no_half(small_disk, caplog):
+    workspace = small_disk("9m")
+    leave_edge(workspace, "a", "1")
+    publish(workspace)
+    (workspace / "other").write_bytes(bytes(shutil.disk_usage(workspace).free - 50_000))
+    leave_edge(workspace, "b", "2")
+    with pytest.raises(DiskFull, match=r"the lineage's database: the disk of .* is full"):
+        publish(workspace)
+    assert not caplog.records
+    assert not list(workspace.rglob("*.partial*"))
+    assert edges(workspace) == [("a", "1")]
+    small_disk("20m", workspace)
+    publish(workspace)
+    assert edges(workspace) == [("a", "1"), ("b", "2")]

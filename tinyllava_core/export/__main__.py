@@ -23,6 +23,7 @@ from tinyllava_core.model.checkpoint import Loaded
 from tinyllava_core.model.foreign.layout import EXPORT_CARD
 from tinyllava_core.model.portable import make_tokenizer_portable
 from tinyllava_core.results import ExportResult
+from tinyllava_core.room import told
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 _NEW_TOKENS = 16
@@ -35,8 +36,9 @@ def main(argv: list[str]) -> int:
     transformers_logging.disable_progress_bar()
     try:
         job = ExportJob.read(Path(argv[-1]))
-        result = export(job.checkpoint, job.out / "hf")
-        write_result(job.out, "export", result)
+        with told("export", job.out):
+            result = export(job.checkpoint, job.out / "hf")
+            write_result(job.out, "export", result)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -35,6 +35,7 @@ from tinyllava_core.lineage.tables import (
     quoted,
     schema_tables,
 )
+from tinyllava_core.room import is_full, told
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,12 +46,17 @@ log = logging.getLogger(__name__)
 
 
 def publish(workspace: Path) -> None:
-    """Take every new or changed fragment in, then replace `lineage.duckdb` as a whole. One at a time; others wait."""
+    """Take every new or changed fragment in, then replace `lineage.duckdb` as a whole. One at a time; others wait.
+
+    Raises DiskFull where there is no room for it: the published file then stays as it is.
+    """
     tell_killed(workspace)
     with _merging(workspace):
         try:
             _merge(workspace)
         except duckdb.Error as error:
+            if is_full(error):
+                raise
             if "Could not set lock" in str(error):
                 raise BadInput(
                     f"{_work(workspace)} is open in another program ({one_line(error)}): close it there; "
@@ -112,8 +118,21 @@ def _published(workspace: Path) -> Path:
 def _merging(workspace: Path) -> Iterator[None]:
     """Hold the one lock under which anything is ever written by DuckDB."""
     _home(workspace).mkdir(parents=True, exist_ok=True)
-    with FileLock(_home(workspace) / ".lock"):
+    with (
+        told("the lineage's database", _home(workspace), lambda: _clear(workspace)),
+        FileLock(_home(workspace) / ".lock"),
+    ):
         yield
+
+
+def _clear(workspace: Path) -> None:
+    for left in (_aside(workspace), _aside(workspace).with_name(_aside(workspace).name + ".wal")):
+        left.unlink(missing_ok=True)
+
+
+def _aside(workspace: Path) -> Path:
+    """Name what becomes the published file, beside it: the lineage's folder may be a link to another disk."""
+    return _published(workspace).with_name(".lineage.duckdb.partial")
 
 
 def _forget(workspace: Path) -> None:
@@ -175,9 +194,8 @@ def _insert(work: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None
 
 def _write_published(work: duckdb.DuckDBPyConnection, workspace: Path) -> None:
     """Write the tables and the views into a new file, then put it in the published one's place in one step."""
-    aside = _home(workspace) / ".published.partial"
-    for left in (aside, aside.with_name(aside.name + ".wal")):
-        left.unlink(missing_ok=True)
+    aside = _aside(workspace)
+    _clear(workspace)
     work.execute(f"ATTACH {literal(str(aside))} AS fresh")
     work.execute("USE fresh")
     work.execute("BEGIN")

@@ -30,6 +30,7 @@ from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS, language_row, prompt_of, tokenizer_folder
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import TrainResult
+from tinyllava_core.room import told
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
 from tinyllava_core.train import flops, memory
@@ -54,15 +55,17 @@ def main(argv: list[str]) -> int:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        run(TrainJob.read(Path(argv[-1])), should_stop)
+        job = TrainJob.read(Path(argv[-1]))
+        with told(job.stage, job.out):
+            run(job, should_stop)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 143
-    except memory.OutOfMemory as told:
-        print(told, file=sys.stderr)
+    except memory.OutOfMemory as too_little:
+        print(too_little, file=sys.stderr)
         return memory.EXIT_CODE
     if dist.is_initialized():  # not after a fault: with a rank gone, this waits for it
         dist.destroy_process_group()
@@ -193,8 +196,8 @@ def save_checkpoint(model: TinyLlava, job: TrainJob, folder: Path) -> None:
 def finish(model: TinyLlava, job: TrainJob, rows: list[trainable.PartRow], ledger: Ledger, how: dict[str, str]) -> None:
     """Save the checkpoint, leave the result, and say where not just the right tensors moved."""
     out = job.out
-    for told in trainable.not_as_wanted(rows, job.stage):
-        print(f"warning: {told}; the checkpoint is kept, parts.jsonl has the numbers", file=sys.stderr, flush=True)
+    for wrong in trainable.not_as_wanted(rows, job.stage):
+        print(f"warning: {wrong}; the checkpoint is kept, parts.jsonl has the numbers", file=sys.stderr, flush=True)
     (out / "parts.jsonl").unlink(missing_ok=True)
     append_rows(out / "parts.jsonl", [{field: getattr(row, field) for field in row.__slots__} for row in rows])
     save_checkpoint(model, job, out / "checkpoint")

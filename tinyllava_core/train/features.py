@@ -27,6 +27,7 @@ from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import patches
 from tinyllava_core.parts import VISIONS, Vision
 from tinyllava_core.results import FeaturesResult
+from tinyllava_core.room import told
 from tinyllava_core.settings.model import ImageMode, Pixels
 
 _BATCH = 32  # images through the encoder at once
@@ -39,7 +40,8 @@ def main(argv: list[str]) -> int:
     transformers_logging.disable_progress_bar()
     try:
         job = FeaturesJob.read(Path(argv[-1]))
-        write_result(job.out, job.kind, run(job))
+        with told("features", job.out):
+            write_result(job.out, job.kind, run(job))
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

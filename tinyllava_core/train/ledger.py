@@ -20,6 +20,7 @@ from typing import Any
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
+from tinyllava_core.room import DiskFull, in_words, is_full
 from tinyllava_core.train.engines.engine import Engine
 from tinyllava_core.train.engines.ranks import barrier, rank
 
@@ -139,11 +140,12 @@ def _told(final: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not _SHORT_WRITE.search(str(error)):
             raise
+        free = in_words(shutil.disk_usage(final.parent.parent).free)
         shutil.rmtree(final.parent / ".partial", ignore_errors=True)
         whole = sorted(final.parent.glob("step-*"))
         last = f"the last whole state is {whole[-1].name}" if whole else "no state was saved before"
-        raise BadInput(
-            f"{final}: the training state cannot be written ({' '.join(str(error).split())[:200]}); {last}; "
+        raise (DiskFull if is_full(error) else BadInput)(
+            f"{final}: the training state cannot be written ({' '.join(str(error).split())[:200]}); {free} are free; {last}; "
             "make room or make the folder writable, and give the same command again: it goes on from there"
         ) from error
 

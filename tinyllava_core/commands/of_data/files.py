@@ -33,9 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def act(args: argparse.Namespace) -> None:
     """Ask and show. Raises BadInput if the source's rows are not a hub's, or the hub wants something of a person."""
     from tinyllava_core.data.download.embedded.repo import chosen, hub_repo
-    from tinyllava_core.data.files.disk import in_words
     from tinyllava_core.data.manifest.manifest import load
     from tinyllava_core.data.web.patience import Patience
+    from tinyllava_core.room import in_words
 
     manifest = load(args.source)
     hub = manifest.annotations.hub if manifest.annotations else None
@@ -58,8 +58,8 @@ def act(args: argparse.Namespace) -> None:
 
 def rows(manifest: Manifest, files: list[File]) -> Iterator[Row]:
     """Give a row for each subset."""
-    from tinyllava_core.data.files.disk import in_words
     from tinyllava_core.data.manifest.component import subset_name
+    from tinyllava_core.room import in_words
 
     for subset in dict.fromkeys(file.subset for file in files):
         sizes = [file.size_bytes for file in files if file.subset == subset]

@@ -34,7 +34,7 @@ def act(args: argparse.Namespace) -> None:
 
 def rows(manifests: list[Manifest]) -> Iterator[Row]:
     """Give one row for each manifest; what nobody knows stays empty."""
-    from tinyllava_core.data.files.disk import in_words
+    from tinyllava_core.room import in_words
 
     for manifest in manifests:
         records = manifest.annotations.count if manifest.annotations else None

@@ -65,7 +65,7 @@ def inspected(source: str, workspace: Path) -> Path:
 
 def rows(components: dict[str, Stats]) -> Iterator[Row]:
     """Give a row for each component."""
-    from tinyllava_core.data.files.disk import in_words
+    from tinyllava_core.room import in_words
 
     for name, found in components.items():
         size, aspect = found.median_size(), found.longest_aspect()

@@ -16,9 +16,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from tinyllava_core.data.files.archive_members import Member, foreseen, members
-from tinyllava_core.data.files.disk import no_room, require_free
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
+from tinyllava_core.room import no_room, require_free
 
 # Pictures hardly shrink in an archive; flat drawings as BMP or TIFF may, some hundredfold.
 LARGEST_RATIO = 200  # unpacked bytes per archive byte

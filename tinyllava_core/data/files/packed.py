@@ -8,8 +8,8 @@ import zlib
 from pathlib import Path
 
 from tinyllava_core.data.files.archive import FREE_BYTES, LARGEST_RATIO
-from tinyllava_core.data.files.disk import require_free
 from tinyllava_core.errors import BadInput
+from tinyllava_core.room import require_free
 
 _CHUNK = 1 << 20  # bytes
 

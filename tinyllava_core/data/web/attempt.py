@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 import httpx
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.data.files.disk import no_room, require_free
 from tinyllava_core.data.web.address import Refused
 from tinyllava_core.data.web.opener import HTTP_FAULTS, MISLED, Floor, TooSlow, open_url
 from tinyllava_core.data.web.patience import Patience, retry_after_s
 from tinyllava_core.errors import BadInput
+from tinyllava_core.room import no_room, require_free
 from tinyllava_core.secret import without_secrets
 
 UNSTATED_BYTES = 64 << 30  # the most of a file whose size neither the manifest nor the server states

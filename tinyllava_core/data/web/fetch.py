@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.files.archive import safe_path
-from tinyllava_core.data.files.disk import require_free
 from tinyllava_core.data.files.schemes import is_remote
 from tinyllava_core.data.web import remote
 from tinyllava_core.data.web.address import asked_by
@@ -23,6 +22,7 @@ from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.data.web.polite import turn
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
+from tinyllava_core.room import require_free
 
 _LONGEST_NAME = 60  # characters of at most four bytes each: room is left for `.part.json`
 

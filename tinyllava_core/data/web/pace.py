@@ -6,8 +6,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from tinyllava_core.data.files.disk import in_words
 from tinyllava_core.job import Progress
+from tinyllava_core.room import in_words
 
 OnProgress = Callable[[Progress], None]
 _LOOK_BACK_S = 10.0  # the rate is that of the last so many seconds

@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.data.files.disk import require_free
 from tinyllava_core.data.files.schemes import SCHEMES, is_remote
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput, unknown
+from tinyllava_core.room import require_free
 
 _BLOCK = 8 << 20  # bytes asked for at a time when a whole file is copied here
 OnBytes = Callable[[int, int], None]  # (bytes so far, bytes in all)

@@ -27,6 +27,7 @@ from tinyllava_core.evaluate.score.judge import Judge
 from tinyllava_core.evaluate.score.leave import leave_items, leave_subscores, result_of
 from tinyllava_core.evaluate.score.scoring import Benchmark, check_scorable, is_public, score
 from tinyllava_core.results import EvaluateResult
+from tinyllava_core.room import told
 from tinyllava_core.settings.condition import condition, titled
 
 
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
         print("usage: python -m tinyllava_core.evaluate.answer JOB.yaml [JOB.yaml ...]", file=sys.stderr)
         return 2
     try:
-        faults = evaluate_all([job.EvaluateJob.read(Path(argument)) for argument in arguments])
+        todos = [job.EvaluateJob.read(Path(argument)) for argument in arguments]
+        with told("evaluate", todos[0].out):
+            faults = evaluate_all(todos)
     except BadInput as error:
         faults = [error]
     for fault in faults:

@@ -23,12 +23,12 @@ import yaml
 from tinyllava_core.artifact import file_sha256, write_aside
 from tinyllava_core.data.download.embedded.hub_files_process import TROUBLE
 from tinyllava_core.data.download.embedded.rows import JSONS, PARQUET, TABLES, TARS
-from tinyllava_core.data.files.disk import require_free
 from tinyllava_core.data.manifest.component import matches
 from tinyllava_core.data.manifest.hub import HubRows
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput, nearest
 from tinyllava_core.process_tree import run_watched, without_back_port
+from tinyllava_core.room import require_free
 
 _SPLIT = re.compile(r"(?:^|[-_./])(train|test|validation|valid|val|dev)(?:[-_.\d]|$)")
 _PLAIN_FOLDERS = ("data", "default", "train", "test", "validation", "")  # name no subset

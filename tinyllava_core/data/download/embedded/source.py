@@ -15,11 +15,11 @@ from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.download.embedded.laid_out import RowFile, lay_out, put_together
 from tinyllava_core.data.download.embedded.repo import File, Repo, chosen, fetched, forget_fetched, hub_repo, local_repo
 from tinyllava_core.data.download.embedded.rows import PARQUET, TABLES, TARS, is_coco_captions
-from tinyllava_core.data.files.disk import in_words
 from tinyllava_core.data.manifest.hub import HubRows
 from tinyllava_core.data.manifest.manifest import Manifest
 from tinyllava_core.data.web.pace import Teller
 from tinyllava_core.data.web.patience import Patience
+from tinyllava_core.room import in_words
 
 ANNOTATIONS = "annotations.jsonl"
 

@@ -26,9 +26,9 @@ from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.download.table.attempt import Attempt, Note, Notes
 from tinyllava_core.data.download.table.fault import MAY_PASS, FetchFault, fault_of
 from tinyllava_core.data.download.table.one_pass import UrlPass
-from tinyllava_core.data.files.disk import no_room
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
+from tinyllava_core.room import no_room
 
 _FEW_UNFORESEEN, _MOST_UNFORESEEN = 20, 0.05  # rows, and share of a table, that may fail for reasons nobody foresaw
 Distributor = Literal["multiprocessing", "pyspark", "ray"]
