@@ -267,10 +267,17 @@ def ocrbench_v2(folder: Path) -> Sample:
         row | {"id": 2, "type": "text counting en", "answers": [4], "eval": "regression"},
         row | {"id": 3, "type": "text grounding en", "answers": [10, 20, 30, 40]},
         row | {"id": 4, "type": "full-page OCR en", "answers": ["passed over"]},
+        row | {"id": 5, "type": "key information extraction en", "answers": [{"total": ["3", "3.00"]}]},
+        row | {"id": 6, "type": "VQA with position en", "answers": ["Exit"], "bbox": [1, 2, 30, 40]},
+        row | {"id": 7, "type": "text spotting en", "bbox": [[1, 2, 9, 2, 9, 8, 1, 8]], "content": ["EXIT"]},
+        row | {"id": 8, "type": "document parsing cn", "answers": ["# One\nline"]},
     ]
     path = write_json(folder / "OCRBench_v2.json", rows)
-    said = ((1, "What?", "the exit"), (2, "What?", "4 times"), (3, "What?", "(10, 20, 30, 40)"))
-    return Sample(annotations=path, answers=answers(folder, *said))
+    said = [
+        (1, "the exit"), (2, "4 times"), (3, "(10, 20, 30, 40)"), (5, '{"total": "3"}'),
+        (6, '{"answer": "exit", "bbox": "[1, 2, 30, 40]"}'), (7, '[[1, 2, 9, 8, "exit"]]'), (8, "# One\nline"),
+    ]  # fmt: skip
+    return Sample(annotations=path, answers=answers(folder, *((name, "What?", text) for name, text in said)))
 
 
 def mathvista(folder: Path) -> Sample:

@@ -20,7 +20,6 @@ from tinyllava_core.evaluate.score.benchmarks.choice.blink import direct
 from tinyllava_core.evaluate.score.benchmarks.choice.mmmu_pro import official as pro
 from tinyllava_core.evaluate.score.benchmarks.choice.mmstar import first_letter
 from tinyllava_core.evaluate.score.benchmarks.short_answer.mathvista import nearest, rules
-from tinyllava_core.evaluate.score.benchmarks.short_answer.ocrbench_v2 import worth
 from tinyllava_core.evaluate.score.benchmarks.yes_no.hallusionbench import parse
 from tinyllava_core.evaluate.score.scoring import Scored, score
 
@@ -180,37 +179,6 @@ def test_ocrbench_counts_points_and_keeps_the_case_of_formulas(tmp_path: Path) -
     wide = "\N{FULLWIDTH LATIN CAPITAL LETTER E}XIT"
     assert scored(tmp_path / "b", "ocrbench", wide, "x").score == 0
     assert scored(tmp_path / "c", "ocrbench", wide, "x", variant="lmms-eval").score == 1
-
-
-@pytest.mark.parametrize(
-    ("kind", "how", "gold", "text", "value"),
-    [
-        ("cognition VQA en", "", ("Exit",), "An exit\nsign", 1),
-        ("cognition VQA en", "", ("one two three four five",), "one two three four", 18 / 23),
-        ("cognition VQA en", "", ("one two three four five",), "one two", 0),  # 7 of 23
-        ("cognition VQA en", "case sensitive", ("Exit",), "exit", 0),
-        ("math QA en", "multiple choice", ("B",), "(B).", 1),
-        ("math QA en", "multiple choice", ("B",), "B is it", 0),
-        ("reasoning VQA cn", "", ("a b",), "xab", 1),  # blanks go
-        ("text counting en", "exact match", ("4",), "14", 1),
-        ("text counting en", "regression", ("4",), "about 5 or 6", 0.75),
-        ("text counting en", "regression", ("4",), "8", 0),
-        ("text counting en", "regression", ("4",), "2", 0),  # exactly one half is not more
-        ("formula recognition en", "", ("a + B",), "$a+B$", 1),
-        ("formula recognition en", "", ("a + B",), "a+b", 0),
-        ("formula recognition cn", "", (r"\text{x} y",), "xy", 1),
-        ("text grounding en", "", ("0", "0", "10", "10"), "[5, 5, 7, 7] or (0,0,10,5)", 0.5),
-        ("text grounding en", "", ("0", "0", "10", "10"), "(0, 0, 10, 1001)", 0),
-    ],
-)
-def test_ocrbench_v2s_simple_kinds(kind: str, how: str, gold: tuple[str, ...], text: str, value: float) -> None:
-    asked = Question(question_id=1, image=None, text="", gold=gold, category=kind, context=how)
-    assert worth(text, asked) == pytest.approx(value)
-
-
-def test_ocrbench_v2_passes_over_the_other_kinds(tmp_path: Path) -> None:
-    found = scored(tmp_path, "ocrbench-v2", "exit", "3", "nowhere")
-    assert (found.metric, found.headline.n, found.score) == ("mean_of_kinds", 3, pytest.approx(175 / 3))
 
 
 @pytest.mark.parametrize(

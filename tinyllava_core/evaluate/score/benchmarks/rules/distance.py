@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rapidfuzz.distance import Levenshtein
+
 HALF = 0.5  # a reading that is further from the right one is worth nothing
 
 
 def edit_distance(one: str, other: str) -> int:
     """Count the characters to put in, take out or change to make one text the other (Levenshtein)."""
-    if len(one) < len(other):
-        one, other = other, one
-    before = list(range(len(other) + 1))
-    for place, letter in enumerate(one, start=1):
-        row = [place]
-        for column, wanted in enumerate(other, start=1):
-            row.append(min(row[-1] + 1, before[column] + 1, before[column - 1] + (letter != wanted)))
-        before = row
-    return before[-1]
+    return int(Levenshtein.distance(one, other))
 
 
 def anls_official(said: str, gold: Sequence[str]) -> float:
