@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
+import orjson
 
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.errors import BadInput
@@ -123,21 +127,30 @@ def read_json(path: Path) -> Any:
     return _json(read_text(path), f"{path}, line {{line}}", "one JSON value in the whole file")
 
 
-def read_json_lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read a file of one JSON object a line -> (line number from 1, object). Raises BadInput with the line that is none."""
-    rows: list[tuple[int, dict[str, Any]]] = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
+    content, empty = read_bytes(path), True
+    _decoded(content, path)
+    for number, line in enumerate(BytesIO(content), start=1):
+        if line[:1] != b"{" and not line.decode().strip():
             continue
-        row = _json(line, f"{path}, line {number}", "one JSON object per line")
+        row = read_row(line, f"{path}, line {number}", "one JSON object per line")
         if not isinstance(row, dict):
             raise BadInput(
                 f"{path}, line {number}: found a JSON {type(row).__name__}; expected one JSON object per line"
             )
-        rows.append((number, row))
-    if not rows:
+        empty = False
+        yield number, row
+    if empty:
         raise BadInput(f"{path}: the file is empty; expected one JSON object per line")
-    return rows
+
+
+def read_row(row: bytes | msgspec.Raw, where: str, expected: str) -> Any:
+    """Read one of many JSON values. Raises BadInput if it is none."""
+    try:
+        return orjson.loads(memoryview(row))
+    except orjson.JSONDecodeError:  # json takes a few things more, and says what is wrong with the rest
+        return _json(bytes(row).decode(), where, expected)
 
 
 def _json(text: str, place: str, expected: str) -> Any:
@@ -202,12 +215,22 @@ def shown(value: Any) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file. Raises BadInput if it cannot be."""
+    """Read a text file, its lines ended as Python ends them. Raises BadInput if it cannot be."""
+    return _decoded(read_bytes(path), path).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file. Raises BadInput if it cannot be."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         raise BadInput(f"{path}: no such file") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    try:
+        return content.decode()
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: byte {error.start} is not UTF-8; expected a text file") from None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.evaluate.questions.answers import Texts
@@ -96,5 +97,4 @@ def _item_row(item: Item, texts: Texts) -> dict[str, Any]:
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # json.dumps would make one for every line
-    return "".join([encode(row) + "\n" for row in rows])
+    return "".join([orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE).decode() for row in rows])

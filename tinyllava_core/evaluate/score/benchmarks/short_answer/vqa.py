@@ -8,10 +8,14 @@ Source: VQA `vqaEval.py`, `vqa.py`; LLaVA `convert_vqav2_for_submission.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
@@ -25,8 +29,10 @@ from tinyllava_core.evaluate.questions.questions import (
     key,
     official,
     picture_finder,
+    read_bytes,
     read_json,
     read_json_lines,
+    read_row,
 )
 from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import always_vqa, normalise_m4c, official_vqa
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, item, mean_and_facets
@@ -48,13 +54,12 @@ def read(files: Files) -> list[Question]:
             f"{files.annotations}: the questions file is needed to ask: v2_OpenEnded_mscoco_*_questions.json"
         )
     wording = _wording(asked, files) if asked else {}
-    whole = annotations or asked
-    assert whole is not None
-    subtype = str(whole.get("data_subtype", "val2014"))
-    folder = subtype.replace("test-dev", "test")  # both test splits are about the same pictures
+    rows = annotations or asked
+    assert rows is not None
+    folder = rows.subtype.replace("test-dev", "test")  # both test splits are about the same pictures
     image = picture_finder(files.images, ("", f"{folder}/"), (".jpg",))
-    rows = whole["annotations" if annotations else "questions"]
-    questions = [_question(row, place, wording, folder, image, files) for place, row in enumerate(rows)]
+    path = str(files.annotations)
+    questions = [_question(row, place, wording, folder, image, path) for place, row in enumerate(rows)]
     check_unique([question.question_id for question in questions], str(files.annotations))
     if annotations and asked and len(wording) != len(questions):
         raise BadInput(
@@ -63,10 +68,9 @@ def read(files: Files) -> list[Question]:
     return questions
 
 
-def _wording(asked: Mapping[str, Any], files: Files) -> dict[int, str]:
-    rows = asked["questions"]
+def _wording(asked: _Rows, files: Files) -> dict[int, str]:
     try:
-        found = {row["question_id"]: row["question"] for row in rows}
+        found = {row["question_id"]: row["question"] for row in asked}
         fits = set(map(type, found)) <= {int} and set(map(type, found.values())) <= {str}
     except (TypeError, KeyError):
         fits = False
@@ -74,12 +78,49 @@ def _wording(asked: Mapping[str, Any], files: Files) -> dict[int, str]:
         raise BadInput(
             f"{files.questions or files.annotations}: expected questions with a number question_id and a text question"
         )
-    if len(found) != len(rows):
-        check_unique([row["question_id"] for row in rows], str(files.questions or files.annotations))
+    if len(found) != len(asked):
+        check_unique([row["question_id"] for row in asked], str(files.questions or files.annotations))
     return found
 
 
-def _two_files(files: Files) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+class _Official(msgspec.Struct):
+    """One of VQA's two files, its rows not made yet: those of val at once would take a gigabyte."""
+
+    data_subtype: Any = "val2014"
+    annotations: list[msgspec.Raw] | None = None
+    questions: list[msgspec.Raw] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Rows:
+    """The rows of one of the two files; each is made when its turn comes."""
+
+    path: Path
+    subtype: str
+    rows: Sequence[Any]  # as they are, or not made yet
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        for place, row in enumerate(self.rows):
+            yield read_row(row, f"{self.path}, [{place}]", "an object") if isinstance(row, msgspec.Raw) else row
+
+
+def _read_rows(path: Path) -> tuple[str, _Rows]:
+    """Read a file -> (`annotations` or `questions`, its rows)."""
+    try:
+        found = msgspec.json.decode(read_bytes(path), type=_Official)
+        whole = {name: value for name in found.__struct_fields__ if (value := getattr(found, name)) is not None}
+    except msgspec.MsgspecError:  # json takes a few things more, and says what is wrong with the rest
+        whole = read_json(path)
+    kind = next((kind for kind in ("annotations", "questions") if isinstance(whole, dict) and kind in whole), None)
+    if kind is None or not isinstance(whole[kind], list):
+        raise BadInput(f"{path}: expected VQA's {{'annotations': [...]}} or {{'questions': [...]}}; use the v2 files")
+    return kind, _Rows(path=path, subtype=str(whole.get("data_subtype", "val2014")), rows=whole[kind])
+
+
+def _two_files(files: Files) -> tuple[_Rows | None, _Rows | None]:
     """Give the annotations and the questions, each None where it is not there."""
     if files.annotations.is_dir():
         found = [*files.annotations.glob("*annotations.json"), *files.annotations.glob("*questions.json")]
@@ -91,22 +132,14 @@ def _two_files(files: Files) -> tuple[dict[str, Any] | None, dict[str, Any] | No
         paths = [files.annotations]
     if files.questions is not None:
         paths.append(files.questions)
-    by_kind: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        whole = read_json(path)
-        kind = next((kind for kind in ("annotations", "questions") if isinstance(whole, dict) and kind in whole), None)
-        if kind is None or not isinstance(whole[kind], list):
-            raise BadInput(
-                f"{path}: expected VQA's {{'annotations': [...]}} or {{'questions': [...]}}; use the v2 files"
-            )
-        by_kind[kind] = whole
+    by_kind = dict(map(_read_rows, paths))
     return by_kind.get("annotations"), by_kind.get("questions")
 
 
 def _question(
-    row: Any, place: int, wording: dict[int, str], subtype: str, image: Callable[[str], str], files: Files
+    row: Any, place: int, wording: dict[int, str], subtype: str, image: Callable[[str], str], path: str
 ) -> Question:
-    where = f"{files.annotations}, [{place}]"
+    where = f"{path}, [{place}]"
     if not isinstance(row, dict):
         raise BadInput(f"{where}: found a JSON {type(row).__name__}; expected an object")
     question_id = key(row, "question_id", int, where)
@@ -116,10 +149,7 @@ def _question(
     facets: tuple[str, ...] = ()
     if "answers" in row:
         gold = _humans(row["answers"], where)
-        facets = (
-            f"answer_type.{key(row, 'answer_type', str, where)}",
-            f"question_type.{key(row, 'question_type', str, where)}",
-        )
+        facets = _facets(key(row, "answer_type", str, where), key(row, "question_type", str, where))
     return Question(
         question_id=question_id,
         image=image(f"COCO_{subtype}_{key(row, 'image_id', int, where):012d}"),
@@ -127,6 +157,11 @@ def _question(
         gold=gold,
         facets=facets,
     )
+
+
+@cache
+def _facets(answer_type: str, question_type: str) -> tuple[str, str]:
+    return f"answer_type.{answer_type}", f"question_type.{question_type}"
 
 
 def _humans(answers: Any, where: str) -> tuple[str, ...]:
@@ -142,7 +177,7 @@ def _humans(answers: Any, where: str) -> tuple[str, ...]:
         raise BadInput(f"{where}: answers: expected texts, and at least two")
     if len(texts) < 2:
         raise BadInput(f"{where}: {len(texts)} answers; the metric leaves each of several people out in turn")
-    return texts
+    return tuple(map(sys.intern, texts))  # most answers are given again and again
 
 
 def mark(questions: Sequence[Question], answers: Texts, *, first: str) -> list[Item]:

@@ -134,7 +134,7 @@ def own_answers(path: Path, questions: Sequence[Question]) -> dict[QuestionId, s
 
     Raises BadInput where a line's question is not the one that the annotations have in this place.
     """
-    rows = read_json_lines(path)
+    rows = list(read_json_lines(path))
     if len(rows) != len(questions):
         raise BadInput(
             f"{path}: {len(rows)} answers, {len(questions)} questions; POPE's own format goes by order: "
