@@ -6,11 +6,15 @@ import hashlib
 import json
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tinyllava_core.evaluate.questions.questions import Files, Question
+from tinyllava_core.evaluate.score.benchmarks import benchmark
+from tinyllava_core.evaluate.score.scoring import score
 from tinyllava_core.toyworld.build import build
 
 
@@ -37,8 +41,8 @@ def _pictures(world: Path, source: str) -> set[str]:
 def test_no_benchmark_picture_is_trained_on(world: Path) -> None:
     places = {hashlib.sha256(file.read_bytes()).hexdigest() for file in (world / "places" / "photos").iterdir()}
     trained = _pictures(world, "captions") | _pictures(world, "long-captions") | _pictures(world, "chat") | places
-    for benchmark in ("pope", "vqa", "choice", "docs", "pairs"):
-        assert not trained & _pictures(world, benchmark)
+    for name in ("pope", "vqa", "choice", "docs", "pairs"):
+        assert not trained & _pictures(world, name)
 
 
 def test_every_record_names_an_image_of_its_archive(world: Path) -> None:
@@ -97,3 +101,30 @@ def test_the_twins_of_newer_benchmarks_are_balanced(world: Path) -> None:
     assert {row["answer"] for row in pairs} == {"(A)", "(B)"}
     with zipfile.ZipFile(world / "pairs" / "images.zip") as archive:
         assert {row[column] for row in pairs for column in ("image_1", "image_2")} <= set(archive.namelist())
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "wrong", "chance"),
+    [
+        ("mmstar", "choice/toy_mmstar.jsonl", lambda question: "B", (12, 42)),  # one letter of four
+        ("docvqa", "docs/toy_docvqa_val.json", lambda question: "nothing printed", (0, 0)),
+        ("blink", "pairs/toy_blink_val.jsonl", lambda question: "(A)", (25, 75)),  # one side of two
+    ],
+)
+def test_a_twin_gives_an_oracle_all_and_a_guesser_chance(
+    world: Path, name: str, files: str, wrong: Callable[[Question], str], chance: tuple[float, float]
+) -> None:
+    """A small model scores near chance on two of them: what right answers score is shown here."""
+    row = benchmark(name)
+    questions = row.variant(None).read(Files(annotations=world / files))
+    right = {one.question_id: f"({one.gold[0]})" if name == "blink" else one.gold[0] for one in questions}
+    assert score(row, None, questions, right).score == 100
+    guessed = score(row, None, questions, {one.question_id: wrong(one) for one in questions})
+    assert chance[0] <= guessed.score <= chance[1]
+    half = {
+        one.question_id: text if number % 2 else ""
+        for number, (one, text) in enumerate(zip(questions, right.values(), strict=True))
+    }
+    counted = score(row, None, questions, half)
+    assert counted.score == pytest.approx(100 * (len(questions) // 2) / len(questions))
+    assert {len(one.pictures) for one in questions} == {2 if name == "blink" else 1}

@@ -6,8 +6,6 @@ What the columns mean is each benchmark's business. A cell of the wrong kind is 
 from __future__ import annotations
 
 import ast
-import base64
-import binascii
 import csv
 import json
 import sys
@@ -31,7 +29,6 @@ from tinyllava_core.evaluate.questions.questions import (
 
 KINDS = (".parquet", ".tsv", ".csv", ".jsonl", ".json")
 NAME = "_name"  # the cell that the key of {key: row} goes into
-_SHORT = 64  # characters of a TSV's picture cell; shorter is no picture but the index of the row that has it
 _ENDINGS = ("", ".png", ".jpg", ".jpeg", ".webp")
 _MISSING = ("", "nan", "None", "NaN")  # of a TSV's cell
 _MAX_DIGITS = 15
@@ -128,7 +125,7 @@ def read_rows(path: Path) -> list[Row]:
     JSON: a list of objects, {"data": [...]} or the like, or {key: object}. Raises BadInput on another shape, and on none.
     """
     rows: list[Row] = []
-    for file in _files(path):
+    for file in table_files(path):
         embedded = file.suffix in (".parquet", ".tsv")
         for where, cells in _cells(file):
             rows.append(Row(cells=cells, where=where, place=len(rows), embedded=embedded))
@@ -137,25 +134,8 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def write_pictures(annotations: Path, folder: Path, columns: Sequence[str] = ("image",)) -> int:
-    """Write the pictures of a table's cells under their names -> how many. What is there is left alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written, place = 0, 0
-    for file in _files(annotations):
-        for row in _picture_rows(file, columns):
-            there = [cell for cell in row if cell is not None]
-            names = picture_names(
-                Row(cells=dict(zip(columns, row, strict=True)), where=str(file), place=place, embedded=True), columns
-            )
-            for name, picture in zip(names, there, strict=True):
-                if not (folder / name).exists():
-                    (folder / name).write_bytes(picture)
-                written += 1
-            place += 1
-    return written
-
-
-def _files(path: Path) -> list[Path]:
+def table_files(path: Path) -> list[Path]:
+    """List the files of a table: one, or those of a folder. Raises BadInput where it is not plain which."""
     if not path.is_dir():
         return [path]
     for kind in KINDS:
@@ -172,7 +152,7 @@ def _files(path: Path) -> list[Path]:
 
 def _cells(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if file.suffix == ".parquet":
-        for number, row in enumerate(_parquet(file, None)):
+        for number, row in enumerate(parquet_rows(file, None)):
             yield f"{file}, row {number}", row
     elif file.suffix in (".tsv", ".csv"):
         for number, row in enumerate(separated(file), start=1):
@@ -226,7 +206,7 @@ def separated(file: Path) -> Iterator[dict[str, str]]:
         raise BadInput(f"{file}: {error}; expected a table of texts") from None
 
 
-def _parquet(file: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
+def parquet_rows(file: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:
     """Read rows; `columns` None: all but the bytes of pictures, of which only their being there is read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -248,41 +228,6 @@ def _parquet(file: Path, columns: Sequence[str] | None) -> Iterator[dict[str, An
 
 def _is_bytes(leaf: Any) -> bool:
     return leaf.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY") and leaf.logical_type.type == "NONE"
-
-
-def _picture_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[bytes | None, ...]]:
-    if file.suffix == ".parquet":
-        for number, row in enumerate(_parquet(file, columns)):
-            yield tuple(_picture(row.get(name), f"{file}, row {number}, {name}") for name in columns)
-        return
-    if file.suffix != ".tsv":
-        raise BadInput(f"{file}: no pictures in it; expected a Parquet file, or a TSV with pictures in base64")
-    cells = [(row.get("index", ""), row.get(columns[0], "")) for row in separated(file)]
-    whole = {index: cell for index, cell in cells if len(cell) > _SHORT}
-    for index, cell in cells:
-        found = cell if len(cell) > _SHORT else whole.get(cell.strip(), cell)
-        yield (_base64(found, f"{file}, index {index}"),)
-
-
-def _picture(cell: Any, where: str) -> bytes | None:
-    """Take a picture out of a cell: bytes, {bytes, path}, or a list of one of them."""
-    if isinstance(cell, list):
-        cell = cell[0] if cell else None
-    if isinstance(cell, dict):
-        cell = cell.get("bytes")
-    if cell is not None and not isinstance(cell, bytes):
-        raise BadInput(f"{where}: {shown(cell)}; expected a picture's bytes")
-    return cell
-
-
-def _base64(text: str, where: str) -> bytes:
-    try:
-        found = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        found = b""
-    if not found:
-        raise BadInput(f"{where}: image = {shown(text)}; expected a picture in base64, or the index of a row with one")
-    return found
 
 
 def _written_out(text: str) -> Any:

@@ -250,3 +250,17 @@ def test_refcoco_is_right_from_one_half_on(tmp_path: Path) -> None:
     assert scored(tmp_path / "d", "refcoco", "[0.1, 0.2, 0.29, 0.4]").score == 0
     assert scored(tmp_path / "b", "refcoco", "left").num_unparsed == 1
     assert scored(tmp_path / "c", "refcoco", "(100,200),(500,400)", variant="qwen-vl").score == 100
+
+
+def test_refcocos_pictures_in_the_hubs_cells_say_how_large_they_are(tmp_path: Path) -> None:
+    """As the hub has it: no columns of the size, and no picture on the disk when an answer file is scored."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    Image.new("RGB", (200, 100)).save(tmp_path / "a.jpg")
+    row = {"question_id": "r", "answer": ["left dog"], "bbox": [20.0, 20.0, 40.0, 20.0]}
+    row["image"] = {"bytes": (tmp_path / "a.jpg").read_bytes(), "path": "a.jpg"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "testA.parquet")
+    (asked,) = benchmark("refcoco").variant(None).read(Files(annotations=tmp_path / "testA.parquet", asking=False))
+    assert [float(side) for side in asked.gold] == [0.1, 0.2, pytest.approx(0.3), 0.4]

@@ -10,8 +10,9 @@ import re
 import string
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import OPTION_LETTER, Files, Question
-from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows
 from tinyllava_core.evaluate.score.benchmarks.rules.letters import LETTERS, marking, vlmevalkit
 from tinyllava_core.evaluate.score.scoring import Benchmark, Variant, mean_and_facets
 

@@ -13,8 +13,9 @@ from functools import partial
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows
 from tinyllava_core.evaluate.score.authors_prompt import authors_prompt
 from tinyllava_core.evaluate.score.benchmarks.rules.letters import LETTERS, head, letter_item, marking, vlmevalkit
 from tinyllava_core.evaluate.score.judge import ANSWER, Judge

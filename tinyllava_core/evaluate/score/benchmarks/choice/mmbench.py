@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from pathlib import Path
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, check_complete, in_order
 from tinyllava_core.evaluate.questions.questions import OPTION_LETTER, Files, Question, QuestionId, check_unique
-from tinyllava_core.evaluate.questions.table import wide_cells
+from tinyllava_core.evaluate.questions.table import separated
 from tinyllava_core.evaluate.score.benchmarks.rules.letters import infer
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
 from tinyllava_core.evaluate.score.sheet import read_sheet, write_sheet
@@ -95,18 +94,11 @@ def read(files: Files) -> list[Question]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        with wide_cells(), path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t")
-            missing = {"index", "question", "A", "B"} - set(reader.fieldnames or ())
-            if missing:
-                raise BadInput(f"{path}: no column {', '.join(sorted(missing))}; expected MMBench's TSV")
-            for number, row in enumerate(reader, start=1):
-                yield number, {name: value or "" for name, value in row.items() if isinstance(name, str)}
-    except (FileNotFoundError, IsADirectoryError):
-        raise BadInput(f"{path}: no such file") from None
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: byte {error.start} is not UTF-8; expected a text file") from None
+    for number, row in enumerate(separated(path), start=1):
+        missing = {"index", "question", "A", "B"} - set(row)
+        if missing:
+            raise BadInput(f"{path}: no column {', '.join(sorted(missing))}; expected MMBench's TSV")
+        yield number, row
 
 
 def _index(row: Mapping[str, str], where: str) -> int:

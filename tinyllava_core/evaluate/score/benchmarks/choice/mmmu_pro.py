@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures as write_columns
 from tinyllava_core.evaluate.questions.questions import Files, Question
 from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows
-from tinyllava_core.evaluate.questions.table import write_pictures as write_columns
 from tinyllava_core.evaluate.score.benchmarks.choice.mmmu import random_choice
 from tinyllava_core.evaluate.score.benchmarks.rules.letters import LETTERS, vlmevalkit
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Mark, Variant, item, mean_and_facets

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows
 from tinyllava_core.evaluate.score.benchmarks.rules.letters import lmms, marking, vlmevalkit
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, mean_and_facets, mean_of_means
 from tinyllava_core.evaluate.score.statistics import Measure

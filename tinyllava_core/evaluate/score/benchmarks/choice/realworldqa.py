@@ -9,8 +9,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import Files, Question
-from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows
 from tinyllava_core.evaluate.score.benchmarks.rules.letters import lmms, vlmevalkit
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Mark, Variant, item, mean_and_facets
 

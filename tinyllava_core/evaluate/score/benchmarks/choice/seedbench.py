@@ -8,8 +8,9 @@ LLaVA's published column "SEED" is of pictures and videos together. Source: SEED
 from __future__ import annotations
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import OPTION_LETTER, Files, Question, read_json
-from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows
 from tinyllava_core.evaluate.score.benchmarks.rules.letters import marking, vlmevalkit
 from tinyllava_core.evaluate.score.scoring import Benchmark, Variant, mean_and_facets
 

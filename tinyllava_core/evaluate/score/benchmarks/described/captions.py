@@ -14,8 +14,9 @@ import numpy as np
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import Files, Question, key, picture_finder, read_json
-from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows
 from tinyllava_core.evaluate.score.benchmarks.rules.cider import cider, words
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, item
 from tinyllava_core.evaluate.score.statistics import Measure, ratio

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.cell_pictures import picture_sizes, write_pictures
 from tinyllava_core.evaluate.questions.questions import Files, Question, key, shown
-from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows
 from tinyllava_core.evaluate.score.benchmarks.rules.boxes import NOWHERE, Box, fractions, grid, holds_centre, overlap
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Mark, Variant, item
 from tinyllava_core.evaluate.score.statistics import Measure, mean_measure
@@ -29,14 +30,19 @@ RIGHT = LEVELS.index(0.5)
 def read(files: Files) -> list[Question]:
     """Read rows with question_id, answer (the sentences), bbox [left, top, width, height] in pixels, and the picture's size.
 
-    The size: columns width and height (or image_width, image_height), else the picture's own. The id is
+    The size: columns width and height (or image_width, image_height), else the picture's own, in a cell or on the disk. The id is
     `<row's id>-<sentence, from 0>`.
     """
     pictures, questions = Pictures(files), []
+    sizes: list[tuple[int, int]] = []  # of the pictures in a table's cells
     for row in read_rows(files.annotations):
         name = row.text("question_id")
         images = pictures.of(row, name)
-        box = _box(row, _size(row, files.images, images))
+        if row.embedded and not row.has("width") and not row.has("image_width"):
+            sizes = sizes or picture_sizes(files.annotations)
+            box = _box(row, sizes[row.place])
+        else:
+            box = _box(row, _size(row, files.images, images))
         for number, sentence in enumerate(row.texts("answer")):
             questions.append(
                 question_of(

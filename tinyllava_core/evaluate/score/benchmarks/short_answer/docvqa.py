@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.evaluate.questions.answers import Texts, check_complete, in_order, read_pairs
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import (
     SHORT_ANSWER,
     Files,
@@ -19,7 +20,7 @@ from tinyllava_core.evaluate.questions.questions import (
     check_unique,
     read_json,
 )
-from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows
 from tinyllava_core.evaluate.score.benchmarks.rules.distance import anls_lmms, anls_official, anls_pix2struct
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Mark, Variant, item, mean_and_facets
 

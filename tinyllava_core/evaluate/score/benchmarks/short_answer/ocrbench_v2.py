@@ -15,8 +15,9 @@ from typing import Any
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import Files, Question, key, shown
-from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, Row, question_of, read_rows
 from tinyllava_core.evaluate.score.benchmarks.rules.boxes import Box
 from tinyllava_core.evaluate.score.benchmarks.rules.pages import libraries
 from tinyllava_core.evaluate.score.benchmarks.short_answer.ocrbench_v2_worth import (

@@ -17,8 +17,9 @@ import numpy as np
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import Files, Question, check_unique
-from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Pictures, question_of, read_rows
 from tinyllava_core.evaluate.score.authors_prompt import authors_prompt, filled
 from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import punctuation_step
 from tinyllava_core.evaluate.score.judge import ANSWER, Judge
