@@ -17,11 +17,11 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tasks.of_study.variants import runs as planned_runs
 from tasks.running.alive import home
 from tasks.running.runner import check_runner
 from tasks.running.server import api
 from tasks.source import check_manifests
-from tasks.variants import runs as planned_runs
 from tinyllava_core.artifact import check_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load, read_overrides

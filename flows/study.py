@@ -8,8 +8,8 @@ from typing import Any
 from prefect import flow
 
 from flows.full_pipeline import full_pipeline
-from tasks.study import outcome_of, summarise
-from tasks.variants import runs
+from tasks.of_study.summary import outcome_of, summarise
+from tasks.of_study.variants import runs
 
 
 @flow(name="study", flow_run_name="{study}", persist_result=False)

@@ -21,7 +21,7 @@ def add_workspace(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_format(parser: argparse.ArgumentParser) -> None:
+def add_format(parser: argparse._ActionsContainer) -> None:
     """Let a command take --format, and --json for short."""
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")

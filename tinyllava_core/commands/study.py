@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.arguments import add_overrides, add_workspace, become
+from tinyllava_core.commands.arguments import add_format, add_overrides, add_workspace, become
 from tinyllava_core.show import show
 
 HELP = "run every variant of a study: one table, its figures"
@@ -14,6 +14,14 @@ DESCRIPTION = "Without a name: list the studies that come with the package."
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("study", nargs="?", metavar="STUDY", help="a name, or a path to a YAML file")
+    parser.add_argument(
+        "--plan", action="store_true", help="run nothing: say what is new, shared or done, and what it takes"
+    )
+    plan = parser.add_argument_group("with --plan")
+    plan.add_argument("--gpu", default="A100", help="kind of GPU, for its speed (default: A100)")
+    plan.add_argument("--utilisation", type=float, default=0.4, help="part of its peak that is reached (default: 0.4)")
+    plan.add_argument("--budget", type=float, metavar="GPU_HOURS", help="say which variants it has room for")
+    add_format(plan)
     add_overrides(parser)
     add_workspace(parser)
 
@@ -23,6 +31,10 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.recipe import read_overrides
     from tinyllava_core.study.grid import known_studies, load, runs
 
+    settings = [word for setting in args.set for word in ("--set", setting)]
+    words = ["--gpu", args.gpu, "--utilisation", str(args.utilisation), "--format", args.format]
+    if args.study is None and args.plan:
+        become("tasks.of_study.priced", *words, *settings, "--workspace", str(args.workspace))
     if args.study is None:
         studies = [load(name) for name in known_studies()]
         show(
@@ -31,5 +43,7 @@ def act(args: argparse.Namespace) -> None:
         )
         return
     runs(load(args.study), read_overrides(args.set))
-    settings = [word for setting in args.set for word in ("--set", setting)]
+    if args.plan:
+        words += [] if args.budget is None else ["--budget", str(args.budget)]
+        become("tasks.of_study.priced", args.study, *words, *settings, "--workspace", str(args.workspace))
     become("flows", "--study", args.study, *settings, "--workspace", str(args.workspace))

@@ -1,0 +1,1 @@
+"""What belongs to a study: its runs, its price beforehand, its table and page afterwards."""
