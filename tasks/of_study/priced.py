@@ -167,7 +167,9 @@ def _states(rows: Sequence[Priced]) -> str:
 
 def _budget(rows: Sequence[Priced], budget: float) -> str:
     """Say which variants a budget has room for, in the study's order: a variant is in it with all its seeds, or out."""
-    room, kept, left = budget, [], []
+    kept: list[str] = []
+    left: list[str] = []
+    room = budget
     for variant in dict.fromkeys(row.variant for row in rows):
         hours = sum(row.gpu_hours for row in rows if row.variant == variant)
         if not left and hours <= room:
