@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import tinyllava_core
 from tinyllava_core.commands import (
+    answers,
     ask,
     chat,
     check,
@@ -53,6 +54,7 @@ COMMANDS: dict[str, ModuleType] = {
     "import": import_checkpoint,
     "score": score,
     "compare": compare,
+    "answers": answers,
     "runs": runs,
     "gc": gc,
     "doctor": doctor,

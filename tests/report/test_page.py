@@ -145,9 +145,11 @@ def test_the_page_is_whole_html_and_tells_the_main_numbers(page: str):
 
 
 def test_the_page_needs_nothing_else(page: str):
+    """No script, no file; its one link is to the answers beside it."""
     assert "<script" not in page
     assert "@import" not in page
-    assert all(link.startswith("data:") for link in re.findall(r'(?:src|href)="([^"]*)"', page))
+    assert all(link.startswith("data:") for link in re.findall(r'src="([^"]*)"', page))
+    assert set(re.findall(r'href="([^"]*)"', page)) == {"answers.html"}
     assert "url(" not in page
 
 

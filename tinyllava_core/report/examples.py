@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.files.places import Piece
 from tinyllava_core.evaluate.questions.answers import own_id
-from tinyllava_core.evaluate.questions.questions import Files, Question
 from tinyllava_core.evaluate.score.benchmarks import benchmark
-from tinyllava_core.frozen import read_yaml
+from tinyllava_core.report.answers.collect import images_of, official
+from tinyllava_core.report.answers.pictures import small
 from tinyllava_core.report.facts import RunFacts, read_jsonl
-from tinyllava_core.results import DownloadResult, EvaluateResult
+from tinyllava_core.results import EvaluateResult
 from tinyllava_core.settings.condition import SEEN
 
 PICTURE_SIZE = 192  # pixels of the longer edge
@@ -66,15 +63,15 @@ def _of_benchmark(
     items = read_jsonl(seen.folder / "items.jsonl")
     prompts = {own_id(row, "answers.jsonl"): row["prompt"] for row in read_jsonl(seen.folder / "answers.jsonl")}
     blind_items = {row["question_id"]: row for row in read_jsonl(blind.folder / "items.jsonl")} if blind else {}
-    images = _images(seen, downloaded)
-    questions = _official(result, downloaded, images)
+    images = images_of(seen, downloaded)
+    questions = official(result, downloaded, images)
     chosen = []
     for item in _chosen(items):
         question, without = questions.get(item["question_id"]), blind_items.get(item["question_id"])
         chosen.append(
             Example(
                 benchmark=result.benchmark,
-                picture=_picture(images.find(item["image"])) if item["image"] else None,
+                picture=_picture(images.look_up(item["image"])) if item["image"] else None,
                 question=prompts.get(item["question_id"], "").removesuffix(benchmark(result.scorer).suffix).strip(),
                 expected=Counter(question.gold).most_common(1)[0][0] if question and question.gold else "",
                 answer=item["answer"],
@@ -99,34 +96,7 @@ def _chosen(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return chosen
 
 
-def _images(seen: Artifact, downloaded: Artifact | None) -> ImagePlaces:
-    """Tell where the pictures were when the questions were asked; as the download has them, where no job says so."""
-    job = seen.folder / "JOB.yaml"
-    if job.exists():
-        return ImagePlaces.parse(read_yaml(job)["images"], str(job))
-    return ImagePlaces.one(downloaded.folder / downloaded.result(DownloadResult).image_root if downloaded else Path())
-
-
-def _official(result: EvaluateResult, downloaded: Artifact | None, images: ImagePlaces) -> dict[int | str, Question]:
-    """Read the benchmark's own file -> its questions by id. Nothing, where it is gone from this disk."""
-    told = downloaded.result(DownloadResult).annotations if downloaded else None
-    if downloaded is None or told is None or not (downloaded.folder / told).exists():
-        return {}
-    files = Files(annotations=downloaded.folder / told, images=images, asking=False)
-    questions = benchmark(result.scorer).variant(result.variant).read(files)
-    return {question.question_id: question for question in questions}
-
-
-def _picture(path: Path | None) -> str | None:
+def _picture(found: Path | Piece | None) -> str | None:
     """Make a small data URI of a picture."""
-    if path is None:
-        return None
-    try:
-        with Image.open(path) as opened:
-            small = opened.convert("RGB")
-    except (FileNotFoundError, UnidentifiedImageError):
-        return None
-    small.thumbnail((PICTURE_SIZE, PICTURE_SIZE))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    data = small(found, PICTURE_SIZE, quality=85)
+    return None if data is None else "data:image/jpeg;base64," + base64.b64encode(data).decode()

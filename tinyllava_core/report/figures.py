@@ -1,65 +1,140 @@
-"""Draw a loss curve as inline SVG, which takes its colours from the page's style sheet. No numbers are made up here.
+"""Draw curves and counts as inline SVG, which takes its colours from the pages' style sheet. No numbers are made up here.
 
-The classes (`axis`, `tick`, `raw`, `smooth`, ...) are styled in page.html, so that dark pages get dark figures.
+The classes (`axis`, `tick`, `raw`, `smooth`, `s0` ... `s7`) are styled in style.css, so that dark pages get dark figures.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
 
 from tinyllava_core.report.facts import Curve
 
 WIDTH, HEIGHT = 460, 250
-LEFT, RIGHT, TOP, BOTTOM = 42, 46, 14, 38  # margins; the last value is written into the right one
+LEFT, RIGHT, TOP, BOTTOM = 46, 46, 14, 38  # margins; the last value is written into the right one
 MAX_POINTS = 500  # of a drawn line
+COLOURS = 8  # s0 ... s7 of style.css
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One line of a chart: a value at each of its steps."""
+
+    name: str
+    steps: Sequence[int]
+    values: Sequence[float]
+
+    @property
+    def smooth(self) -> list[float]:
+        """Give the running mean over a twenty-fifth of the values."""
+        return running_mean(self.values, window=max(1, len(self.values) // 25))
+
+    @property
+    def last(self) -> float:
+        """Give the last smoothed value."""
+        return self.smooth[-1]
 
 
 def draw_curve(curve: Curve) -> str:
     """Draw the loss of one stage: each step faintly, their running mean on top, a mark where a killed run went on."""
     if not curve.steps:
         return ""
-    smooth = running_mean(curve.losses, window=max(1, len(curve.losses) // 25))
-    x_ticks = ticks(0, max(curve.steps[-1], 1), 5, whole=True)
-    y_ticks = ticks(min(0.0, *curve.losses), max(curve.losses), 5)
-    x_last, y_first, y_last = max(curve.steps[-1], 1), y_ticks[0], y_ticks[-1]
+    loss = Series(name="", steps=curve.steps, values=curve.losses)
+    first, last = loss.smooth[0], loss.last
+    label = f"Loss of {curve.stage}: {first:.2f} at step {curve.steps[0]}, {last:.2f} at step {curve.steps[-1]}"
+    return draw_lines(label, [loss], resumed_at=curve.resumed_at)
 
-    def x(step: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * step / x_last
 
-    def y(loss: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (loss - y_first) / (y_last - y_first)
+def draw_lines(label: str, lines: Sequence[Series], resumed_at: Iterable[int] = (), high: float | None = None) -> str:
+    """Draw lines over steps on one pair of axes from zero, each faintly and its running mean on top; one alone with its last value.
 
-    label = (
-        f"Loss of {curve.stage}: {smooth[0]:.2f} at step {curve.steps[0]}, {smooth[-1]:.2f} at step {curve.steps[-1]}"
-    )
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">']
-    for value in y_ticks:
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}"/>')
-        parts.append(
-            f'<text class="tick" x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{short(value)}</text>'
-        )
-    for value in (tick for tick in x_ticks if tick <= x_last):
-        parts.append(
-            f'<line class="axis" x1="{x(value):.1f}" x2="{x(value):.1f}" y1="{y(y_first):.1f}" y2="{y(y_first) + 4:.1f}"/>'
-        )
-        parts.append(
-            f'<text class="tick" x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{short(value)}</text>'
-        )
-    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(y_first):.1f}" y2="{y(y_first):.1f}"/>')
-    parts.append(
-        f'<text class="name" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">step</text>'
-    )
-    for step in curve.resumed_at:
-        parts.append(f'<line class="resumed" x1="{x(step):.1f}" x2="{x(step):.1f}" y1="{TOP}" y2="{y(y_first):.1f}"/>')
-        parts.append(f'<text class="tick" x="{x(step) + 4:.1f}" y="{TOP + 10}">went on here</text>')
-    for name, losses in (("raw", curve.losses), ("smooth", smooth)):
-        points = " ".join(f"{x(step):.1f},{y(loss):.1f}" for step, loss in thinned(curve.steps, losses))
-        parts.append(f'<polyline class="{name}" points="{points}"/>')
-    end_x, end_y = x(curve.steps[-1]), y(smooth[-1])
-    parts.append(f'<circle class="end" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3"/>')
-    parts.append(f'<text class="value" x="{end_x + 7:.1f}" y="{end_y + 4:.1f}">{smooth[-1]:.2f}</text>')
+    `high`: what the upright axis reaches at least. Only COLOURS lines can be told apart; with nothing to draw: "".
+    """
+    lines = [line for line in lines if line.steps]
+    if not lines:
+        return ""
+    values = [value for line in lines for value in line.values]
+    last_step = max(1, *(line.steps[-1] for line in lines))
+    x_ticks = ticks(0, last_step, 5, whole=True)
+    y_ticks = ticks(min(0.0, *values), max(*values, high or 0.0), 5)
+    frame = Frame(x_last=last_step, y_first=y_ticks[0], y_last=y_ticks[-1])
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">', *frame.grid(y_ticks)]
+    parts += [part for tick in x_ticks if tick <= last_step for part in frame.mark(tick, short(tick))]
+    parts.append(frame.floor("step"))
+    for step in resumed_at:
+        x = frame.x(step)
+        parts.append(f'<line class="resumed" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{frame.y(frame.y_first):.1f}"/>')
+        parts.append(f'<text class="tick" x="{x + 4:.1f}" y="{TOP + 10}">went on here</text>')
+    for number, line in enumerate(lines):
+        colour = f" s{number % COLOURS}" if len(lines) > 1 else ""
+        for name, found in (("raw", line.values), ("smooth", line.smooth)):
+            points = " ".join(f"{frame.x(step):.1f},{frame.y(value):.1f}" for step, value in thinned(line.steps, found))
+            parts.append(
+                f'<polyline class="{name}{colour}" points="{points}"><title>{escape(line.name)}</title></polyline>'
+            )
+        end_x, end_y = frame.x(line.steps[-1]), frame.y(line.last)
+        parts.append(f'<circle class="end{colour}" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3"/>')
+        if len(lines) == 1:
+            parts.append(f'<text class="value" x="{end_x + 7:.1f}" y="{end_y + 4:.1f}">{rounded(line.last)}</text>')
     return "".join(parts) + "</svg>"
+
+
+def draw_counts(label: str, edges: Sequence[float], counts: Sequence[int], unit: str) -> str:
+    """Draw a histogram: `counts[n]` between edges n and n + 1, in the axis's `unit`. Nothing counted: ""."""
+    if not any(counts):
+        return ""
+    y_ticks = ticks(0, max(counts), 4, whole=True)
+    frame = Frame(x_last=edges[-1], x_first=edges[0], y_first=0, y_last=y_ticks[-1])
+    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">', *frame.grid(y_ticks)]
+    for count, low, high in zip(counts, edges, edges[1:], strict=True):
+        x, y, gap = frame.x(low), frame.y(count), 1 if len(counts) < 60 else 0
+        title = f"<title>{low:g} to {high:g}: {count:,}</title>"
+        size = f'width="{max(0.5, frame.x(high) - x - gap):.1f}" height="{frame.y(0) - y:.1f}"'
+        parts.append(f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" {size}>{title}</rect>')
+    marks = [tick for tick in ticks(edges[0], edges[-1], 5) if edges[0] <= tick <= edges[-1]]
+    parts += [part for tick in marks for part in frame.mark(tick, short(tick))]
+    return "".join([*parts, frame.floor(unit)]) + "</svg>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """Two axes: from numbers to places in the drawing."""
+
+    x_last: float
+    x_first: float = 0.0
+    y_first: float
+    y_last: float
+
+    def x(self, value: float) -> float:
+        """Give the place of a value on the level axis."""
+        return LEFT + (WIDTH - LEFT - RIGHT) * (value - self.x_first) / (self.x_last - self.x_first)
+
+    def y(self, value: float) -> float:
+        """Give the place of a value on the upright axis."""
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - self.y_first) / (self.y_last - self.y_first)
+
+    def grid(self, y_ticks: Iterable[float]) -> Iterable[str]:
+        """Draw a level line, with its number, at each tick."""
+        for value in y_ticks:
+            y = self.y(value)
+            yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            yield f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>'
+
+    def mark(self, value: float, word: str) -> Iterable[str]:
+        """Draw one tick of the level axis."""
+        x, y = self.x(value), HEIGHT - BOTTOM
+        yield f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{y}" y2="{y + 4}"/>'
+        yield f'<text class="tick" x="{x:.1f}" y="{y + 17}" text-anchor="middle">{word}</text>'
+
+    def floor(self, name: str) -> str:
+        """Draw the level axis and what it counts."""
+        y = HEIGHT - BOTTOM
+        return (
+            f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
+            f'<text class="name" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(name)}</text>'
+        )
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:
@@ -99,3 +174,15 @@ def thinned(steps: Sequence[int], losses: Sequence[float]) -> list[tuple[int, fl
 def short(value: float) -> str:
     """Write a tick's number."""
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
+
+
+def rounded(value: float) -> str:
+    """Write a value with three figures or so."""
+    size = abs(value)
+    if size >= 10_000:
+        return f"{value / 1000:,.1f}k"
+    if size >= 100:
+        return f"{value:,.0f}"
+    if size >= 0.1 or value == 0:
+        return f"{value:.2f}"
+    return f"{value:.1e}" if size < 0.001 else f"{value:.4f}"

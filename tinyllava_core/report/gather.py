@@ -8,14 +8,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
+from pydantic import ValidationError
 
 from tinyllava_core.artifact import Artifact
+from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.report.facts import RunFacts
+
+LATEST = "latest"
+_TOLD = 5  # runs named in an error
 
 
 def gather(workspace: Path, run_id: str, recipe: Recipe) -> RunFacts:
@@ -47,8 +53,34 @@ def gather(workspace: Path, run_id: str, recipe: Recipe) -> RunFacts:
     )
 
 
+def gather_named(workspace: Path, word: str) -> RunFacts:
+    """Collect the run that a word names: its id, the first letters of it, or `latest`.
+
+    Raises BadInput, with the runs that there are, if it names none or several, or a run of a recipe that this version cannot read.
+    """
+    runs = sorted(unquote(path.stem) for path in _folder(workspace, "run").glob("*.parquet"))
+    found = [one for one in runs if one == word] or [one for one in runs if one.startswith(word)]
+    if word == LATEST and runs:
+        found = [max(runs, key=lambda one: _left(workspace, "run", one)[0]["started_at"])]
+    if not runs:
+        raise BadInput(f"run {word!r}: {workspace} has no run yet; is it the right workspace?")
+    if len(found) != 1:
+        told, fault = ", ".join((found or runs)[-_TOLD:]), "can be several" if found else "there is none"
+        raise BadInput(f"run {word!r}: {fault}; expected `latest`, a run's id or its first letters: {told}")
+    (run,) = _left(workspace, "run", found[0])
+    try:
+        recipe = Recipe.model_validate(yaml.safe_load(run["recipe_yaml"]))
+    except ValidationError as error:
+        raise BadInput(f"run {found[0]}: another version's recipe, which this one cannot read: {error}") from None
+    return gather(workspace, found[0], recipe)
+
+
+def _folder(workspace: Path, table: str) -> Path:
+    return workspace / "lineage" / "fragments" / table
+
+
 def _left(workspace: Path, table: str, run_id: str) -> list[dict[str, Any]]:
-    folder = workspace / "lineage" / "fragments" / table
+    folder = _folder(workspace, table)
     begin = quote(run_id, safe=" ")
     read = [pq.ParquetFile(path).read() for path in sorted(folder.glob("*.parquet")) if path.name.startswith(begin)]
     rows: list[dict[str, Any]] = pa.concat_tables(read).to_pylist() if read else []

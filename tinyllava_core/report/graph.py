@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from html import escape
 
 from tinyllava_core.report.facts import StageRow
+from tinyllava_core.report.html import seconds
 
 NODE_WIDTH, NODE_HEIGHT = 116, 40
 GAP_X, GAP_Y = 20, 12
@@ -145,17 +146,6 @@ def _edge(of: tuple[float, float], to: tuple[float, float]) -> str:
     x2, y2 = to[0], to[1] + NODE_HEIGHT / 2
     bend = min((x2 - x1) / 2, GAP_X)
     return f'<path class="edge" d="M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"/>'
-
-
-def seconds(value: float) -> str:
-    """Write a duration."""
-    if value < 10:
-        return f"{value:.1f} s"
-    if value < 120:
-        return f"{value:.0f} s"
-    if value < 7200:
-        return f"{value / 60:.0f} min"
-    return f"{value / 3600:.1f} h"
 
 
 def _cut(text: str, length: int) -> str:

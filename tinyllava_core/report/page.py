@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tinyllava_core.report import figures
+from tinyllava_core.report.answers.write import write_answers
 from tinyllava_core.report.examples import examples
 from tinyllava_core.report.facts import (
     RunFacts,
@@ -20,52 +20,43 @@ from tinyllava_core.report.facts import (
     part_rows,
     stage_rows,
 )
-from tinyllava_core.report.graph import draw_graph, seconds
+from tinyllava_core.report.graph import draw_graph
+from tinyllava_core.report.html import rate, render
 from tinyllava_core.report.scores import score_rows
 from tinyllava_core.results import TRAININGS, ReportResult, TrainResult
 from tinyllava_core.settings.mix import MixEntry
 
 __all__ = ["RunFacts", "write_report"]
 
-VERSION = 2
+VERSION = 3
 HERE = Path(__file__).parent
 
 
 def write_report(facts: RunFacts, out: Path) -> ReportResult:
-    """Write `out` (report.html): everything that a run was and gave, readable offline."""
-    stages = stage_rows(facts)
-    html = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            facts=facts,
-            stages=stages,
-            graph=Markup(draw_graph(stages)),
-            scores=score_rows(facts),
-            curves=[(curve.stage, Markup(figures.draw_curve(curve))) for curve in curves(facts)],
-            settings=_settings(facts),
-            trained=[
-                (stage, asdict(artifact.result(TrainResult))) for stage in TRAININGS for _, artifact in facts.of(stage)
-            ],
-            mix=mix_rows(facts),
-            lost=lost_rows(facts),
-            parts=part_rows(facts),
-            examples=examples(facts),
-            recipe_yaml=yaml.safe_dump(facts.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
-        )
+    """Write `out` (report.html): everything that a run was and gave, and every answer beside it, readable offline."""
+    stages, scores = stage_rows(facts), score_rows(facts)
+    html = render(
+        HERE / "page.html",
+        facts=facts,
+        stages=stages,
+        graph=Markup(draw_graph(stages)),
+        scores=scores,
+        curves=[(curve.stage, Markup(figures.draw_curve(curve))) for curve in curves(facts)],
+        settings=_settings(facts),
+        trained=[
+            (stage, asdict(artifact.result(TrainResult))) for stage in TRAININGS for _, artifact in facts.of(stage)
+        ],
+        mix=mix_rows(facts),
+        lost=lost_rows(facts),
+        parts=part_rows(facts),
+        examples=examples(facts),
+        answers=write_answers([facts], out.parent, back=out.name).name if scores else None,
+        recipe_yaml=yaml.safe_dump(facts.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     )
     out.write_text(html, encoding="utf-8")
     return ReportResult(
         num_tables=html.count("<table"), num_figures=html.count("<figure"), size_bytes=out.stat().st_size
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": _number, "size": _size, "seconds": seconds, "rate": _rate, "signed": _signed}
-    return environment
 
 
 def _settings(facts: RunFacts) -> list[tuple[str, list[str]]]:
@@ -90,28 +81,9 @@ def _settings(facts: RunFacts) -> list[tuple[str, list[str]]]:
 def _setting(name: str, value: Any) -> str:
     if name == "mix":
         return ", ".join(_entry(entry) for entry in value)
-    return _rate(value) if isinstance(value, float) else str(value)
+    return rate(value) if isinstance(value, float) else str(value)
 
 
 def _entry(entry: MixEntry) -> str:
     share = "" if entry.share == 1 else f" × {entry.share:g}"
     return f"{entry.source}{share}" + (f", at most {entry.cap:,}" if entry.cap else "")
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
-
-
-def _size(value: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= size:
-            return f"{value / size:.1f} {unit}"
-    return f"{value} B"
-
-
-def _rate(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.1f}".replace("-", "−")
