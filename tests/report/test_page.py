@@ -57,7 +57,7 @@ def page(run: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("page") / "report.html"
     result = write_report(run.facts(**{"sft.lr": 3e-4}), out)
     html = out.read_text()
-    assert (result.num_tables, result.num_figures, result.size_bytes) == (6, 3, len(html.encode()))
+    assert (result.num_tables, result.num_figures, result.size_bytes) == (7, 5, len(html.encode()))
     return html
 
 
@@ -87,9 +87,9 @@ def test_every_loss_has_its_count_and_its_first_example(run: MadeUp):
         ("inspect", "toy-chat", "no turns", 1),
         ("plan sft", "toy-chat", "an image is cut in two", 1),
     ]
-    expected = "toy-chat-00000001: images/1.png <b>"
+    expected = tuple(f"toy-chat-0000000{n}: images/{n}.png <b>" for n in (1, 2, 3))
     assert rows[2] == LostRow(
-        stage="inspect", source="toy-chat", reason="image is not readable", count=3, example=expected
+        stage="inspect", source="toy-chat", reason="image is not readable", count=3, examples=expected
     )
 
 
@@ -145,11 +145,13 @@ def test_the_page_is_whole_html_and_tells_the_main_numbers(page: str):
 
 
 def test_the_page_needs_nothing_else(page: str):
-    """No script, no file; its one link is to the answers beside it."""
+    """No script, no file; its links are to the answers beside it, to places in it, and to folders of its workspace."""
     assert "<script" not in page
     assert "@import" not in page
     assert all(link.startswith("data:") for link in re.findall(r'src="([^"]*)"', page))
-    assert set(re.findall(r'href="([^"]*)"', page)) == {"answers.html"}
+    links = set(re.findall(r'href="([^"]*)"', page))
+    assert "answers.html" in links
+    assert all(link == "answers.html" or link.startswith(("#", "../")) for link in links)
     assert "url(" not in page
 
 

@@ -20,6 +20,8 @@ from tinyllava_core.artifact import Artifact
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import TRAININGS
 
+_EXAMPLES = 5  # of what was lost for one reason
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
@@ -34,6 +36,10 @@ class RunFacts:
     git_dirty: bool | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
     host: str | None = None
+    flow_run_id: str | None = None  # Prefect's
+    times: Mapping[tuple[str, str], tuple[datetime, float]] = field(
+        default_factory=dict
+    )  # (stage, name) -> begin, seconds
 
     def of(self, stage: str) -> Iterator[tuple[str, Artifact]]:
         """Give (name, artifact) of every artifact of a stage."""
@@ -94,7 +100,12 @@ class LostRow:
     source: str
     reason: str
     count: int
-    example: str
+    examples: tuple[str, ...]  # the first ones
+
+    @property
+    def example(self) -> str:
+        """Give the first one."""
+        return self.examples[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +129,7 @@ def stage_rows(facts: RunFacts) -> list[StageRow]:
             name=name,
             fingerprint=artifact.fingerprint,
             made=artifact.made,
-            seconds=told["seconds"],
+            seconds=facts.times[stage, name][1] if artifact.made and (stage, name) in facts.times else told["seconds"],
             size_bytes=told["size_bytes"],
             inputs=tuple(told["inputs"].values()),
         )
@@ -218,11 +229,12 @@ def _rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:
 
 def _counted(stage: str, losses: Iterable[tuple[str, str, str]]) -> list[LostRow]:
     counts: Counter[tuple[str, str]] = Counter()
-    examples: dict[tuple[str, str], str] = {}
+    examples: dict[tuple[str, str], list[str]] = {}
     for source, reason, example in losses:
         counts[source, reason] += 1
-        examples.setdefault((source, reason), example)
+        if len(known := examples.setdefault((source, reason), [])) < _EXAMPLES:
+            known.append(example)
     return [
-        LostRow(stage=stage, source=key[0], reason=key[1], count=count, example=examples[key])
+        LostRow(stage=stage, source=key[0], reason=key[1], count=count, examples=tuple(examples[key]))
         for key, count in counts.most_common()
     ]

@@ -9,11 +9,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 from tinyllava_core.report.facts import Curve
 
 WIDTH, HEIGHT = 460, 250
-LEFT, RIGHT, TOP, BOTTOM = 46, 46, 14, 38  # margins; the last value is written into the right one
+LEFT, RIGHT, TOP, BOTTOM = 54, 56, 14, 38  # margins; the last value is written into the right one
 MAX_POINTS = 500  # of a drawn line
 COLOURS = 8  # s0 ... s7 of style.css
 
@@ -25,10 +26,13 @@ class Series:
     name: str
     steps: Sequence[int]
     values: Sequence[float]
+    is_exact: bool = False  # set, not measured: nothing to smooth
 
     @property
     def smooth(self) -> list[float]:
         """Give the running mean over a twenty-fifth of the values."""
+        if self.is_exact:
+            return list(self.values)
         return running_mean(self.values, window=max(1, len(self.values) // 25))
 
     @property
@@ -88,7 +92,7 @@ def draw_counts(label: str, edges: Sequence[float], counts: Sequence[int], unit:
     y_ticks = ticks(0, max(counts), 4, whole=True)
     frame = Frame(x_last=edges[-1], x_first=edges[0], y_first=0, y_last=y_ticks[-1])
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">', *frame.grid(y_ticks)]
-    for count, low, high in zip(counts, edges, edges[1:], strict=True):
+    for count, (low, high) in zip(counts, pairwise(edges), strict=True):
         x, y, gap = frame.x(low), frame.y(count), 1 if len(counts) < 60 else 0
         title = f"<title>{low:g} to {high:g}: {count:,}</title>"
         size = f'width="{max(0.5, frame.x(high) - x - gap):.1f}" height="{frame.y(0) - y:.1f}"'

@@ -50,6 +50,8 @@ def gather(workspace: Path, run_id: str, recipe: Recipe) -> RunFacts:
         git_dirty=run["git_dirty"],
         packages=json.loads(run["packages_json"]),
         host=run["host"],
+        flow_run_id=run["flow_run_id"],
+        times={(row["stage"], row["name"]): (row["started_at"], row["seconds"]) for row in stages},
     )
 
 

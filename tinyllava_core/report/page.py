@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,13 @@ from tinyllava_core.report.facts import (
     part_rows,
     stage_rows,
 )
+from tinyllava_core.report.gantt import draw_gantt, timeline
 from tinyllava_core.report.graph import draw_graph
 from tinyllava_core.report.html import rate, render
+from tinyllava_core.report.samples import samples
 from tinyllava_core.report.scores import score_rows
+from tinyllava_core.report.training import charts, plan_charts
+from tinyllava_core.report.trust import WAYS, cost_rows, published_rows, shared_rows, subscores
 from tinyllava_core.results import TRAININGS, ReportResult, TrainResult
 from tinyllava_core.settings.mix import MixEntry
 
@@ -32,15 +37,31 @@ VERSION = 3
 HERE = Path(__file__).parent
 
 
-def write_report(facts: RunFacts, out: Path) -> ReportResult:
-    """Write `out` (report.html): everything that a run was and gave, and every answer beside it, readable offline."""
+def write_report(facts: RunFacts, out: Path, refresh_s: int | None = None) -> ReportResult:
+    """Write `out` (report.html): everything that a run was and gave, and every answer beside it, readable offline.
+
+    `refresh_s`: the page loads itself anew so often, for a run that is still at it.
+    """
     stages, scores = stage_rows(facts), score_rows(facts)
+    times = timeline(facts, stages)
     html = render(
         HERE / "page.html",
         facts=facts,
         stages=stages,
         graph=Markup(draw_graph(stages)),
         scores=scores,
+        subscores=subscores(facts),
+        published=published_rows(facts, scores),
+        shared=shared_rows(facts),
+        ways=WAYS,
+        costs=cost_rows(facts),
+        samples=samples(facts),
+        time=times,
+        gantt=Markup(draw_gantt(times)),
+        charts=charts(facts),
+        plans=plan_charts(facts),
+        places=_places(facts, out.parent),
+        refresh_s=refresh_s,
         curves=[(curve.stage, Markup(figures.draw_curve(curve))) for curve in curves(facts)],
         settings=_settings(facts),
         trained=[
@@ -57,6 +78,13 @@ def write_report(facts: RunFacts, out: Path) -> ReportResult:
     return ReportResult(
         num_tables=html.count("<table"), num_figures=html.count("<figure"), size_bytes=out.stat().st_size
     )
+
+
+def _places(facts: RunFacts, folder: Path) -> list[tuple[str, str]]:
+    """Give the checkpoint of each stage and the export, as paths from the page's folder: the workspace may move."""
+    inside = [(name, artifact.folder / "checkpoint") for word in TRAININGS for name, artifact in facts.of(word)]
+    inside += [("export", artifact.folder) for _, artifact in facts.of("export")]
+    return [(name, Path(os.path.relpath(place, folder)).as_posix()) for name, place in inside]
 
 
 def _settings(facts: RunFacts) -> list[tuple[str, list[str]]]:

@@ -45,6 +45,7 @@ from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.moved import Moved
 from tinyllava_core.train.observe import Observer
 from tinyllava_core.train.planned import PlannedSteps
+from tinyllava_core.train.samples import leave_samples
 from tinyllava_core.train.watch import Curves
 
 
@@ -127,6 +128,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     names = moved.names()
     with engine.whole():
         if rank() == 0:
+            leave_samples(packs, job.out)  # at the end: before, the tokenizer's threads would be forked
             rows = trainable.part_rows(model, training, names)
             finish(model, job, rows, ledger, {"device": device.type, "engine": engine.name, "attention": attends})
     barrier()

@@ -1,0 +1,132 @@
+"""The curves of each training stage, and how its plan fills its packs: numbers from metrics.jsonl and plan.parquet, drawn.
+
+A run that is still at it has its curves as far as it has come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from markupsafe import Markup
+
+from tinyllava_core.artifact import Artifact
+from tinyllava_core.report.facts import RunFacts, read_jsonl
+from tinyllava_core.report.figures import COLOURS, Series, draw_counts, draw_lines, rounded
+from tinyllava_core.results import TRAININGS
+
+_BINS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """One figure: its title, its drawing, and the names of its lines with their last values, the highest first."""
+
+    stage: str
+    title: str
+    drawing: Markup
+    legend: tuple[tuple[int, str, str], ...] = ()  # (colour, name, last value)
+    note: str = ""
+
+
+def charts(facts: RunFacts) -> list[tuple[str, list[Chart]]]:
+    """Draw what each training stage measured, stage by stage; a figure without numbers is left out."""
+    found = [(stage, list(_of_stage(stage, artifact))) for stage in TRAININGS for _, artifact in facts.of(stage)]
+    return [(stage, drawn) for stage, drawn in found if drawn]
+
+
+def _of_stage(stage: str, artifact: Artifact) -> list[Chart]:
+    rows = _rows(artifact.folder / "metrics.jsonl")
+    held = _rows(artifact.folder / "held_out.jsonl")
+    lives = _rows(artifact.folder / "lives.jsonl")
+    resumed = [life["from_step"] for life in lives if life["from_step"] > 0]
+
+    sources = _by(rows, "loss_by_source")
+
+    def one(title: str, lines: Sequence[Series], high: float | None = None) -> Chart | None:
+        return _chart(stage, title, lines, resumed, high)
+
+    drawn = [
+        one("loss by source", sources if len(sources) > 1 else []),
+        one(
+            "loss on held-out records", [_line(held, "held out", lambda row: row["loss"]), *_by(held, "loss_by_source")]
+        ),
+        one("norm of the gradient by part", _by(rows, "grad_norm_by_part")),
+        one("learning rate by part", _by(rows, "lr", is_exact=True)),
+        one("tokens a second", [_line(rows, "", lambda row: row["tokens_per_s"])]),
+        one("time spent waiting for data, percent", [_line(rows, "", lambda row: 100 * row["data_wait_share"])], 5),
+        one("model FLOP utilisation, percent", [_line(rows, "", lambda row: _percent(row["mfu"]))]),
+        one("peak GPU memory, GB", [_line(rows, "", lambda row: _giga(row["peak_memory_bytes"]))]),
+    ]
+    return [chart for chart in drawn if chart]
+
+
+def _chart(stage: str, title: str, lines: Sequence[Series], resumed: Sequence[int], high: float | None) -> Chart | None:
+    """Draw the lines that have values, those with the highest last value first, at most COLOURS."""
+    known = sorted((line for line in lines if line.steps), key=lambda line: -line.last)
+    shown = known[:COLOURS]
+    if not shown:
+        return None
+    told = "; ".join(f"{line.name or title} {rounded(line.last)}" for line in shown)
+    drawing = draw_lines(f"{stage}: {title}, at the end: {told}", shown, resumed, high)
+    legend = tuple((number, line.name, rounded(line.last)) for number, line in enumerate(shown) if line.name)
+    left = len(known) - len(shown)
+    note = f"The {COLOURS} that end highest, of {len(known)}." if left else ""
+    return Chart(stage=stage, title=title, drawing=Markup(drawing), legend=legend, note=note)
+
+
+def _line(rows: Sequence[Mapping[str, Any]], name: str, value: Callable[[Mapping[str, Any]], float | None]) -> Series:
+    points = [(row["step"], found) for row in rows if (found := value(row)) is not None]
+    return Series(name=name, steps=[step for step, _ in points], values=[found for _, found in points])
+
+
+def _by(rows: Sequence[Mapping[str, Any]], key: str, is_exact: bool = False) -> list[Series]:
+    """Give a line for every name that a column of mappings has."""
+    names = dict.fromkeys(name for row in rows for name in row.get(key, ()))
+    lines = (_line(rows, name, lambda row, name=name: row[key].get(name)) for name in names)  # type: ignore[misc]
+    return [replace(line, is_exact=is_exact) for line in lines]
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else 100 * value
+
+
+def _giga(value: float | None) -> float | None:
+    return None if value is None else value / 1e9
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Read the whole lines of a file that may be being written, if it is there."""
+    return read_jsonl(path) if path.is_file() else []
+
+
+def plan_charts(facts: RunFacts) -> list[Chart]:
+    """Draw, for each stage's plan, how long its records are in tokens, and how full its packs are."""
+    drawn = []
+    for stage in TRAININGS:
+        plan = facts.one("plan", stage)
+        if plan is None:
+            continue
+        table = pq.read_table(plan.folder / "plan.parquet")
+        spec, tokens = plan.manifest()["spec"], table["num_tokens"].to_numpy()
+        drawn.append(_counted(stage, "records by length", tokens, "tokens", spec.get("max_length")))
+        if {"step", "pack"} <= set(table.column_names):
+            pack = table["step"].to_numpy().astype(np.int64) * (1 << 20) + table["pack"].to_numpy()
+            fills = np.bincount(np.unique(pack, return_inverse=True)[1], weights=tokens)
+            drawn.append(_counted(stage, "packs by length", fills, "tokens", spec.get("pack_length")))
+    return [chart for chart in drawn if chart]
+
+
+def _counted(stage: str, title: str, values: np.ndarray, unit: str, most: int | None) -> Chart | None:
+    if not len(values):
+        return None
+    counts, edges = np.histogram(values, bins=_BINS, range=(0, float(values.max())))
+    middle = f"median {np.median(values):,.0f}, longest {values.max():,.0f}"
+    label = f"{stage}: {title}: {len(values):,}, {middle}"
+    note = f"{len(values):,}; {middle}" + (f" of at most {most:,}" if most else "")
+    drawing = Markup(draw_counts(label, edges.tolist(), counts.tolist(), unit))
+    return Chart(stage=stage, title=title, drawing=drawing, note=note)
