@@ -17,6 +17,7 @@ import yaml
 from tinyllava_core.data.download.download import download
 from tinyllava_core.data.manifest.local_files import beside, local_digest
 from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.data.record.rows import parse_points
 from tinyllava_core.data.web import remote
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
@@ -112,6 +113,42 @@ def test_a_url_table_brings_images_and_keeps_what_failed(server, manifest, call,
     assert (result.num_requested, result.num_failed, result.num_files) == (2, 1, 1)
 
 
+def test_the_sources_own_rows_may_be_the_table_and_say_which_bytes_are_meant(tmp_path, server, manifest, call, photos):
+    """PixMo's shape: two rows about one picture, one whose link leads to another picture by now, one that is gone."""
+    right, other = photos["people/astronaut.jpg"], photos["cats/chelsea.jpg"]
+    server.files = {"/1": right, "/2": other}
+    sums = [hashlib.sha256(right).hexdigest(), "b" * 64, "c" * 64]
+    rows = [
+        {
+            "image_url": f"{server.url}/{number}",
+            "image_sha256": sums[number - 1],
+            "label": "cat",
+            "count": 1,
+            "points": [],
+        }
+        for number in (1, 1, 2, 3)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    table = {"url_column": "image_url", "name_column": "image_sha256", "sha256_column": "image_sha256"}
+    out, result = call(
+        manifest(
+            annotations={"path": "rows.parquet", "format": "points"},
+            images=[{"url_table": {"of_annotations": True, **table}}],
+            allow_hosts=["127.0.0.1"],
+        )
+    )
+    assert tree(out / "images") == {sums[0]: right}
+    assert failures(out) == [("b" * 64, "other_bytes"), ("c" * 64, "http_404")]
+    assert (result.num_requested, result.num_failed) == (3, 2)
+    first = json.loads((out / result.annotations).read_text().splitlines()[0])
+    assert parse_points("mine", 0, first).images == (sums[0],)
+
+
+def test_a_table_of_annotations_needs_annotations(manifest):
+    with pytest.raises(BadInput, match="of_annotations: this manifest has none"):
+        manifest(kind="images", licence="CC0", images=[{"url_table": {"of_annotations": True}}])
+
+
 def test_local_files_are_used_where_they_are(tmp_path, manifest, call, photos):
     (tmp_path / "pictures" / "cats").mkdir(parents=True)
     (tmp_path / "pictures" / "cats" / "1.jpg").write_bytes(photos["cats/chelsea.jpg"])
@@ -195,6 +232,7 @@ from pathlib import Path
 from tinyllava_core.data.download.download import download
 from tinyllava_core.data.manifest.local_files import beside, local_digest
 from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.data.record.rows import parse_points
 folder = Path(sys.argv[1])
 (folder / "killed").mkdir()
 download(load(str(folder / "mine.yaml")), folder / "killed", folder / "cache")

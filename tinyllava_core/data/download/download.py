@@ -83,7 +83,7 @@ def download(
             if place.archive:
                 job.archive(place.archive)
             elif place.url_table:
-                job.url_table(manifest, place.url_table)
+                job.url_table(manifest, place.url_table, annotations)
             elif place.hub:
                 job.hub_images(manifest, place.hub)
             elif place.embedded and manifest.kind == "benchmark":
@@ -178,12 +178,15 @@ class _Download:
             on_files=lambda done: self.tell(done, 0, "files", f"unpacking {file.name}"),
         )
 
-    def url_table(self, manifest: Manifest, table: UrlTable) -> None:
+    def url_table(self, manifest: Manifest, table: UrlTable, annotations: Path | None) -> None:
         """Fetch the images of one URL table; its failed rows are kept."""
-        if table.url is not None:
+        if table.of_annotations:
+            assert annotations is not None, "the manifest has annotations, or it was refused"
+            file = annotations
+        elif table.url is not None:
             file = self._fetch(table.url, table.sha256, None)
         else:
-            assert table.path is not None, "the manifest has exactly one of url, path"
+            assert table.path is not None, "the manifest has exactly one of url, path, of_annotations"
             file = local_file(manifest, "url_table.path", table.path)
             check_sum(file, table.sha256, file_sha256(file))
         file = laid(file, self.work / "table") if is_packed(file) else file
@@ -192,6 +195,7 @@ class _Download:
             file,
             url_column=table.url_column,
             name_column=table.name_column,
+            sha256_column=table.sha256_column,
             base_url=base,
             as_written=self.served.written,
         )

@@ -40,10 +40,18 @@ class UrlTable(Frozen):
         None, description="Where to download the table. Relative image URLs are resolved against it. Or `path`."
     )
     path: str | None = Field(None, description="A local table, relative to the manifest. Or `url`.")
+    of_annotations: bool = Field(
+        False,
+        description="The source's own rows are the table: each has its picture's URL. Instead of `url` or `path`.",
+    )
     sha256: Sha256 | None = Field(None, description="Of the table.")
     url_column: str = Field("url", description="Column with the image's URL.")
     name_column: str = Field(
         "name", description="Column with the image's path under the image root, as the records name it."
+    )
+    sha256_column: str | None = Field(
+        None,
+        description="Column with the sha256 of the picture's bytes: another picture is a failed row. Several rows may name one.",
     )
     min_success: float = Field(
         0.0,
@@ -57,7 +65,7 @@ class UrlTable(Frozen):
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        exactly_one(self, "url", "path")
+        exactly_one(self, "url", "path", "of_annotations")
         return self
 
 

@@ -100,6 +100,8 @@ class Manifest(Frozen):
             raise ValueError(
                 "an image set needs images: archives, url_tables or one folder, without a prefix; or manual instead"
             )
+        if any(entry.url_table and entry.url_table.of_annotations for entry in self.images):
+            raise ValueError("url_table.of_annotations: this manifest has none; name the table's `url` or `path`")
         if not relative(self.root):
             raise ValueError(f"root: {self.root!r} leaves the set; give a relative folder")
 

@@ -139,3 +139,17 @@ def test_a_broken_parquet_is_one_line(tmp_path):
     (tmp_path / "t.parquet").write_bytes(data)
     with pytest.raises(BadInput, match=r"^t\.parquet: not Parquet: .*$"):
         read(tmp_path / "t.parquet")
+
+
+def test_rows_of_one_name_and_sum_are_one_picture_and_a_sum_is_64_digits(tmp_path):
+    rows = [{"url": "a", "name": "x", "sum": "A" * 64}, {"url": "b", "name": "x", "sum": "a" * 64}]
+    table = tmp_path / "t.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    (row,) = read(table, sha256_column="sum")
+    assert (row.name, row.sha256, row.url) == ("x", "a" * 64, "http://host/t/a")
+    table.write_text("\n".join(map(json.dumps, [rows[0], {"url": "b", "name": "x", "sum": "b" * 64}])))
+    with pytest.raises(BadInput, match="row 2: name = 'x' is in row 1 already"):
+        read(table, sha256_column="sum")
+    table.write_text(json.dumps({"url": "a", "name": "x", "sum": "a" * 63}))
+    with pytest.raises(BadInput, match=r"row 1: sum = .* expected 64 hexadecimal digits"):
+        read(table, sha256_column="sum")

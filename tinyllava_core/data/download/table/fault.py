@@ -21,6 +21,7 @@ class FetchFault(StrEnum):
     TRUNCATED = "truncated"  # the body was shorter than its Content-Length
     DISALLOWED = "disallowed"  # the server's X-Robots-Tag opts out
     NOT_AN_IMAGE = "not_an_image"  # something came, but no picture (a web page, nothing at all)
+    OTHER_BYTES = "other_bytes"  # a picture, but not the one whose sha256 the table has
     TOO_BIG = "too_big"
     BAD_URL = "bad_url"  # none, one that nobody could ask for, or one with a password in it
     BAD_NAME = "bad_name"  # no disk can hold it, or it is another row's folder

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -22,20 +23,30 @@ from tinyllava_core.secret import has_password, without_secrets
 
 # bytes: NAME_MAX of the usual disks; PATH_MAX is 4096, and the workspace is in it
 _LONGEST_NAME, _LONGEST_PATH = 255, 3000
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def read_rows(
-    table: Path, *, url_column: str, name_column: str, base_url: str, as_written: Callable[[str], str] = str
+    table: Path,
+    *,
+    url_column: str,
+    name_column: str,
+    base_url: str,
+    sha256_column: str | None = None,
+    as_written: Callable[[str], str] = str,
 ) -> list[UrlRow]:
     """Read the rows of a URL table; relative URLs are resolved against `base_url` ("" if the table has no URL itself).
 
-    Raises BadInput, naming the row, on an unknown suffix, a missing column, a name that is no relative path or is there
-    twice. A row with any other fault is given out with it, not to be asked for: it becomes a failure.
+    With a `sha256_column`, rows of one name and one sha256 are one picture: the first is given. Raises BadInput, naming the
+    row, on an unknown suffix, a missing column, a name that is no relative path or is there twice. A row with any other
+    fault is given out with it, not to be asked for: it becomes a failure.
     """
     seen: dict[str, int] = {}
+    sums: dict[str, str] = {}
     folders: set[str] = set()
     rows: list[UrlRow] = []
-    for number, cells in enumerate(_cells(table, url_column, name_column), 1):
+    columns = (url_column, name_column, *([sha256_column] if sha256_column else []))
+    for number, cells in enumerate(_cells(table, *columns), 1):
         if isinstance(cells, _Broken):
             rows.append(_faulty(f"row {number}", "", FetchFault.UNFORESEEN, cells.detail))
             continue
@@ -45,6 +56,13 @@ def read_rows(
             raise BadInput(
                 f"{table.name}, row {number}: {name_column} = {name!r}: expected a file name relative to the image root"
             )
+        sha256 = str(cells[sha256_column]).lower() if sha256_column else ""
+        if sha256_column and not _SHA256.fullmatch(sha256):
+            raise BadInput(
+                f"{table.name}, row {number}: {sha256_column} = {sha256!r:.80}: expected 64 hexadecimal digits"
+            )
+        if sha256 and sums.setdefault(str(path), sha256) == sha256 and str(path) in seen:
+            continue
         if first := seen.setdefault(str(path), number) - number:
             raise BadInput(f"{table.name}, row {number}: {name_column} = {name!r} is in row {number + first} already")
         above = [str(parent) for parent in path.parents[:-1]]
@@ -53,7 +71,7 @@ def read_rows(
             rows.append(_faulty(str(path), url, FetchFault.BAD_NAME, fault))
             continue
         folders.update(above)
-        rows.append(_row(str(path), url, base_url, as_written))
+        rows.append(replace(_row(str(path), url, base_url, as_written), sha256=sha256))
     return rows
 
 

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tinyllava_core.artifact import write_aside
+from tinyllava_core.artifact import file_sha256, write_aside
 from tinyllava_core.data.download.table.attempt import Attempt, Note, Notes
 from tinyllava_core.data.download.table.fault import MAY_PASS, FetchFault, fault_of
 from tinyllava_core.data.download.table.one_pass import UrlPass
@@ -44,6 +44,7 @@ class UrlRow:
     name: str  # path under the image root
     url: str  # absolute
     written: str  # the URL as the manifest's world writes it, without its secrets: what is kept
+    sha256: str = ""  # of its bytes; "": the table does not say
     fault: FetchFault = FetchFault.BAD_URL  # why it is not asked for, if it is not
     detail: str = ""  # the same in words; "": nothing was found that speaks against it
 
@@ -195,6 +196,9 @@ def _answers(one: UrlPass, rows: Sequence[UrlRow], places: Sequence[int]) -> Ite
             yield place, _Answer(file=None, fault=FetchFault.UNFORESEEN, detail=detail, note=note)
         elif detail := _not_an_image(row.file):
             yield place, _Answer(file=None, fault=FetchFault.NOT_AN_IMAGE, detail=detail, note=note)
+        elif rows[place].sha256 and (found := file_sha256(row.file)) != rows[place].sha256:
+            detail = f"its sha256 is {found}, the table has {rows[place].sha256}"
+            yield place, _Answer(file=None, fault=FetchFault.OTHER_BYTES, detail=detail, note=note)
         else:
             yield place, _Answer(file=row.file, fault=None, note=note)
 
