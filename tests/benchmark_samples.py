@@ -338,11 +338,30 @@ def refcoco(folder: Path) -> Sample:
     return Sample(annotations=path, answers=answers(folder, ("r1-0", "left dog", "[0.1, 0.2, 0.5, 0.4]")))
 
 
+def easyvqa(folder: Path) -> Sample:
+    rows = [["what is the red shape?", "circle", 0], ["is there a red shape?", "yes", 0], ["what color?", "red", 1]]
+    path = write_json(folder / "questions.json", rows)
+    said = [(0, "what is the red shape?", "Circle."), (2, "what color?", "red")]
+    return Sample(annotations=path, answers=answers(folder, *said))
+
+
+def own(folder: Path) -> Sample:
+    rows = [
+        {"id": "n1", "question": "What is it?", "image": "a.jpg", "answer": "a cat", "category": "animals"},
+        {"id": "n2", "question": "How many?", "image": ["a.jpg", "b.jpg"], "answers": [2, "two"]},
+        {"id": "n3", "question": "Which?", "options": ["x", "y"], "answer": "y"},
+    ]
+    path = write_lines(folder / "mine.jsonl", rows)
+    said = [("n1", "What is it?", "A  cat."), ("n2", "How many?", "two"), ("n3", "Which?\nA. x\nB. y", "y")]
+    return Sample(annotations=path, answers=answers(folder, *said))
+
+
 SAMPLES: dict[str, Callable[[Path], Sample]] = {
     one.__name__.replace("_", "-"): one
     for one in (
         *(vqa, gqa, scienceqa, textvqa, pope, mme, mmbench, mmvet, llavabench, mmmu, chair),
         *(mmstar, ai2d, seedbench, realworldqa, blink, cvbench, mmvp, mmmu_pro),
         *(chartqa, docvqa, infovqa, ocrbench, ocrbench_v2, mathvista, vizwiz, hallusionbench, captions, refcoco),
+        *(easyvqa, own),
     )
 }

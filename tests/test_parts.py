@@ -21,6 +21,7 @@ from tinyllava_core.settings.model import Model
         ("siglip-so400m-patch14-384-728", 728),
         ("siglip2-so400m-patch14-384", 729),
         ("dinov2-large-patch14-224", 256),
+        ("dinov2-small-patch14-112", 64),
         ("clip-dinov2-large-patch14-224", 512),
     ],
 )

@@ -45,6 +45,14 @@ VISION_CONFIGS: dict[str, dict[str, Any]] = {
         "patch_size": 14,
         "image_size": 518,
     },
+    "dinov2-small-patch14-112": {
+        "model_type": "dinov2",
+        "hidden_size": 384,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 6,
+        "patch_size": 14,
+        "image_size": 518,  # as above, here for 8 x 8
+    },
 }
 
 

@@ -121,6 +121,19 @@ VISIONS: dict[str, Vision] = {
         crop=True,
         short_edge=256,
     ),
+    # Small enough for a CPU: the recipe `real`. 64 tokens; the short edge stands to the crop as 256 to 224.
+    "dinov2-small-patch14-112": Vision(
+        weights="facebook/dinov2-small",
+        image_size=112,
+        patch_size=14,
+        width=384,
+        num_layers=12,
+        num_class_tokens=1,
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        crop=True,
+        short_edge=128,
+    ),
     # Mixture of features, interleaved: CLIP on even places, DINOv2 on odd ones; CLIP's processor for both. 512 tokens.
     # Source: arXiv 2401.06209, section 4.2; `mof` of the reference implementation.
     "clip-dinov2-large-patch14-224": Vision(

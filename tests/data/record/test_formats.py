@@ -136,6 +136,7 @@ def test_the_same_conversation_in_every_shape_is_the_same_record_and_its_shape_i
         ({"image": "a.jpg", "label": "cats", "points": [], "count": 0}, ("<image>\nPoint to cats.", "There are none.")),
         ({"image": "a.jpg", "label": "cats", "points": [{"x": 1, "y": 2}], "count": 1, "collection_method": "counting"},
          ("<image>\nHow many cats are there?", "1")),
+        (["what is it?", "a cat", "a.jpg"], ("<image>\nwhat is it?", "a cat")),
     ],
 )  # fmt: skip
 def test_captions_points_and_counts_become_a_question_and_an_answer(item, turns):
@@ -218,6 +219,7 @@ def test_what_other_loaders_drop_in_silence_is_dropped_here_under_a_reason(form,
         ("questions", {"question": "a", "answers": ["b", "c"]}, "question: expected as many as there are answers"),
         ("points", {"label": "x", "points": [{"x": 1}]}, "points: expected places with x and y"),
         ("captions", {"image": "a.jpg", "caption": ["a", "b"]}, "caption: expected a text, found list"),
+        ("triples", ["what?", "a cat"], "expected a list of a question, an answer and a picture's number"),
     ],
 )  # fmt: skip
 def test_what_is_of_another_shape_says_where(form, item, what):

@@ -15,11 +15,13 @@ from tinyllava_core.data.record.record import Parser
 from tinyllava_core.data.record.rows import (
     ANSWERS,
     CAPTIONS,
+    is_triple,
     parse_captions,
     parse_points,
     parse_prompts,
     parse_questions,
     parse_texts,
+    parse_triples,
 )
 from tinyllava_core.errors import BadInput, unknown
 
@@ -53,6 +55,7 @@ def _is_messages(item: Any) -> bool:
 
 FORMATS: dict[str, Format] = {
     "llava": Format(parse=parse_llava, fits=_is_llava),
+    "triples": Format(parse=parse_triples, fits=is_triple),
     "messages": Format(parse=parse_messages, fits=_is_messages),
     "sharegpt": Format(parse=parse_sharegpt, fits=_has("conversations", "conversation", "query", "response")),
     "texts": Format(parse=parse_texts, fits=_has("texts")),

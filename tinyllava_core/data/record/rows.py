@@ -104,6 +104,25 @@ def parse_questions(source: str, index: int, item: Any) -> Record:
     return _asked(source, index, item, pairs, *_PATHS)
 
 
+def parse_triples(source: str, index: int, item: Any) -> Record:
+    """Read a list of a question, its answer and the picture's number or path: easy-VQA. A number is a path without its ending."""
+    if not is_triple(item):
+        raise Malformed(f"expected a list of a question, an answer and a picture's number, found {item!r:.80}")
+    question, answer, picture = item
+    turns = [Turn(role="user", text=question), Turn(role="assistant", text=answer)]
+    return make_record(source, index, item, (str(picture),), tags_in_front(turns, 1))
+
+
+def is_triple(item: Any) -> bool:
+    """Tell whether an item is a list of two texts and a picture's number or path."""
+    return (
+        isinstance(item, list)
+        and [type(one) for one in item[:2]] == [str, str]
+        and len(item) == 3
+        and type(item[2]) in (int, str)
+    )
+
+
 def parse_points(source: str, index: int, item: Any) -> Record:
     """Read PixMo's points (`label`, `points`, from 0 to 100) and counts (`label`, `count`): asked for by their label.
 

@@ -21,10 +21,12 @@ from tinyllava_core.evaluate.score.benchmarks.judged.llavabench import LLAVABENC
 from tinyllava_core.evaluate.score.benchmarks.judged.mmvet import MMVET
 from tinyllava_core.evaluate.score.benchmarks.short_answer.chartqa import CHARTQA
 from tinyllava_core.evaluate.score.benchmarks.short_answer.docvqa import DOCVQA, INFOVQA
+from tinyllava_core.evaluate.score.benchmarks.short_answer.easyvqa import EASYVQA
 from tinyllava_core.evaluate.score.benchmarks.short_answer.gqa import GQA
 from tinyllava_core.evaluate.score.benchmarks.short_answer.mathvista import MATHVISTA
 from tinyllava_core.evaluate.score.benchmarks.short_answer.ocrbench import OCRBENCH
 from tinyllava_core.evaluate.score.benchmarks.short_answer.ocrbench_v2 import OCRBENCH_V2
+from tinyllava_core.evaluate.score.benchmarks.short_answer.own import OWN
 from tinyllava_core.evaluate.score.benchmarks.short_answer.textvqa import TEXTVQA
 from tinyllava_core.evaluate.score.benchmarks.short_answer.vizwiz import VIZWIZ
 from tinyllava_core.evaluate.score.benchmarks.short_answer.vqa import VQA
@@ -36,7 +38,7 @@ from tinyllava_core.evaluate.score.scoring import Benchmark
 _LLAVA = (VQA, GQA, SCIENCEQA, TEXTVQA, POPE, MME, MMBENCH, MMVET, LLAVABENCH, MMMU, CHAIR)
 _CHOICE = (MMSTAR, AI2D, SEEDBENCH, REALWORLDQA, BLINK, CVBENCH, MMVP, MMMU_PRO)
 _READING = (CHARTQA, DOCVQA, INFOVQA, OCRBENCH, OCRBENCH_V2, MATHVISTA, VIZWIZ)
-_OTHER = (HALLUSIONBENCH, CAPTIONS, REFCOCO)
+_OTHER = (HALLUSIONBENCH, CAPTIONS, REFCOCO, EASYVQA, OWN)
 BENCHMARKS: dict[str, Benchmark] = {row.name: row for row in (*_LLAVA, *_CHOICE, *_READING, *_OTHER)}
 
 
