@@ -8,15 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import make_shards, png
+from planned import plan_toy
 
 from tinyllava_core import cli
-from tinyllava_core.artifact import make_once
-from tinyllava_core.data.mix.spec import mix_spec
-from tinyllava_core.data.plan.plan import VERSION, plan, plan_spec
 from tinyllava_core.estimate.cached import find_plan, is_here
 from tinyllava_core.recipe import Recipe, load
-from tinyllava_core.results import MixResult, ShardResult
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, str]]:
@@ -53,20 +49,7 @@ def test_one_screen_with_its_sources(capsys: pytest.CaptureFixture[str], tmp_pat
 @pytest.fixture
 def workspace(tmp_path: Path) -> tuple[Path, Recipe]:
     """A workspace in which toy's sft is planned: six records with one image, two steps of three."""
-    recipe = load("toy", {"sft.global_batch": 3, "sft.max_length": 64})
-    counts = {"num_sources": 2, "num_records": 6, "num_distinct_records": 6, "num_images": 6, "num_text_only": 0}
-    counts |= {"num_left_out": 0, "num_duplicates": 0, "num_contaminated": 0}
-    mix = MixResult(**counts, seed=42)
-    mixed = make_once(tmp_path, "mix", 1, mix_spec(recipe, "sft"), {}, lambda _: mix)
-
-    def shard(folder: Path) -> ShardResult:
-        make_shards(folder, [([("user", "<image>\nIs it?"), ("assistant", "yes")], [png(n)]) for n in range(6)])
-        return ShardResult(num_shards=1, num_records=6, size_bytes=1, sha256="0")
-
-    shards = make_once(tmp_path, "shard", 1, {}, {"mix": mixed}, shard)
-    spec = plan_spec(recipe, "sft")
-    make_once(tmp_path, "plan", VERSION, spec, {"shard": shards}, lambda folder: plan(shards.folder, spec, folder))
-    return tmp_path, recipe
+    return tmp_path, plan_toy(tmp_path)
 
 
 def test_a_stages_plan_is_found_by_what_it_was_made_for(workspace: tuple[Path, Recipe]) -> None:

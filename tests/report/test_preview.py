@@ -135,3 +135,15 @@ def test_a_browser_shows_it_without_asking_anybody(tmp_path, chat, dropped, widt
             assert badges == ["suffix corrected", "first frame taken", "palette expanded", "format changed"]
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert told == []
+
+
+def test_the_page_shows_each_record_as_a_recipes_model_reads_it(tmp_path, chat, capsys):
+    out = tmp_path / "page.html"
+    words = ["data", "preview", str(chat.manifest), "--count", "3", "--recipe", "toy", "--out", str(out)]
+    assert main([*words, "--workspace", str(tmp_path / "none")]) == 0
+    page = out.read_text()
+    assert len(re.findall(r"as the model reads it: \d+ tokens, \d+ of images, \d+ learned", page)) == 3
+    assert '<i class="image">image × 36</i>' in page
+    assert '<i class="learned">&lt;/s&gt;</i>' in page
+    assert main([*words[:-2], "--stage", "tune", "--workspace", str(tmp_path / "none")]) == 2
+    assert "recipe 'toy' has no stage 'tune'" in capsys.readouterr().err

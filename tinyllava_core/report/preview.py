@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tinyllava_core.data.inspect.preview import Preview
+from tinyllava_core.data.plan.reading import Reading
 from tinyllava_core.data.record.record import IMAGE_TAG
 
 
-def write_preview(found: Preview, dropped: bool, seed: int, out: Path) -> None:
-    """Write `out`: the records as cards, with their pictures, words, repairs, notes and reasons."""
+def write_preview(
+    found: Preview, dropped: bool, seed: int, out: Path, readings: Mapping[str, Reading] | None = None
+) -> None:
+    """Write `out`: the records as cards, with their pictures, words, repairs, notes and reasons.
+
+    `readings`: by record id, what the model is given of it, token by token.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -23,7 +30,9 @@ def write_preview(found: Preview, dropped: bool, seed: int, out: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters |= {"inline": _inline, "words": _words, "plain": lambda name: name.replace("_", " ")}
-    page = environment.get_template("preview.html").render(found=found, dropped=dropped, seed=seed)
+    page = environment.get_template("preview.html").render(
+        found=found, dropped=dropped, seed=seed, readings=readings or {}
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8", errors="backslashreplace")
 
