@@ -21,7 +21,7 @@ from tasks.of_study.variants import runs as planned_runs
 from tasks.running.alive import home
 from tasks.running.runner import check_runner
 from tasks.running.server import api
-from tasks.source import check_manifests
+from tasks.source import check_recipe
 from tinyllava_core.artifact import check_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load, read_overrides
@@ -96,7 +96,7 @@ def stop(number: int, _: FrameType | None) -> NoReturn:
 def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool = False) -> None:
     """Check the input, run the flow, print the scores. Raises BadInput before anything heavy starts, where it can."""
     recipe = load(name, overrides)
-    check_manifests(recipe)
+    check_recipe(recipe, to_train=not until_plan)
     check_runner(recipe.launch)
     print(f"recipe    {recipe.name}: {recipe.description}", flush=True)
     with ready(workspace):

@@ -15,7 +15,7 @@ from tinyllava_core.recipe import load
 @flow(name="tinyllava-plans", persist_result=False)
 def plans(recipe: str = "toy", overrides: dict[str, Any] | None = None, workspace: str = "workspace") -> None:
     """Download, mix, shard and plan; the whole pipeline then finds all of it. Parameters as in full_pipeline."""
-    with begin(load(recipe, overrides), overrides, workspace) as run:
+    with begin(load(recipe, overrides), overrides, workspace, to_train=False) as run:
         sets = fetch_images(run)
         sources = gather(run, sets)
         pictures = look_at(run, fetch_benchmarks(run), sets, {})

@@ -25,7 +25,7 @@ from tasks.running.books import check, leave, publish
 from tasks.running.parts import opened
 from tasks.running.progress import LOG, slug
 from tasks.running.runner import check_runner
-from tasks.source import check_manifests
+from tasks.source import check_recipe
 from tinyllava_core.lineage.running import running
 from tinyllava_core.paths import expanded
 from tinyllava_core.recipe import Recipe
@@ -46,12 +46,12 @@ class Run:
 
 
 @contextlib.contextmanager
-def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str) -> Iterator[Run]:
+def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str, to_train: bool = True) -> Iterator[Run]:
     """Remember that a run begins, give it to the block, and remember how it ended. A killed run has no end.
 
-    Raises BadInput if the recipe names a manifest that is not there or is wrong.
+    Raises BadInput if a manifest that the recipe names is wrong, or something that it needs cannot be had.
     """
-    check_manifests(recipe)
+    check_recipe(recipe, to_train)
     check_runner(recipe.launch)
     now, place = datetime.now(UTC), expanded(workspace).resolve()
     place.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from tinyllava_core.data.manifest.local_files import beside
 from tinyllava_core.data.manifest.manifest import Manifest, load
 from tinyllava_core.data.mix.contamination import vg_coco
 from tinyllava_core.data.mix.filters import read_filters
+from tinyllava_core.data.plan.ready import check_parts
 from tinyllava_core.data.record.record import InspectedSource
 from tinyllava_core.errors import BadInput
 from tinyllava_core.estimate.quantized import check_quantized
@@ -79,6 +80,12 @@ def set_names(recipe: Recipe) -> list[str]:
     """List the image sets that a recipe's sources and benchmarks draw on, each once."""
     manifests = [load(name) for name in (*loss_limits(recipe), *recipe.all_benchmarks())]
     return list(dict.fromkeys(name for manifest in manifests for name in manifest.sets))
+
+
+def check_recipe(recipe: Recipe, to_train: bool = True) -> None:
+    """Look at all that a run will need, before anything is done. Raises BadInput: in one line, with what to do."""
+    check_manifests(recipe)
+    check_parts(recipe, to_train)
 
 
 def check_manifests(recipe: Recipe) -> None:

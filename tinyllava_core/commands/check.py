@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from tinyllava_core.commands.arguments import add_format, add_overrides, add_workspace
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Estimate every stage, and print all on one screen."""
+    from tinyllava_core.data.plan.ready import missing_parts
     from tinyllava_core.estimate.cached import find_plan, is_here
     from tinyllava_core.estimate.gpus import gpu_row
     from tinyllava_core.estimate.sizes import unchecked
@@ -63,12 +65,25 @@ def act(args: argparse.Namespace) -> None:
         print(f"recipe  {recipe.name}: {recipe.description}")
         for one in found:
             print(f"{one.stage:<15} {one.load.basis}")
+        for line in _part_lines(missing_parts(recipe) if recipe.stages() else []):
+            print(line)
         if names := unchecked(recipe.model):
             print(
                 f"{'sizes':<15} {', '.join(names)}: from the tables, no config.json on this disk to hold them against"
             )
         print()
     show(("", *(one.stage for one in found)), rows, args.format)
+
+
+def _part_lines(faults: list[BadInput]) -> list[str]:
+    """Say what a run would stop at; what it would take can be told all the same. What no hub was asked about: one line."""
+    from tinyllava_core.parts.hub import Unreached
+
+    unknown = [fault.weights for fault in faults if isinstance(fault, Unreached)]
+    told = [str(fault) for fault in faults if not isinstance(fault, Unreached)]
+    told += [f"{', '.join(unknown)}: not on this disk, and no hub answers"] if unknown else []
+    lines = [wrap(text, 104, break_long_words=False, break_on_hyphens=False) for text in told]
+    return [f"{'' if number else 'parts':<15} {line}" for some in lines for number, line in enumerate(some)]
 
 
 def _make_plans(recipe: str, settings: list[str], workspace: Path) -> None:

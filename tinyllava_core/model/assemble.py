@@ -6,7 +6,8 @@ It saves nothing and trains nothing.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import LANGUAGES, VISIONS, Language, Vision, language_row, tokenizer_folder
 from tinyllava_core.parts.architecture import VISION_CONFIGS
 from tinyllava_core.parts.described import Kind, described
+from tinyllava_core.parts.hub import commit_here
 from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -64,7 +66,8 @@ def assemble(parts: Model, seed: int) -> TinyLlava:
     _check_vision(parts.vision, row, vision.config)
     text_config = from_pretrained(AutoConfig, language.weights, language.revision)
     _check_config(f"language model {parts.language!r}", text_config, language.config or {})
-    commits = {"vision": _commits(vision.config), "language": _commits(text_config)}
+    members = [VISIONS[member] for member in row.mixture] or [row]
+    commits = {"vision": _commits(members), "language": _commits([language])}
     text_config.vocab_size = max(text_config.vocab_size, tokenizer.size)
     config = configure(parts, vision.config, text_config, tokenizer.image_id)
     config.commits = commits
@@ -222,11 +225,12 @@ def mixture_config(clip: Any, dinov2: Any) -> MixtureConfig:
     )
 
 
-def _commits(config: Any) -> str | None:
-    """Say which commit of the hub was resolved; None for a folder."""
+def _commits(rows: Sequence[Vision | Language]) -> str | None:
+    """Say which commits of the hub these weights were loaded at; None for a folder. transformers' own objects do not tell it."""
     found = [
-        getattr(one, "_commit_hash", None)
-        for one in (config, getattr(config, "clip", None), getattr(config, "dinov2", None))
+        row.revision or _COMMITS.get(row.weights) or commit_here(row.weights)
+        for row in rows
+        if not Path(row.weights).is_dir()
     ]
     return " ".join(commit for commit in found if commit) or None
 

@@ -17,6 +17,14 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 TOKENIZER = "tokenizer.json"
 
 
+class Unreached(BadInput):
+    """A hub did not answer: what it has is not known. Any other fault is its answer."""
+
+    def __init__(self, weights: str, text: str) -> None:
+        super().__init__(text)
+        self.weights = weights
+
+
 def commit_of(weights: str) -> str | None:
     """Give the commit of a hub name: the one that this machine has, else the hub's newest; None if neither can be had.
 
@@ -113,9 +121,10 @@ def refused(weights: str, revision: str | None, error: Exception) -> BadInput:
     if status == 401:
         return BadInput(f"{weights}: the hub takes no such token (HTTP status 401): set HF_TOKEN anew, or unset it")
     said = f"HTTP status {status}" if status else " ".join(f"{type(error).__name__}: {error}".split())[:120]
-    return BadInput(
+    return Unreached(
+        weights,
         f"{weights}: neither in the hub's cache nor to be had from {constants.ENDPOINT} (asked once, for {TIMEOUT_S} s: {said}); "
-        "connect to the hub once, or set HF_HOME to a cache that has it, or name a folder"
+        "connect to the hub once, or set HF_HOME to a cache that has it, or name a folder",
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_core.errors import BadInput, unknown
-from tinyllava_core.parts import architecture
+from tinyllava_core.parts import architecture, hub
 from tinyllava_core.parts.vision import TOY_BACKBONES
 
 
@@ -113,7 +113,7 @@ def prompt_of(given: str | None, language: Language) -> str:
 def tokenizer_folder(language: Language) -> Path:
     """Give the folder with the language model's tokenizer, fetching it from the hub where the row names one.
 
-    Raises BadInput if it cannot be had.
+    The commit that this machine has is taken, as its weights are. Raises BadInput if it cannot be had.
     """
     folder = Path(language.weights)
     if folder.is_dir():
@@ -121,16 +121,11 @@ def tokenizer_folder(language: Language) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+    revision = language.revision or hub.commit_here(language.weights)
+    wanted = ["tokenizer*", "special_tokens_map.json", "generation_config.json"]
     try:
-        return Path(
-            snapshot_download(
-                language.weights,
-                revision=language.revision,
-                allow_patterns=["tokenizer*", "special_tokens_map.json", "generation_config.json"],
-            )
-        )
+        return Path(snapshot_download(language.weights, revision=revision, allow_patterns=wanted))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise BadInput(
-            f"the tokenizer of {language.weights} is neither in the hub's cache nor to be fetched ({type(error).__name__}); "
-            "connect to the hub once, or set HF_HOME to a cache that holds it"
+            f"the tokenizer of {hub.refused(language.weights, revision, error.__cause__ or error)}"
         ) from None
