@@ -104,7 +104,7 @@ def _files_on_hub(weights: str, revision: str | None) -> list[str]:
     return [one.rfilename for one in info.siblings or ()]
 
 
-def refused(weights: str, revision: str | None, error: Exception) -> BadInput:
+def refused(weights: str, revision: str | None, error: BaseException) -> BadInput:
     """Say in one line why a hub's model cannot be had, and what helps."""
     from huggingface_hub import constants, errors
 
