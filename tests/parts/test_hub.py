@@ -66,7 +66,7 @@ def test_what_the_hub_refuses_is_told_apart_with_what_helps(world: ModelHub, sta
 
 def test_a_gated_model_whose_files_everybody_may_list_is_told_before_anything_is_fetched(world: ModelHub) -> None:
     world.gated_for = {None}
-    assert [fault.split(":")[1].strip() for fault in missing_parts(recipe())] == ["gated"]
+    assert [str(fault).split(":")[1].strip() for fault in missing_parts(recipe())] == ["gated"]
 
 
 def test_a_hub_that_accepts_and_never_answers_is_given_up(world: ModelHub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +137,7 @@ def test_check_says_what_a_run_would_stop_at_and_still_tells_what_it_would_take(
     world: ModelHub, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.gated_for = {None}
+    monkeypatch.delitem(LANGUAGES, "hubbed")  # the counter of sizes is a process of its own
     monkeypatch.setitem(LANGUAGES, "phi-2", replace(LANGUAGES["phi-2"], weights="owner/name"))
     words = ["check", "toy", "--estimate", "--set", "model.language=phi-2", "--workspace", str(tmp_path)]
     assert main(words) == 0
