@@ -15,6 +15,7 @@ from typing import Any
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.answers import Texts, in_order
+from tinyllava_core.evaluate.questions.cell_pictures import write_pictures
 from tinyllava_core.evaluate.questions.questions import (
     OPTION_LETTER,
     Files,
@@ -23,7 +24,7 @@ from tinyllava_core.evaluate.questions.questions import (
     check_unique,
     shown,
 )
-from tinyllava_core.evaluate.questions.table import Row, picture_names, question_of, read_rows, write_pictures
+from tinyllava_core.evaluate.questions.table import Row, picture_names, question_of, read_rows
 from tinyllava_core.evaluate.score.benchmarks.choice.ai2d import flexible
 from tinyllava_core.evaluate.score.benchmarks.rules.distance import anls_lmms
 from tinyllava_core.evaluate.score.benchmarks.rules.letters import LETTERS
