@@ -30,11 +30,11 @@ from tinyllava_core.commands import (
     run,
     runs,
     score,
-    show,
     slurm,
     study,
     tune,
 )
+from tinyllava_core.commands.of_data import show
 from tinyllava_core.errors import BadInput
 from tinyllava_core.room import is_full
 
