@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prefect import task
@@ -14,9 +15,11 @@ from prefect.states import State
 from tasks.report import Outcome
 from tasks.running.progress import LOG, slug
 from tinyllava_core.artifact import Artifact, write_aside
+from tinyllava_core.evaluate.compare.score_pair import Kept, kept
 from tinyllava_core.paths import expanded
-from tinyllava_core.results import TRAININGS, TrainResult
-from tinyllava_core.study import grid, page, table
+from tinyllava_core.results import TRAININGS, EvaluateResult, TrainResult
+from tinyllava_core.settings.condition import SEEN
+from tinyllava_core.study import grid, page, pairs, table
 from tinyllava_core.study.grid import Planned
 from tinyllava_core.study.table import Finished
 
@@ -29,15 +32,16 @@ def outcome_of(state: State[Outcome]) -> Outcome | str:
 @task(name="study", task_run_name="study: {study}", cache_policy=NO_CACHE, persist_result=False)
 def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | str], workspace: str) -> Path:
     """Write the table and the figures of a study; give the page. Raises RuntimeError, after that, if a run failed."""
-    told, pairs = grid.load(study), list(zip(planned, ended, strict=True))
-    done = [finished(run, outcome) for run, outcome in pairs if isinstance(outcome, Outcome)]
-    failed = [f"{run.variant}, seed {run.seed}: {why}" for run, why in pairs if isinstance(why, str)]
+    told, all_runs = grid.load(study), list(zip(planned, ended, strict=True))
+    done = [finished(run, outcome) for run, outcome in all_runs if isinstance(outcome, Outcome)]
+    failed = [f"{run.variant}, seed {run.seed}: {why}" for run, why in all_runs if isinstance(why, str)]
     folder = expanded(workspace).resolve() / "studies" / slug(told.name)
     folder.mkdir(parents=True, exist_ok=True)
     rows = table.tabulate(done)
     write_aside(folder / "study.md", table.markdown(rows))
     write_aside(folder / "study.csv", table.as_csv(done))
-    page.write_page(told, rows, failed, folder / "study.html")
+    tables = page.Tables(differences=pairs.against_first(done), published=pairs.beside_published(done))
+    page.write_page(told, rows, failed, folder / "study.html", done, tables)
     for line in table.markdown(rows).splitlines():
         LOG.info("%s", line)
     LOG.info("study     %s", folder / "study.html")
@@ -69,7 +73,20 @@ def finished(run: Planned, outcome: Outcome) -> Finished:
         train_seconds=sum(result.seconds for result in results),
         last_loss=results[-1].last_loss,
         checkpoint=outcome.checkpoint,
+        report=outcome.report,
+        kept=tuple(_kept(outcome.report.parent)),
+        published=tuple(pairs.published_rows(run.recipe, run.overrides)),
     )
+
+
+def _kept(report: Path) -> Iterator[Kept]:
+    """Find the items behind a run's page: of every benchmark that has a score, pictures seen."""
+    if not (report / "result.json").is_file():
+        return
+    for scored in _artifact(report).inputs_from("evaluate", report.parents[2]).values():
+        result = scored.result(EvaluateResult)
+        if result.condition == SEEN and result.score is not None:
+            yield kept(dataclasses.asdict(result), scored.folder / "items.jsonl")
 
 
 def _artifact(folder: Path) -> Artifact:

@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tinyllava_core.evaluate.compare.compare import Difference
+from tinyllava_core.evaluate.compare.published import Beside
 from tinyllava_core.report.figures import short, ticks
+from tinyllava_core.study import pairs
 from tinyllava_core.study.grid import Study
-from tinyllava_core.study.table import Row, benchmarks, cells
+from tinyllava_core.study.table import Finished, Row, benchmarks, cells
 
 WIDTH, LEFT, RIGHT, TOP, LINE, BOTTOM = 560, 190, 64, 10, 30, 38  # pixels
 
 
-def write_page(study: Study, rows: Sequence[Row], failed: Sequence[str], out: Path) -> None:
-    """Write `out`. `failed`: the runs that did not come to their end, each with why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """What stands under the table of scores."""
+
+    differences: Sequence[tuple[str, Difference]] = ()  # from the first variant, Holm over all
+    published: Sequence[tuple[str, Beside]] = ()
+
+
+def write_page(
+    study: Study,
+    rows: Sequence[Row],
+    failed: Sequence[str],
+    out: Path,
+    runs: Sequence[Finished] = (),
+    tables: Tables | None = None,
+) -> None:
+    """Write `out`. `failed`: the runs that did not come to their end, each with why; `runs`: those that did, to link to."""
+    tables = tables or Tables()
+    links = [(f"{run.variant}, seed {run.seed}", os.path.relpath(run.report, out.parent), run.checkpoint) for run in runs if run.report]  # fmt: skip
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
     head, *body = cells(rows)
     figures = [(name, Markup(draw(rows, name))) for name in benchmarks(rows)]
     html = environment.get_template("page.html").render(
-        study=study, head=head, body=body, figures=figures, failed=failed
+        study=study,
+        head=head,
+        body=body,
+        figures=figures,
+        failed=failed,
+        links=links,
+        pairs=(pairs.HEAD, pairs.pair_rows(tables.differences)),
+        published=(pairs.PUBLISHED_HEAD, pairs.published_cells(tables.published)),
+        caution=pairs.CHECKPOINTS if len(study.seeds) == 1 else "",
     )
     out.write_text(html, encoding="utf-8")
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyllava_core.evaluate.compare.published import Published
+from tinyllava_core.evaluate.compare.score_pair import Kept
 from tinyllava_core.report.scores import ScoreRow
 
 
@@ -23,6 +25,9 @@ class Finished:
     train_seconds: float  # of all stages
     last_loss: float  # of the last stage
     checkpoint: Path
+    report: Path | None = None  # the page of the run
+    kept: tuple[Kept, ...] = ()  # the items of its scores, pictures seen
+    published: tuple[Published, ...] = ()  # of the same model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
