@@ -102,6 +102,28 @@ def draw_counts(label: str, edges: Sequence[float], counts: Sequence[int], unit:
     return "".join([*parts, frame.floor(unit)]) + "</svg>"
 
 
+def draw_shares(label: str, edges: Sequence[float], shares: Sequence[Sequence[float]], names: Sequence[str]) -> str:
+    """Draw what each name's part of the whole is, from edge to edge, one on the other: `shares[name][n]` in percent between
+    edges n and n + 1. The first name lies at the bottom."""
+    frame = Frame(x_last=edges[-1], y_first=0, y_last=100)
+    parts = [
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">',
+        *frame.grid(range(0, 101, 25)),
+    ]
+    below = [0.0] * (len(edges) - 1)
+    for number, (name, mine) in enumerate(zip(names, shares, strict=True)):
+        for place, (low, high) in enumerate(pairwise(edges)):
+            top = below[place] + mine[place]
+            x, y = frame.x(low), frame.y(top)
+            size = f'width="{frame.x(high) - x + 0.2:.1f}" height="{frame.y(below[place]) - y:.1f}"'
+            title = f"<title>{escape(name)}: {mine[place]:.1f} %, steps {low:g} to {high:g}</title>"
+            parts.append(f'<rect class="bar s{number % COLOURS}" x="{x:.1f}" y="{y:.1f}" {size}>{title}</rect>')
+            below[place] = top
+    marks = [tick for tick in ticks(0, edges[-1], 5, whole=True) if tick <= edges[-1]]
+    parts += [part for tick in marks for part in frame.mark(tick, short(tick))]
+    return "".join([*parts, frame.floor("step")]) + "</svg>"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
     """Two axes: from numbers to places in the drawing."""

@@ -22,7 +22,7 @@ WAYS = {  # of being equal, the surest first
     "coco_id": "the same COCO number",
     "vg_id": "the same Visual Genome number",
     "openimages_id": "the same Open Images id",
-    "looks": "looks the same",
+    "looks": "a near hash: it may look the same",
 }
 WATTS = 700  # of one GPU. Source: NVIDIA's data sheet of the H100 SXM, the most that any GPU of estimate/gpus.py draws
 

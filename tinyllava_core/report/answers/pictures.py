@@ -41,7 +41,15 @@ def small(found: Path | Piece | None, edge: int, quality: int) -> bytes | None:
     if found is None:
         return None
     try:
-        with Image.open(io.BytesIO(found.read_bytes())) as opened:
+        return small_of(found.read_bytes(), edge, quality)
+    except OSError:
+        return None
+
+
+def small_of(data: bytes, edge: int, quality: int) -> bytes | None:
+    """Make a JPEG of a picture's bytes; None if they are none."""
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
             opened.draft("RGB", (edge, edge))  # a JPEG is read at half, a quarter or an eighth of its size
             picture = opened.convert("RGB")
     except (OSError, UnidentifiedImageError):
