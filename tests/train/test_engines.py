@@ -105,12 +105,19 @@ def norms(job: TrainJob) -> list[dict[str, float]]:
     return [row["grad_norm_by_part"] for row in read_rows(job.out / "metrics.jsonl")]
 
 
+def answers(job: TrainJob) -> list[tuple[str, int, int]]:
+    """Whose loss was kept: record, which of its answers, tokens."""
+    kept = pq.read_table(job.out / "record_losses.parquet", columns=["record_id", "turn", "num_supervised"])
+    return sorted(tuple(row.values()) for row in kept.to_pylist())
+
+
 def assert_same(found: TrainJob, wanted: TrainJob) -> None:
     """The first steps to rounding, the last ones to what rounding grows to through Adam, at a rate of 1e-2."""
     first, theirs = steps(found)[0], steps(wanted)[0]
     assert first["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
     assert first["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-5)
     assert norms(found)[0] == pytest.approx(norms(wanted)[0], rel=1e-5)
+    assert answers(found) == answers(wanted)
     for mine, other in zip(steps(found), steps(wanted), strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-3)
         assert (mine["num_tokens"], mine["lr_language"]) == (other["num_tokens"], other["lr_language"])

@@ -235,6 +235,20 @@ CREATE TABLE held_out (
 );
 COMMENT ON TABLE held_out IS 'plan: records kept out of training, with all that share an image, to measure the loss on.';
 
+CREATE TABLE record_losses (
+    fingerprint VARCHAR,
+    stage VARCHAR,             -- pretrain | second_pretrain | sft
+    step INTEGER,
+    pack INTEGER,
+    slot INTEGER,              -- of the record in the pack, as in plans
+    turn SMALLINT,             -- which of the record's supervised answers, from 0
+    record_id VARCHAR,
+    source VARCHAR,
+    loss_sum FLOAT,            -- over the answer's tokens, before the step's update
+    num_supervised INTEGER     -- those tokens
+);
+COMMENT ON TABLE record_losses IS 'train: the loss of every answer of every record at its own step, of trainings that have ended.';
+
 CREATE TABLE lives (
     fingerprint VARCHAR,
     stage VARCHAR,

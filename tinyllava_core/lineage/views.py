@@ -26,6 +26,7 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "plans": (("plan",), "plan.parquet"),
     "voided": (("plan",), "voided.parquet"),
     "steps": (TRAININGS, "steps.jsonl"),
+    "record_losses": (TRAININGS, "record_losses.parquet"),
     "lives": (TRAININGS, "lives.jsonl"),
     "metrics": (TRAININGS, "metrics.jsonl"),
     "measured": (TRAININGS, "held_out.jsonl"),

@@ -41,6 +41,7 @@ from tinyllava_core.train.engines.ranks import barrier, rank, start_ranks, world
 from tinyllava_core.train.engines.zero import DeepSpeedEngine
 from tinyllava_core.train.ledger import Ledger, append_rows, read_rows
 from tinyllava_core.train.loop import Stopped, Work, train
+from tinyllava_core.train.losses import RecordLosses
 from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.moved import Moved
 from tinyllava_core.train.observe import Observer
@@ -88,7 +89,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     engine = make_engine(model, job)
     moved, attends = Moved(engine, model, job.stage), name_of(model.config.text_config, device, training.precision)
     packs = PlannedPacks(job.shards, job.plan, reading(job), job.features)
-    ledger = Ledger(job.out)
+    ledger, losses = Ledger(job.out), RecordLosses(job.out)
     newest = ledger.newest()
     first_step = ledger.load(engine, newest) if newest else 0
     planned = PlannedSteps(job.plan)
@@ -98,6 +99,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
             f"{job.stage}: {engine.name} on {world_size()} x {device.type}, packed attention by {attends}", flush=True
         )
         ledger.open_life(first_step, world_size(), device.type, started_at)
+        losses.cut(first_step)
         curves = Curves.open(job.out, f"{job.recipe.name} {job.stage}", job.recipe.watch.loggers, first_step)
     observer = Observer(packs, planned, ledger, curves, job.recipe.watch, flops.cost(model), device) if curves else None
     held_out = HeldOut.of(job, model, reading(job), partial(keep_best, engine, model, job))
@@ -111,6 +113,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         training=training,
         watch=job.recipe.watch,
         ledger=ledger,
+        losses=losses,
         observer=observer,
         device=device,
         seed=job.recipe.seed,
@@ -203,6 +206,7 @@ def finish(model: TinyLlava, job: TrainJob, rows: list[trainable.PartRow], ledge
     (out / "parts.jsonl").unlink(missing_ok=True)
     append_rows(out / "parts.jsonl", [{field: getattr(row, field) for field in row.__slots__} for row in rows])
     save_checkpoint(model, job, out / "checkpoint")
+    (losses := RecordLosses(out)).join(job.plan)
     steps, measured = read_rows(ledger.steps), read_rows(out / "held_out.jsonl")
     tail = steps[-max(1, len(steps) // 10) :]
     result = TrainResult(
@@ -224,6 +228,7 @@ def finish(model: TinyLlava, job: TrainJob, rows: list[trainable.PartRow], ledge
     )
     write_result(out, "train", result)
     shutil.rmtree(out / "resume", ignore_errors=True)
+    losses.clear()
 
 
 def choose_device(name: str) -> torch.device:

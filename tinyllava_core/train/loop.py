@@ -19,6 +19,7 @@ from tinyllava_core.settings.watch import Watch
 from tinyllava_core.train.engines.engine import Engine, Norms
 from tinyllava_core.train.engines.ranks import any_rank, rank, world_size
 from tinyllava_core.train.ledger import Ledger
+from tinyllava_core.train.losses import RecordLosses
 from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.memory import halves
 from tinyllava_core.train.moved import Moved, check_after
@@ -46,6 +47,7 @@ class Work:
     training: Training
     watch: Watch
     ledger: Ledger
+    losses: RecordLosses
     observer: Observer | None  # rank 0's
     device: torch.device
     seed: int
@@ -82,6 +84,7 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
             late = training.save_minutes is not None and time.monotonic() - saved_at > 60 * training.save_minutes
             stop, late = any_rank([should_stop[0], late], work.device)
             if stop or late or (step + 1) % training.save_every == 0 or step + 1 == num_steps:
+                work.losses.save(step + 1)  # before the state: what goes on from there has them
                 work.ledger.save(work.engine, step + 1)
                 saved_at = time.monotonic()
             if stop:
@@ -101,6 +104,8 @@ def run_packs(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> Tensor:
     for place, (pack, counts, sources, name) in enumerate(passes):
         torch.manual_seed(seed_of(work.seed, step, *name))
         losses = pack_losses(work.engine.losses, pack, work.packs.reading.vision, work.training.precision, work.device)
+        if counts:
+            work.losses.add(step, name[0], losses.detach(), pack)
         losses = losses / work.packs.num_supervised[step] * float(counts)
         work.engine.backward(losses.sum(), is_last=place + 1 == len(passes))
         total += by_source(losses.detach(), pack, sources, len(total))

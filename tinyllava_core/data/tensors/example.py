@@ -60,12 +60,14 @@ class Places:
     keep_S: Tensor  # int64, places whose next token is supervised
     labels_S: Tensor  # int64, that token
     record_S: Tensor  # int64, its record
+    answer_S: Tensor  # int64, which of the pack's answers, from 0: a run of supervised tokens without a gap
 
     @classmethod
     def of(cls, ids_T: Tensor, labels_T: Tensor, record_T: Tensor, image_id: int) -> Places:
         """Read them off a pack's tokens."""
         lengths = torch.bincount(record_T - record_T[0])
         learned_S = (labels_T[1:] != IGNORE).nonzero()[:, 0] + 1
+        gap_S = (learned_S.diff() > 1) | (record_T[learned_S].diff() > 0)
         return cls(
             lengths=tuple(lengths.tolist()),
             starts=pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
@@ -73,6 +75,7 @@ class Places:
             keep_S=learned_S - 1,
             labels_S=labels_T[learned_S],
             record_S=record_T[learned_S],
+            answer_S=pad(gap_S.long().cumsum(0), (1, 0))[: len(learned_S)],
         )
 
 
