@@ -13,6 +13,11 @@ from tasks.running.progress import showing
 from tasks.running.retry import store_may_answer
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.plan import plan as core
+from tinyllava_core.data.plan.void import NOTHING, Void, of_ids, read_ids
+from tinyllava_core.errors import BadInput
+from tinyllava_core.lineage.query import ask, confine
+from tinyllava_core.lineage.store import open_read_only
+from tinyllava_core.paths import expanded
 from tinyllava_core.results import PlanResult
 
 
@@ -27,12 +32,30 @@ from tinyllava_core.results import PlanResult
 )
 def plan(run: Run, stage: str, shards: Artifact) -> Artifact:
     """Decide which records each step of a stage takes, and how they are packed."""
-    spec, processes = core.plan_spec(run.recipe, stage), run.recipe.launch.data_processes
+    void, processes = void_of(run, stage), run.recipe.launch.data_processes
+    spec = core.plan_spec(run.recipe, stage, void)
 
     def make(folder: Path) -> PlanResult:
         with showing(f"plan {stage}") as show:
+            parts = run.run_parts
             return core.plan(
-                shards.folder, spec, folder, processes=processes, run_parts=run.run_parts, on_progress=show
+                shards.folder, spec, folder, void=void, processes=processes, run_parts=parts, on_progress=show
             )
 
     return record(run, "plan", stage, core.VERSION, spec, {"shard": shards}, make, resumable=True)
+
+
+def void_of(run: Run, stage: str) -> Void:
+    """Find the records that a stage's `void` names. Raises BadInput if it names none."""
+    word = run.recipe.training(stage).void
+    if word is None:
+        return NOTHING
+    if not word.lstrip().upper().startswith(("SELECT", "WITH", "FROM")):
+        return read_ids(expanded(word))
+    with open_read_only(run.workspace) as connection:
+        confine(connection, run.workspace)
+        found = ask(connection, word, {})
+    if "record_id" not in found.columns:
+        raise BadInput(f"{stage}.void: {word!r} gives columns {', '.join(found.columns)}; expected one named record_id")
+    place = found.columns.index("record_id")
+    return of_ids((str(row[place]) for row in found.rows), word, all_there=False)

@@ -36,6 +36,8 @@ IN_PLAN = {
     "global_batch",
     "epochs",
     "group_by",
+    "order",
+    "void",
     "held_out",
 }
 # or say how the work is done. Weights made another way are equal up to rounding; a killed run may go on another way.

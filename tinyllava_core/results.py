@@ -100,6 +100,7 @@ class PlanResult:
     num_voided: int  # each with its reason in voided.parquet
     num_truncated: int
     num_held_out: int  # left out of training, to measure the loss on
+    num_void: int = 0  # planned places that weigh nothing, because the recipe's `void` names their records
     num_packs: int
     num_tokens: int  # image tokens included
     num_supervised: int
@@ -196,6 +197,43 @@ class ReportResult:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeResult:
+    """Stage `attribute`: what ties a checkpoint's answers to the records of its plan."""
+
+    stage: str  # pretrain | second_pretrain | sft: whose records
+    layers: str  # head | all: whose gradients
+    num_records: int  # planned places
+    num_questions: int
+    num_numbers: int  # of one gradient, a byte each
+    damping: float  # of the kernel, in units of the mean eigenvalue
+    store_bytes: int  # of the records' gradients
+    seconds: float  # of the gradients, in the last life
+    score_seconds: float  # of comparing every record with every answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrainResult:
+    """Stage `retrain`: a training once more without some of its records, to see what they did."""
+
+    stage: str  # pretrain | second_pretrain | sft
+    num_steps: int
+    num_records: int  # planned places
+    num_void: int  # of those, that weigh nothing
+    last_loss: float  # mean over the last tenth of the steps
+    checkpoint_sha256: str  # of the weights, which were taken away again
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributionCheckResult:
+    """Stage `attribution_check`: a store held against retraining."""
+
+    what: str  # halves | removal
+    num_rows: int
+    num_trainings: int
+
+
 TRAININGS = ("pretrain", "second_pretrain", "sft")  # the words of the stages that train, in their order
 RESULTS: dict[str, type] = {
     "start": StartResult,
@@ -208,6 +246,9 @@ RESULTS: dict[str, type] = {
     "features": FeaturesResult,
     "train": TrainResult,
     "evaluate": EvaluateResult,
+    "attribute": AttributeResult,
+    "retrain": RetrainResult,
+    "attribution_check": AttributionCheckResult,
     "export": ExportResult,
     "report": ReportResult,
 }

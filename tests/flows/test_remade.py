@@ -79,6 +79,8 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "sft.global_batch": ({}, 4),
     "sft.epochs": ({}, 2),
     "sft.group_by": ({}, "modality"),
+    "sft.order": ({}, 1),
+    "sft.void": ({}, str(PAGE)),  # a file of lines: ids, as far as anything asks here
     "sft.held_out": ({}, 10),
     "sft.held_out_every": ({}, 10),
     "sft.lr": ({}, 1e-4),

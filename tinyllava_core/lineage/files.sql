@@ -167,7 +167,8 @@ CREATE TABLE plans (
     num_tokens INTEGER,
     num_supervised INTEGER,
     num_images SMALLINT,
-    truncated BOOLEAN
+    truncated BOOLEAN,
+    void BOOLEAN               -- it weighs nothing, because the recipe's `void` names it; NULL: the plan voids none
 );
 COMMENT ON TABLE plans IS 'plan: every planned place: which record, in which pack of which optimizer step.';
 
@@ -298,6 +299,59 @@ CREATE TABLE items (
     unparsed BOOLEAN           -- the scorer could make nothing of the answer
 );
 COMMENT ON TABLE items IS 'evaluate: every answer, scored.';
+
+CREATE TABLE attributions (
+    fingerprint VARCHAR,
+    benchmark VARCHAR,
+    question_id VARCHAR,
+    record_id VARCHAR,
+    source VARCHAR,
+    rank SMALLINT,             -- 1, 2, ..: pulls most for the answer given; -1, -2, ..: most against it
+    score FLOAT,               -- what the rank is by: of cosine and kernel, each in standard deviations over the answer's records
+    cosine FLOAT,              -- never to be summed: sums of it rank groups backwards
+    kernel FLOAT               -- what attributed_groups sums
+);
+COMMENT ON TABLE attributions IS 'attribute: the records at either end of each answer''s ranking. Only ranks within one answer mean something; attribution_checks says how far.';
+
+CREATE TABLE attributed_groups (
+    fingerprint VARCHAR,
+    benchmark VARCHAR,
+    question_id VARCHAR,
+    source VARCHAR,
+    num_records INTEGER,
+    kernel_sum FLOAT           -- orders groups for one answer; leaving a group out is what shows it
+);
+COMMENT ON TABLE attributed_groups IS 'attribute: the kernel scores of each answer, summed over each source.';
+
+CREATE TABLE outcomes (
+    fingerprint VARCHAR,
+    benchmark VARCHAR,
+    question_id VARCHAR,
+    text VARCHAR,
+    answer VARCHAR,            -- as the first training gave it
+    right BOOLEAN,             -- was that right? NULL: not public
+    loss FLOAT,                -- of that answer here, summed over its tokens
+    greedy BOOLEAN             -- it would be given again: at each token the likeliest
+);
+COMMENT ON TABLE outcomes IS 'retrain: what became of the first training''s answers.';
+
+CREATE TABLE attribution_checks (
+    fingerprint VARCHAR,
+    what VARCHAR,              -- halves: agreement over random halves | removal: one answer without its first records
+    benchmark VARCHAR,         -- of a removal, as the next
+    question_id VARCHAR,
+    method VARCHAR,            -- score | cosine | kernel | same answer | random
+    num_subsets INTEGER,       -- halves, or sets of records that were removed
+    num_orders INTEGER,        -- halves: orders that each was trained in
+    "order" INTEGER,           -- removal: which order
+    num_removed INTEGER,       -- removal: records of one set
+    given_before BOOLEAN,      -- removal: the undisturbed training of that order gives the answer
+    agreement DOUBLE,          -- halves: Spearman with the mean over the orders, mean over the answers
+    attainable DOUBLE,         -- halves: what a perfect method would reach, from how well the orders agree
+    flips INTEGER,             -- removal: sets without which that answer is not given any more
+    change DOUBLE              -- removal: mean change of its log-probability
+);
+COMMENT ON TABLE attribution_checks IS 'attribution_check: how far attributions agree with retraining. What has no row here is unchecked.';
 
 CREATE TABLE subscores (
     fingerprint VARCHAR,

@@ -148,6 +148,7 @@ CREATE TABLE plan (
     num_voided BIGINT,         -- each with its reason: view voided
     num_truncated BIGINT,
     num_held_out BIGINT,       -- left out of training, to measure the loss on
+    num_void BIGINT,           -- planned places that weigh nothing, because the recipe's `void` names their records
     num_packs BIGINT,
     num_tokens BIGINT,         -- image tokens included
     num_supervised BIGINT,
@@ -213,6 +214,40 @@ CREATE TABLE evaluate (
     submission VARCHAR         -- file in the artifact's folder to upload to the benchmark's server; NULL: scored here
 );
 COMMENT ON TABLE evaluate IS 'Stage evaluate: one benchmark on one checkpoint, under one condition; the rows are in views answers, items and subscores.';
+
+CREATE TABLE attribute (
+    fingerprint VARCHAR,
+    stage VARCHAR,             -- whose records: pretrain | second_pretrain | sft
+    layers VARCHAR,            -- whose gradients: head | all
+    num_records BIGINT,        -- planned places
+    num_questions BIGINT,
+    num_numbers BIGINT,        -- of one gradient, a byte each
+    damping DOUBLE,            -- of the kernel, in units of the mean eigenvalue
+    store_bytes BIGINT,        -- of the records' gradients
+    seconds DOUBLE,            -- of the gradients, in the last life
+    score_seconds DOUBLE       -- of comparing every record with every answer
+);
+COMMENT ON TABLE attribute IS 'Stage attribute: what ties a checkpoint''s answers to the records of its plan; the rows are in views attributions and attributed_groups.';
+
+CREATE TABLE retrain (
+    fingerprint VARCHAR,
+    stage VARCHAR,             -- pretrain | second_pretrain | sft
+    num_steps BIGINT,
+    num_records BIGINT,        -- planned places
+    num_void BIGINT,           -- of those, that weigh nothing
+    last_loss DOUBLE,          -- mean over the last tenth of the steps
+    checkpoint_sha256 VARCHAR, -- of the weights, which were taken away again
+    seconds DOUBLE
+);
+COMMENT ON TABLE retrain IS 'Stage retrain: a training once more without some of its records, to see what they did; the rows are in view outcomes.';
+
+CREATE TABLE attribution_check (
+    fingerprint VARCHAR,
+    what VARCHAR,              -- halves | removal
+    num_rows BIGINT,
+    num_trainings BIGINT
+);
+COMMENT ON TABLE attribution_check IS 'Stage attribution_check: a store held against retraining; the rows are in view attribution_checks.';
 
 CREATE TABLE export (
     fingerprint VARCHAR,

@@ -137,6 +137,7 @@ class Contamination(Frozen):
     def _has_an_effect(self) -> Self:
         if self.vg_image_data is not None and not self.ids:
             raise ValueError("vg_image_data has no effect with ids: false; remove one of them")
-        if self.action is None and self.model_fields_set - {"action"}:
+        fields = {name: field.default for name, field in type(self).model_fields.items() if name != "action"}
+        if self.action is None and any(getattr(self, name) != default for name, default in fields.items()):
             raise ValueError("action null: nothing is compared, so the other fields have no effect; remove them")
         return self

@@ -90,6 +90,17 @@ class Training(Frozen):
         description="What the records of one step share where possible: modality (with or without image), length in tokens "
         "(among 50 steps), or both. null: nothing. Paper sft: modality.",
     )
+    order: int = Field(
+        0,
+        ge=0,
+        description="0: the mix's own order. N: the same records in another one. What a change of data does is told from what a "
+        "change of order does by training in several.",
+    )
+    void: str | None = Field(
+        None,
+        description="Records that keep their places in the plan and weigh nothing: a file with a record_id a line, or a SELECT over the "
+        "lineage that gives them. The steps, rates and neighbours of all others stay. null: none.",
+    )
     held_out: int = Field(
         0,
         ge=0,

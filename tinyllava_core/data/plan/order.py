@@ -16,9 +16,15 @@ GroupBy = Literal["modality", "length", "modality_and_length"]
 WINDOW = 50
 
 
-def epoch_order(count: int, epoch: int, seed: int) -> np.ndarray:
-    """Order `count` records for one epoch -> [count] indices. The first epoch is the mix's own order; later ones are seeded."""
-    return np.arange(count) if epoch == 0 else _shuffled(f"{seed}:{epoch}:{place}" for place in range(count))
+def epoch_order(count: int, epoch: int, seed: int, order: int = 0) -> np.ndarray:
+    """Order `count` records for one epoch -> [count] indices. The first epoch is the mix's own order; later ones are seeded.
+
+    `order`: 0, or the number of another order of all epochs.
+    """
+    if epoch == 0 and order == 0:
+        return np.arange(count)
+    salt = f"{seed}:{epoch}" if order == 0 else f"{seed}:order {order}:{epoch}"
+    return _shuffled(f"{salt}:{place}" for place in range(count))
 
 
 def cut_steps(

@@ -10,10 +10,12 @@ import os
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.plan.order import GroupBy
@@ -52,7 +54,14 @@ class PlanSpec(Frozen):
     epochs: int
     group_by: GroupBy | None
     held_out: int = 0
+    order: int = 0
+    void_sha256: str | None = None  # of the record ids that weigh nothing, sorted, one a line
     seed: int
+
+    @model_serializer(mode="wrap")
+    def _as_it_always_was(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A plan in the mix's own order with nothing voided is the one it was before there were these fields."""
+        return {key: value for key, value in dump(self).items() if value or key not in ("order", "void_sha256")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from tinyllava_core.data.plan.held_out import held_out
 from tinyllava_core.data.plan.order import cut_steps, epoch_order
 from tinyllava_core.data.plan.pack import pack
 from tinyllava_core.data.plan.part import Lengths, PlanSpec, PlanWork, plan_part, read_lengths
+from tinyllava_core.data.plan.void import NOTHING, Void, num_void
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
 from tinyllava_core.parts import language_row, prompt_of, tokenizer_folder
@@ -54,10 +55,11 @@ _VOIDED_SCHEMA = pa.schema(
 )
 
 
-def plan_spec(recipe: Recipe, stage: str) -> PlanSpec:
-    """Derive the plan's spec from a recipe. Raises BadInput if the tokenizer cannot be had."""
+def plan_spec(recipe: Recipe, stage: str, void: Void = NOTHING) -> PlanSpec:
+    """Derive the plan's spec from a recipe; `void`: what its `void` names. Raises BadInput if the tokenizer cannot be had."""
     folder = tokenizer_folder(language_row(recipe.model.language))
-    return PlanSpec(tokenizer_sha256=file_sha256(folder / "tokenizer.json"), **spec_choices(recipe, stage))
+    tokenizer_sha256 = file_sha256(folder / "tokenizer.json")
+    return PlanSpec(tokenizer_sha256=tokenizer_sha256, void_sha256=void.sha256, **spec_choices(recipe, stage))
 
 
 def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
@@ -75,6 +77,7 @@ def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
         "epochs": training.epochs,
         "group_by": training.group_by,
         "held_out": training.held_out,
+        "order": training.order,
         "seed": recipe.seed,
     }
 
@@ -84,6 +87,7 @@ def plan(
     spec: PlanSpec,
     out: Path,
     *,
+    void: Void = NOTHING,
     processes: int | None = None,
     run_parts: RunParts = run_parts,
     on_progress: Callable[[Progress], None] | None = None,
@@ -102,7 +106,7 @@ def plan(
         done += work.first_rows[number + 1] - work.first_rows[number]
         if on_progress:
             on_progress(Progress(done=done, total=total, unit="records", note=f"shard {number}"))
-    return merge(work)
+    return merge(work, void)
 
 
 def prepare(shards: Path, spec: PlanSpec, out: Path) -> PlanWork:
@@ -113,7 +117,7 @@ def prepare(shards: Path, spec: PlanSpec, out: Path) -> PlanWork:
     return PlanWork(shards=shards, spec=spec, out=out, first_rows=tuple(first_rows.tolist()))
 
 
-def merge(work: PlanWork) -> PlanResult:
+def merge(work: PlanWork, void: Void = NOTHING) -> PlanResult:
     """Lay out all steps from the counted tokens, and take the scaffolding away."""
     spec, out, lengths = work.spec, work.out, read_lengths(work)
     columns = ["position", "record_id", "source", "shard", "place", "num_images"]
@@ -125,7 +129,8 @@ def merge(work: PlanWork) -> PlanResult:
             f"({spec.tokens_per_image} tokens an image); reasons in {out / 'voided.parquet'}; raise {spec.stage}.max_length"
         )
     kept_out = _hold_out(work, index, lengths)
-    planned, steps = _write_layout(index, lengths.only(~kept_out), spec, out)
+    void.check_in(index["record_id"])
+    planned, steps = _write_layout(index, lengths.only(~kept_out), spec, out, void)
     shutil.rmtree(out / "parts")
     packs, longest = steps["num_packs"].to_numpy(), steps["longest_pack"].to_numpy()
     num_tokens = pc.sum(planned["num_tokens"]).as_py()
@@ -136,6 +141,7 @@ def merge(work: PlanWork) -> PlanResult:
         num_voided=len(lengths.voided_rows),
         num_truncated=int(lengths.truncated.sum()),
         num_held_out=int(kept_out.sum()),
+        num_void=num_void(planned),
         num_packs=int(packs.sum()),
         num_tokens=num_tokens,
         num_supervised=pc.sum(planned["num_supervised"]).as_py(),
@@ -153,12 +159,14 @@ def _hold_out(work: PlanWork, index: pa.Table, lengths: Lengths) -> np.ndarray:
     chosen = held_out(index["record_id"].take(rows), images.take(rows), work.spec.held_out, work.spec.seed)
     if chosen.any():
         (home := work.out / "held_out").mkdir(exist_ok=True)
-        once = work.spec.model_copy(update={"epochs": 1, "group_by": None})
+        once = work.spec.model_copy(update={"epochs": 1, "group_by": None, "order": 0})
         _write_layout(index, lengths.only(chosen), once, home)
     return chosen
 
 
-def _write_layout(index: pa.Table, lengths: Lengths, spec: PlanSpec, out: Path) -> tuple[pa.Table, pa.Table]:
+def _write_layout(
+    index: pa.Table, lengths: Lengths, spec: PlanSpec, out: Path, void: Void = NOTHING
+) -> tuple[pa.Table, pa.Table]:
     """Lay records out and write plan.parquet and steps.parquet; give both."""
     placed = lay_out(lengths, index["num_images"].to_numpy(), spec)
     which = placed.pop("which")
@@ -169,6 +177,11 @@ def _write_layout(index: pa.Table, lengths: Lengths, spec: PlanSpec, out: Path) 
         {name: pa.array(placed[name]) if name in placed else table.column(name) for name in PLAN_SCHEMA.names},
         schema=PLAN_SCHEMA,
     )
+    return write_plan(void.of(planned), out)
+
+
+def write_plan(planned: pa.Table, out: Path) -> tuple[pa.Table, pa.Table]:
+    """Write the places of a plan, and its steps as sums of them; give both."""
     pq.write_table(planned, out / "plan.parquet")
     return planned, _write_steps(planned, out)
 
@@ -181,7 +194,7 @@ def lay_out(lengths: Lengths, num_images: np.ndarray, spec: PlanSpec) -> dict[st
     placed["which"] = np.empty(count * spec.epochs, np.int64)
     step = start = 0
     for epoch in range(spec.epochs):
-        order = epoch_order(count, epoch, spec.seed)
+        order = epoch_order(count, epoch, spec.seed, spec.order)
         for members in cut_steps(order, has_image, tokens, spec.global_batch, spec.group_by, spec.seed):
             packs = pack(tokens[members], spec.pack_length)
             sizes = np.fromiter(map(len, packs), np.int32, len(packs))

@@ -35,6 +35,10 @@ class Encoded:
         ends = tuple(end for end in self.image_ends if end <= max_length)
         return Encoded(ids=self.ids[:max_length], labels=self.labels[:max_length], image_ends=ends)
 
+    def unlearned(self) -> Encoded:
+        """Give the same tokens with nothing supervised."""
+        return Encoded(ids=self.ids, labels=[IGNORE] * len(self.ids), image_ends=self.image_ends)
+
     def voided(self, max_length: int) -> str | None:
         """Say why this cannot be trained on at `max_length`: 'image_cut', 'nothing_supervised', or None."""
         if self.image_ends and self.image_ends[-1] > max_length:

@@ -57,9 +57,10 @@ class PlannedPacks(Dataset[Pack]):
         self.num_records: list[int] = steps["num_records"].to_pylist()
         self.num_tokens: list[int] = steps["num_tokens"].to_pylist()
         self.num_supervised: list[int] = steps["num_supervised"].to_pylist()
-        table = pq.read_table(
-            plan / "plan.parquet", columns=["step", "pack", "position", "num_tokens", "num_supervised"]
-        )
+        columns = ["step", "pack", "position", "num_tokens", "num_supervised"]
+        with pq.ParquetFile(plan / "plan.parquet") as file:
+            voids = ["void"] if "void" in file.schema_arrow.names else []
+            table = file.read(columns=columns + voids)
         self._planned = {name: table[name].to_numpy() for name in table.column_names}
         row_of_position = np.full(int(self.reader.positions.max()) + 1, -1, np.int64)
         row_of_position[self.reader.positions] = np.arange(len(self.reader))
@@ -92,6 +93,9 @@ class PlannedPacks(Dataset[Pack]):
             self.reading.writing,
         )
         records = [record.cut(self.reading.max_length) for record in found]
+        if "void" in self._planned:
+            voids = self._planned["void"][places.start : places.stop]
+            records = [record.unlearned() if void else record for record, void in zip(records, voids, strict=True)]
         for place, record in zip(places, records, strict=True):
             planned = (int(self._planned["num_tokens"][place]), int(self._planned["num_supervised"][place]))
             assert (len(record.ids), record.num_supervised) == planned, f"plan and tokens disagree at position {place}"
