@@ -6,6 +6,7 @@ It needs no server: it starts one for itself unless one answers. The story it ru
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("recipe", metavar="RECIPE", help="a name in tinyllava_core/recipes, or a path to a YAML file")
     parser.add_argument("--study", action="store_true", help="RECIPE is a study: run every variant of its grid")
     parser.add_argument(
+        "--attribute", metavar="JSON", help="RECIPE is a checkpoint: keep what ties its answers to its records, so"
+    )
+    parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="key=value", help="set a field, as in sft.lr=1e-5"
     )
     parser.add_argument(
@@ -62,7 +66,9 @@ def main(arguments: Sequence[str]) -> int:
         check_workspace(given.workspace)
         if given.study and given.until_plan:
             raise BadInput("--until-plan is for one recipe, not for a study; give its recipe without --study")
-        if given.study:
+        if given.attribute is not None:
+            run_attribution(given.recipe, json.loads(given.attribute), given.workspace)
+        elif given.study:
             run_study(given.recipe, read_overrides(given.set), given.workspace)
         else:
             run(given.recipe, read_overrides(given.set), given.workspace, given.until_plan)
@@ -125,6 +131,14 @@ def run_study(name: str, overrides: dict[str, Any], workspace: Path) -> None:
         from flows.study import study
 
         study(name, overrides, str(workspace))
+
+
+def run_attribution(checkpoint: str, asked: dict[str, Any], workspace: Path) -> None:
+    """Make the store of a checkpoint, and its checks. Raises BadInput before anything heavy starts."""
+    with ready(workspace):
+        from flows.attribution import attribution
+
+        attribution(checkpoint, **asked, workspace=str(workspace))
 
 
 @contextmanager

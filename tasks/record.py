@@ -34,6 +34,9 @@ SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all 
     "features": ("num_images", "size_bytes"),
     "train": ("num_steps", "first_loss", "last_loss", "num_trained", "num_lives"),
     "evaluate": ("score", "stderr", "num_questions", "num_unparsed"),
+    "attribute": ("num_records", "num_questions", "store_bytes", "seconds", "score_seconds"),
+    "retrain": ("num_records", "num_void", "last_loss"),
+    "attribution_check": ("num_rows", "num_trainings"),
     "export": ("size_bytes", "max_logit_difference"),
     "report": ("num_tables", "num_figures", "size_bytes"),
 }
@@ -48,6 +51,8 @@ COMPUTED_WITH: dict[str, tuple[str, ...]] = {
     "features": (*PICTURES, *MODEL),
     "train": (*PICTURES, *MODEL),
     "evaluate": (*PICTURES, *MODEL),
+    "attribute": (*PICTURES, *MODEL),
+    "retrain": (*PICTURES, *MODEL),
     "export": MODEL,
 }
 

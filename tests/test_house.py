@@ -33,12 +33,24 @@ FLOORS = [
     *("data.record", "data.web", "data.manifest", "data.download.table", "data.download"),
     *("data.inspect", "data.mix", "data.shard", "data.plan", "data.tensors"),
     *("estimate", "lineage", "disk", "evaluate.questions", "evaluate.score", "evaluate.compare"),
-    *("model", "train", "evaluate.answer", "export", "report", "study", "toyworld", "commands", "cli"),
+    *(
+        "why",
+        "model",
+        "train",
+        "evaluate.answer",
+        "attribute",
+        "export",
+        "report",
+        "study",
+        "toyworld",
+        "commands",
+        "cli",
+    ),
     *("tasks.running", "tasks", "flows"),
 ]
 GPU_HALF = tuple(
     f"tinyllava_core/{room}/"
-    for room in ("model", "train", "export", "data/tensors", "evaluate/answer", "toyworld/make")
+    for room in ("model", "train", "attribute", "export", "data/tensors", "evaluate/answer", "toyworld/make")
 )
 HEAVY = {"torch", "transformers", "deepspeed"}
 DUCKDB = ("tinyllava_core/lineage/", "tinyllava_core/data/mix/", "tinyllava_core/data/plan/", "tinyllava_core/study/")

@@ -35,6 +35,7 @@ from tinyllava_core.commands import (
     tune,
 )
 from tinyllava_core.commands.of_data import show
+from tinyllava_core.commands.of_why import attribute, suspects, why
 from tinyllava_core.errors import BadInput
 from tinyllava_core.room import is_full
 
@@ -57,6 +58,9 @@ COMMANDS: dict[str, ModuleType] = {
     "score": score,
     "compare": compare,
     "answers": answers,
+    "attribute": attribute,
+    "why": why,
+    "suspects": suspects,
     "runs": runs,
     "gc": gc,
     "doctor": doctor,

@@ -83,6 +83,41 @@ class EvaluateJob(Frozen):
     out: Path
 
 
+class AttributeJob(Frozen):
+    """Keep what ties answers to records: `python -m tinyllava_core.attribute JOB.yaml`. Goes on in `out`."""
+
+    MODULE: ClassVar[str] = "tinyllava_core.attribute"
+    VERSION: ClassVar[int] = 1  # raise when the same job gives another result than before
+    kind: Literal["attribute"] = "attribute"
+    stage: StageName
+    recipe: Recipe
+    checkpoint: Path
+    shards: Path
+    plan: Path
+    evaluations: tuple[Path, ...]  # artifact folders of stage evaluate, of this checkpoint: the answers
+    layers: bool = False  # gradients of all linear layers of the language model too, by a backward pass
+    hidden: int = Field(32, ge=1)  # numbers that a hidden state becomes
+    error: int = Field(48, ge=1)  # numbers that an error vector becomes
+    side: int = Field(16, ge=1)  # numbers that a layer's input becomes, and its error
+    seed: int = 0  # of the random matrices
+    damping: float = Field(1.0, gt=0)  # of the kernel, in units of the mean eigenvalue
+    out: Path
+
+
+class RetrainJob(Frozen):
+    """Train a stage once more without some records, and measure the same answers: `python -m tinyllava_core.attribute.retrain JOB.yaml ...`."""
+
+    MODULE: ClassVar[str] = "tinyllava_core.attribute.retrain"
+    VERSION: ClassVar[int] = 1
+    kind: Literal["retrain"] = "retrain"
+    train: TrainJob  # `out`: a folder that is taken away again
+    void: tuple[str, ...] = ()  # record ids that weigh nothing, at their places
+    only: tuple[str, ...] | None = None  # record ids that are planned anew, in their order; None: all
+    evaluations: tuple[Path, ...]
+    keep_weights: bool = False  # leave the trained checkpoint
+    out: Path
+
+
 class ExportJob(Frozen):
     """Export a checkpoint: `python -m tinyllava_core.export JOB.yaml`."""
 

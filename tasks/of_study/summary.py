@@ -34,15 +34,16 @@ def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | 
     """Write the table and the figures of a study; give the page. Raises RuntimeError, after that, if a run failed."""
     told, all_runs = grid.load(study), list(zip(planned, ended, strict=True))
     done = [finished(run, outcome) for run, outcome in all_runs if isinstance(outcome, Outcome)]
-    failed = [f"{run.variant}, seed {run.seed}: {why}" for run, why in all_runs if isinstance(why, str)]
+    failed = [f"{run.variant}, seed {run.seed}, order {run.order}: {why}" for run, why in all_runs if isinstance(why, str)]
     folder = expanded(workspace).resolve() / "studies" / slug(told.name)
     folder.mkdir(parents=True, exist_ok=True)
     rows = table.tabulate(done)
-    write_aside(folder / "study.md", table.markdown(rows))
+    units = table.told(done)
+    write_aside(folder / "study.md", f"{table.markdown(rows)}\n{units}\n")
     write_aside(folder / "study.csv", table.as_csv(done))
     tables = page.Tables(differences=pairs.against_first(done), published=pairs.beside_published(done))
     page.write_page(told, rows, failed, folder / "study.html", done, tables)
-    for line in table.markdown(rows).splitlines():
+    for line in (*table.markdown(rows).splitlines(), units):
         LOG.info("%s", line)
     LOG.info("study     %s", folder / "study.html")
     if TaskRunContext.get() is not None:
@@ -68,6 +69,7 @@ def finished(run: Planned, outcome: Outcome) -> Finished:
     return Finished(
         variant=run.variant,
         seed=run.seed,
+        order=run.order,
         scores=outcome.scores,
         num_trained=results[-1].num_trained,
         train_seconds=sum(result.seconds for result in results),

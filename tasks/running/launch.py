@@ -28,11 +28,21 @@ from tasks.running.progress import LOG, showing
 from tasks.running.server import free_port
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.errors import BadInput
-from tinyllava_core.job import PROGRESS_MARK, EvaluateJob, ExportJob, FeaturesJob, Progress, TrainJob
+from tinyllava_core.job import (
+    PROGRESS_MARK,
+    AttributeJob,
+    EvaluateJob,
+    ExportJob,
+    FeaturesJob,
+    Progress,
+    RetrainJob,
+    TrainJob,
+)
 from tinyllava_core.process_tree import GRACE_S, plant
 from tinyllava_core.room import disk_full, has_none
 from tinyllava_core.settings.launch import Launch
 
+Job = TrainJob | FeaturesJob | EvaluateJob | AttributeJob | RetrainJob | ExportJob
 POLL_S = 0.2  # how often the log is read
 CANCEL_EVERY_S = 10.0  # how often Prefect is asked whether the run was cancelled (a dead worker cannot tell us)
 # A thread that waits must sleep, not spin: beside any other work, two spinning threads on two cores made a training step of
@@ -45,7 +55,7 @@ class JobFailed(RuntimeError):
     """A job's process ended badly, or was ended; the text says how and shows the end of its log."""
 
 
-def launch(job: TrainJob | FeaturesJob | EvaluateJob | ExportJob, how: Launch, title: str, *more: EvaluateJob) -> None:
+def launch(job: Job, how: Launch, title: str, *more: Job) -> None:
     """Run a job to its end. Raises BadInput if it blames the user's input, JobFailed if it fails or takes too long.
 
     `more`: jobs of the same kind that the same process does after it; the log is the first one's.

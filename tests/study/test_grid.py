@@ -47,6 +47,18 @@ def test_a_grid_is_every_combination_the_last_key_fastest() -> None:
     assert planned[3].overrides["model.connector"] == "linear"
 
 
+def test_every_variant_runs_in_every_order_and_without_each_source_that_is_left_out() -> None:
+    planned = runs(study(variants=[{"name": "a"}], leave_out=["toy-chat", "it's"], orders=[0, 3]), {})
+    assert [(run.variant, run.order, run.overrides["sft.order"]) for run in planned] == [
+        (name, order, order) for name in ("a", "a, without toy-chat", "a, without it's") for order in (0, 3)
+    ]
+    assert "sft.void" not in planned[0].overrides
+    assert planned[2].overrides["sft.void"] == "SELECT record_id FROM records WHERE source = 'toy-chat'"
+    assert planned[4].overrides["sft.void"] == "SELECT record_id FROM records WHERE source = 'it''s'"
+    assert [run.variant for run in runs(study(orders=[0, 1]), {})] == ["all", "all"]  # orders alone vary enough
+    assert "sft.order" not in runs(study(variants=[{"name": "a"}]), {})[0].overrides
+
+
 @pytest.mark.parametrize(
     ("fields", "fault"),
     [

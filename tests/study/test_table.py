@@ -14,7 +14,7 @@ import pytest
 from tinyllava_core.report.scores import Measured, ScoreRow
 from tinyllava_core.study.grid import Study
 from tinyllava_core.study.page import draw, write_page
-from tinyllava_core.study.table import Finished, as_csv, cells, markdown, tabulate
+from tinyllava_core.study.table import Finished, as_csv, cells, markdown, tabulate, told
 
 
 def finished(variant: str, seed: int, seen: float, blind: float | None = None) -> Finished:
@@ -42,8 +42,18 @@ def test_several_seeds_give_their_mean_and_its_standard_error() -> None:
     two, one = tabulate([finished("<a>", 1, 80, 50), finished("<a>", 2, 90, 52), finished("b", 1, 70)])
     cell = two.cells["pope"]
     assert (cell.score, cell.error, cell.blind) == (85, pytest.approx(5), 51)
-    assert (two.num_seeds, two.train_seconds) == (2, 15)
+    assert (two.num_runs, two.train_seconds) == (2, 15)
     assert (one.cells["pope"].score, one.cells["pope"].error, one.cells["pope"].blind) == (70, 1.5, None)
+
+
+def test_the_table_says_whether_its_errors_count_trainings_or_questions() -> None:
+    """The unit is a training only where every variant has several."""
+    once = told([finished("a", 1, 80), finished("b", 1, 70)])
+    assert once.startswith("± is one standard error over the questions of one training")
+    assert "not whether the same change would do the same in another order" in once
+    orders = [dataclasses.replace(finished(name, 1, 80), order=order) for name in "ab" for order in range(3)]
+    assert "over the trainings of a variant, 3 each (1 seeds x 3 orders of the records)" in told(orders)
+    assert told([*orders, finished("c", 1, 70)]) == once
 
 
 def test_a_score_of_another_scale_is_told_in_percent_and_a_variant_by_its_name() -> None:

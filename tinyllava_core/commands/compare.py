@@ -18,6 +18,12 @@ DESCRIPTION = (
     "the number of benchmarks. The difference is the second minus the first."
 )
 
+BETWEEN_CHECKPOINTS = (
+    "These tests are about these two checkpoints, over the questions. Whether the data or the recipe made the difference they cannot say: "
+    "another order of the same records alone differs as much now and then (docs/why.md); compare several seeds or orders of each."
+)
+BETWEEN_SEEDS = "These tests are about the two recipes: a training is the unit, not a question."
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
@@ -58,6 +64,8 @@ def act(args: argparse.Namespace) -> None:
         print(as_json(differences))
         return
     show(HEAD, rows(differences), args.format)
+    if args.format == "table":
+        print(BETWEEN_SEEDS if "," in args.first + args.second else BETWEEN_CHECKPOINTS)
 
 
 def _plan(args: argparse.Namespace) -> None:

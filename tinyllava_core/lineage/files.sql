@@ -329,7 +329,7 @@ CREATE TABLE outcomes (
     question_id VARCHAR,
     text VARCHAR,
     answer VARCHAR,            -- as the first training gave it
-    right BOOLEAN,             -- was that right? NULL: not public
+    was_right BOOLEAN,         -- NULL: the right answers are not public
     loss FLOAT,                -- of that answer here, summed over its tokens
     greedy BOOLEAN             -- it would be given again: at each token the likeliest
 );
@@ -343,7 +343,7 @@ CREATE TABLE attribution_checks (
     method VARCHAR,            -- score | cosine | kernel | same answer | random
     num_subsets INTEGER,       -- halves, or sets of records that were removed
     num_orders INTEGER,        -- halves: orders that each was trained in
-    "order" INTEGER,           -- removal: which order
+    in_order INTEGER,          -- removal: of which order, counted from the training's own
     num_removed INTEGER,       -- removal: records of one set
     given_before BOOLEAN,      -- removal: the undisturbed training of that order gives the answer
     agreement DOUBLE,          -- halves: Spearman with the mean over the orders, mean over the answers

@@ -18,6 +18,7 @@ from tinyllava_core.errors import BadInput, nearest, unknown
 
 _READING = ("SELECT", "EXPLAIN")  # DuckDB's words; SHOW and DESCRIBE are a SELECT to it
 QUERIES = Path(__file__).parent / "queries"
+_SUMS_COSINES = re.compile(r"\b(sum|avg|mean|fsum|kahan_sum|favg)\s*\([^()]*\bcosine\b", re.IGNORECASE)
 _PARAMETER = re.compile(r"-- \$(?P<name>\w+)(?P<default> = (?P<value>.+?))?: (?P<meaning>.+)")
 
 
@@ -97,6 +98,11 @@ def confine(connection: duckdb.DuckDBPyConnection, workspace: Path) -> None:
 
 def _check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Raise BadInput unless this is one statement that only reads."""
+    if _SUMS_COSINES.search(sql):
+        raise BadInput(
+            "SQL: cosines cannot be summed over records: such sums rank groups backwards (docs/why.md); sum the column kernel, or ask view "
+            "attributed_groups"
+        )
     found = connection.extract_statements(sql)
     kinds = [str(statement.type).rpartition(".")[2] for statement in found]
     if len(found) != 1 or kinds[0] not in _READING:

@@ -34,6 +34,10 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "parts": (TRAININGS, "parts.jsonl"),
     "answers": (("evaluate",), "answers.jsonl"),
     "items": (("evaluate",), "items.jsonl"),
+    "attributions": (("attribute",), "attributions.parquet"),
+    "attributed_groups": (("attribute",), "attributed_groups.parquet"),
+    "outcomes": (("retrain",), "outcomes.parquet"),
+    "attribution_checks": (("attribution_check",), "checks.jsonl"),
     "subscores": (("evaluate",), "subscores.jsonl"),
 }
 _FINISHED = "[0-9a-f]*"  # an artifact's folder; one that is being made begins with a dot

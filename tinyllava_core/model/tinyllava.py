@@ -101,11 +101,23 @@ class TinyLlava(LlavaForConditionalGeneration):
 
         With its `layout` given, nothing is asked of the device.
         """
+        hidden_SD, labels_S = self.supervised_states(ids_T, position_T, record_T, pixels_N3HW, labels_T, layout)
+        losses_S: Tensor = self.lm_head(hidden_SD, labels_S)
+        return losses_S
+
+    def supervised_states(
+        self,
+        ids_T: Tensor,
+        position_T: Tensor,
+        record_T: Tensor,
+        pixels_N3HW: Tensor,
+        labels_T: Tensor,
+        layout: Layout | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Run one pack as far as the head -> what it is given at each place that predicts a supervised token [S, D], and that token [S]."""
         if layout is None:
             layout = Layout.of(ids_T, record_T, labels_T, self.config.image_token_id)
-        hidden_SD = self._hidden(ids_T, position_T, pixels_N3HW, layout)[layout.keep_S]
-        losses_S: Tensor = self.lm_head(hidden_SD, layout.labels_S)
-        return losses_S
+        return self._hidden(ids_T, position_T, pixels_N3HW, layout)[layout.keep_S], layout.labels_S
 
     def _hidden(self, ids_T: Tensor, position_T: Tensor, pixels_N3HW: Tensor, layout: Layout) -> Tensor:
         """Run one pack up to the head -> [T, D].

@@ -39,12 +39,21 @@ class Study(Frozen):
     grid: dict[str, list[Any]] = Field(
         {}, description="Dotted keys, each with its values: every combination. Or `variants`."
     )
+    leave_out: tuple[str, ...] = Field(
+        (),
+        description="Sources of sft: every variant once more without each, its records void at their places in the plan.",
+    )
     seeds: tuple[int, ...] = Field((42,), min_length=1, description="Every variant is run once with each.")
+    orders: tuple[int, ...] = Field(
+        (0,), min_length=1, description="Orders of the sft records (`sft.order`): every variant is run once with each."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Study:
-        if bool(self.variants) == bool(self.grid):
+        if self.variants and self.grid:
             raise ValueError("give either variants or a grid")
+        if not (self.variants or self.grid or self.leave_out or len(self.orders) > 1):
+            raise ValueError("nothing varies: give either variants or a grid, sources to leave_out, or several orders")
         names = [variant.name for variant in self.all_variants()]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -52,9 +61,16 @@ class Study(Frozen):
         return self
 
     def all_variants(self) -> tuple[Variant, ...]:
-        """Give the variants, those of the grid in its order: the last key runs fastest."""
-        if self.variants:
-            return self.variants
+        """Give the variants, each followed by itself without each source that is left out."""
+        whole = self._whole_variants()
+        return tuple(
+            one for variant in whole for one in (variant, *(_without(variant, name) for name in self.leave_out))
+        )
+
+    def _whole_variants(self) -> tuple[Variant, ...]:
+        """Give the variants on all sources, those of the grid in its order: the last key runs fastest."""
+        if not self.grid:
+            return self.variants or (Variant(name="all"),)
         found = []
         for values in itertools.product(*self.grid.values()):
             chosen = dict(zip(self.grid, values, strict=True))
@@ -69,6 +85,7 @@ class Planned:
 
     variant: str
     seed: int
+    order: int = 0
     recipe: str
     overrides: dict[str, Any]
 
@@ -79,6 +96,14 @@ def load(name: str) -> Study:
     if not path.is_file() and path.parent == STUDIES:
         raise unknown("study", name, known_studies())
     return Study.read(path)
+
+
+def _without(variant: Variant, source: str) -> Variant:
+    """Give a variant in which a source weighs nothing. The mix, the plan and every rate stay."""
+    records = f"SELECT record_id FROM records WHERE source = '{source.replace(chr(39), chr(39) * 2)}'"
+    return variant.model_copy(
+        update={"name": f"{variant.name}, without {source}", "set": {**variant.set, "sft.void": records}}
+    )
 
 
 def known_studies() -> list[str]:
@@ -92,13 +117,14 @@ def runs(study: Study, overrides: dict[str, Any]) -> list[Planned]:
     Raises BadInput if any of the recipes does not come out right: before the first is run.
     """
     found = []
-    for variant, seed in itertools.product(study.all_variants(), study.seeds):
+    for variant, seed, order in itertools.product(study.all_variants(), study.seeds, study.orders):
         name = re.sub(r"[^a-z0-9]+", "-", f"{study.name} {variant.name}".lower()).strip("-")
-        keys = {**study.set, **variant.set, "seed": seed, "name": name, **overrides}
+        orders = {"sft.order": order} if study.orders != (0,) else {}
+        keys = {**study.set, **variant.set, "seed": seed, **orders, "name": name, **overrides}
         recipe = variant.recipe or study.recipe
         try:
             load_recipe(recipe, keys)
         except BadInput as error:
             raise BadInput(f"study {study.name!r}, variant {variant.name!r}: {error}") from None
-        found.append(Planned(variant=variant.name, seed=seed, recipe=recipe, overrides=keys))
+        found.append(Planned(variant=variant.name, seed=seed, order=order, recipe=recipe, overrides=keys))
     return found

@@ -16,7 +16,7 @@ from tinyllava_core.evaluate.compare.published import Beside
 from tinyllava_core.report.figures import short, ticks
 from tinyllava_core.study import pairs
 from tinyllava_core.study.grid import Study
-from tinyllava_core.study.table import Finished, Row, benchmarks, cells
+from tinyllava_core.study.table import Finished, Row, benchmarks, cells, told
 
 WIDTH, LEFT, RIGHT, TOP, LINE, BOTTOM = 560, 190, 64, 10, 30, 38  # pixels
 
@@ -39,7 +39,7 @@ def write_page(
 ) -> None:
     """Write `out`. `failed`: the runs that did not come to their end, each with why; `runs`: those that did, to link to."""
     tables = tables or Tables()
-    links = [(f"{run.variant}, seed {run.seed}", os.path.relpath(run.report, out.parent), run.checkpoint) for run in runs if run.report]  # fmt: skip
+    links = [(f"{run.variant}, seed {run.seed}, order {run.order}", os.path.relpath(run.report, out.parent), run.checkpoint) for run in runs if run.report]  # fmt: skip
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
@@ -50,11 +50,12 @@ def write_page(
         head=head,
         body=body,
         figures=figures,
+        told=told(runs),
         failed=failed,
         links=links,
         pairs=(pairs.HEAD, pairs.pair_rows(tables.differences)),
         published=(pairs.PUBLISHED_HEAD, pairs.published_cells(tables.published)),
-        caution=pairs.CHECKPOINTS if len(study.seeds) == 1 else "",
+        caution=pairs.CHECKPOINTS if len(study.seeds) * len(study.orders) == 1 else "",
     )
     out.write_text(html, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What a study found, as rows: each variant's scores over its seeds, and what it cost. Nothing is run or drawn here."""
+"""What a study found, as rows: each variant's scores over its trainings, and what it cost. Nothing is run or drawn here."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Finished:
 
     variant: str
     seed: int
+    order: int = 0  # of the records
     scores: tuple[ScoreRow, ...]
     num_trained: int  # parameters, in the last stage
     train_seconds: float  # of all stages
@@ -34,9 +35,9 @@ class Finished:
 class Cell:
     """A variant's score on one benchmark, in percent of the most it can be."""
 
-    score: float  # mean over the seeds
-    error: float  # standard error: over the seeds where there are several, else over the benchmark's questions
-    blind: float | None  # mean over the seeds, every picture blanked
+    score: float  # mean over the trainings
+    error: float  # standard error: over the trainings where there are several, else over the benchmark's questions
+    blind: float | None  # mean over the trainings, every picture blanked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +45,11 @@ class Row:
     """One variant."""
 
     variant: str
-    num_seeds: int
+    num_runs: int  # trainings: seeds and orders
     cells: dict[str, Cell]  # by benchmark
     num_trained: int
-    train_seconds: float  # mean over the seeds
-    last_loss: float  # mean over the seeds
+    train_seconds: float  # mean over them
+    last_loss: float  # mean over them
 
 
 def tabulate(runs: Sequence[Finished]) -> list[Row]:
@@ -61,7 +62,7 @@ def tabulate(runs: Sequence[Finished]) -> list[Row]:
         rows.append(
             Row(
                 variant=variant,
-                num_seeds=len(mine),
+                num_runs=len(mine),
                 cells=cells,
                 num_trained=mine[0].num_trained,
                 train_seconds=statistics.fmean(run.train_seconds for run in mine),
@@ -117,6 +118,24 @@ def _score(cell: Cell | None) -> str:
     return f"{cell.score:.1f} ± {cell.error:.1f}" + ("" if cell.blind is None else f" (blind {cell.blind:.1f})")
 
 
+def told(runs: Sequence[Finished]) -> str:
+    """Say what the errors of a table count, and so what a difference in it can show."""
+    variants: dict[str, set[tuple[int, int]]] = {}
+    for run in runs:
+        variants.setdefault(run.variant, set()).add((run.seed, run.order))
+    trainings = [len(ways) for ways in variants.values()]
+    if min(trainings, default=0) < 2:
+        return (
+            "± is one standard error over the questions of one training: it says how far these checkpoints differ, not whether the same "
+            "change would do the same in another order of the records; give the study orders or seeds for that."
+        )
+    seeds, orders = ({run.seed for run in runs}, {run.order for run in runs})
+    return (
+        f"± is one standard error over the trainings of a variant, {min(trainings)} each ({len(seeds)} seeds x {len(orders)} orders of the "
+        "records): a training is the unit, not a question."
+    )
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Write the table for a page of documentation."""
     head, *body = cells(rows)
@@ -128,11 +147,11 @@ def as_csv(runs: Sequence[Finished]) -> str:
     """Write one line for each run and benchmark, every number as it is."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["variant", "seed", "benchmark", "metric", "score", "stderr", "blind", "num_trained", "train_seconds", "last_loss", "checkpoint"])  # fmt: skip
+    writer.writerow(["variant", "seed", "order", "benchmark", "metric", "score", "stderr", "blind", "num_trained", "train_seconds", "last_loss", "checkpoint"])  # fmt: skip
     for run in runs:
         for score in run.scores:
             seen, blind = score.seen, score.blind
             numbers = [seen.score if seen else None, seen.stderr if seen else None, blind.score if blind else None]
             cost = [run.num_trained, run.train_seconds, run.last_loss, run.checkpoint]
-            writer.writerow([run.variant, run.seed, label(score), score.metric, *numbers, *cost])
+            writer.writerow([run.variant, run.seed, run.order, label(score), score.metric, *numbers, *cost])
     return out.getvalue()

@@ -20,11 +20,15 @@ def pack_losses(
     losses: Callable[..., Tensor], pack: Pack, vision: Vision, precision: str, device: torch.device
 ) -> Tensor:
     """Run one pack -> the loss of each of its supervised tokens [S]. `losses`: an engine's, or another's like it."""
-    there = pack.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        return losses(*given(pack.to(device), vision))
+
+
+def given(there: Pack, vision: Vision) -> tuple[Tensor | Layout | None, ...]:
+    """Give what the model takes of a pack, in its order."""
     images = normalise(there.pixels_N3HW, vision) if there.features_NPV is None else there.features_NPV
     layout = None if there.places is None else layout_of(there.places)
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        return losses(there.ids_T, there.position_T, there.record_T, images, there.labels_T, layout)
+    return there.ids_T, there.position_T, there.record_T, images, there.labels_T, layout
 
 
 def layout_of(places: Places) -> Layout:

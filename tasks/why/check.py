@@ -1,0 +1,77 @@
+"""Stage `attribution_check`: a store held against retraining. The comparing is done in why/checking.py, the trainings in tasks/retrain.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.record import record
+from tasks.run import Run
+from tasks.why.retrain import Wanted, retrain
+from tinyllava_core.artifact import Artifact, write_aside
+from tinyllava_core.results import AttributionCheckResult
+from tinyllava_core.why import checking
+from tinyllava_core.why.checking import Store
+
+VERSION = 1
+
+
+@task(name="check halves", cache_policy=NO_CACHE, persist_result=False)
+def check_halves(run: Run, trained: Artifact, store: Artifact, count: int, orders: int) -> Artifact:
+    """Train on random halves of the records, each in several orders, and say how well the store foretells what comes out."""
+    opened = Store.read(store.folder)
+    left_out = checking.draw_halves(opened, count)
+    numbers = _orders(run, trained, orders)
+    made = retrain.fn(run, trained, [Wanted(order=order, void=gone) for gone in left_out for order in numbers])
+    table = [[one.folder for one in made[first : first + orders]] for first in range(0, len(made), orders)]
+    shards = trained.inputs_from("shard", run.workspace)["shard"].folder
+    spec = {"what": checking.HALVES, "count": count, "orders": orders}
+    return _record(run, store, made, spec, lambda: checking.halves_rows(opened, left_out, table, shards))
+
+
+@task(name="check removal", cache_policy=NO_CACHE, persist_result=False)
+def check_removal(
+    run: Run,
+    trained: Artifact,
+    store: Artifact,
+    questions: Sequence[tuple[str, str]],
+    size: int,
+    orders: int,
+    draws: int,
+) -> Artifact:
+    """Train without the first `size` records of each answer, and without as many random ones, in several orders."""
+    opened = Store.read(store.folder)
+    first = [checking.first_records(store.folder, *question, size) for question in questions]
+    sets = [frozenset[str](), *first, *checking.draw_random(opened, size, draws)]
+    numbers = _orders(run, trained, orders)
+    made = retrain.fn(run, trained, [Wanted(order=order, void=gone) for gone in sets for order in numbers])
+    table = [[one.folder for one in made[at : at + orders]] for at in range(0, len(made), orders)]
+    whole, without, random = table[0], table[1 : 1 + len(first)], table[1 + len(first) :]
+    spec = {"what": checking.REMOVAL, "questions": list(questions), "size": size, "orders": orders, "draws": draws}
+    return _record(
+        run, store, made, spec, lambda: checking.removal_rows(opened, questions, whole, without, random, size)
+    )
+
+
+def _orders(run: Run, trained: Artifact, count: int) -> list[int]:
+    """Number the orders: the training's own, and others behind it."""
+    own = run.recipe.training(trained.stage).order
+    return [own + number for number in range(count)]
+
+
+def _record(
+    run: Run, store: Artifact, made: Sequence[Artifact], spec: dict[str, Any], rows: Callable[[], list[dict[str, Any]]]
+) -> Artifact:
+    def make(folder: Path) -> AttributionCheckResult:
+        found = rows()
+        write_aside(folder / "checks.jsonl", "".join(json.dumps(row) + "\n" for row in found))
+        return AttributionCheckResult(what=spec["what"], num_rows=len(found), num_trainings=len(set(made)))
+
+    inputs = {"store": store, **{f"training {number}": one for number, one in enumerate(made)}}
+    name = f"{spec['what']} {store.fingerprint[:8]}"
+    return record(run, "attribution_check", name, VERSION, spec, inputs, make)

@@ -1,0 +1,99 @@
+"""The answers of an evaluation as packs: each question with what the checkpoint said, to be run like a record. It scores nothing.
+
+An answer is taken as the text that stands in answers.jsonl, with the token that ends it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.plan.prompt import Encoded, encode
+from tinyllava_core.data.record.record import IMAGE_TAG, Turn
+from tinyllava_core.data.tensors.example import Pack, join
+from tinyllava_core.errors import BadInput
+from tinyllava_core.evaluate.answer.answer import Answerer
+from tinyllava_core.evaluate.questions.answers import own_id
+from tinyllava_core.evaluate.questions.questions import Files, Question
+from tinyllava_core.evaluate.score.benchmarks import benchmark
+from tinyllava_core.job import EvaluateJob
+
+RIGHT = 0.5  # an item's score from which an answer counts as right, as on the page of a run
+_TOGETHER = 16  # questions of one pack
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """One answer that a checkpoint gave."""
+
+    benchmark: str
+    question_id: str
+    text: str  # the question, with its suffix
+    answer: str
+    was_right: bool | None  # None: the right answers are not public
+    question: Question
+    images: ImagePlaces
+
+
+def given_answers(evaluation: Path) -> list[Given]:
+    """Read what an evaluation asked and what was said. Raises BadInput if its files are gone."""
+    told = evaluation / "JOB.yaml"
+    if not told.is_file():
+        raise BadInput(f"{evaluation}: no JOB.yaml, which says where the questions and pictures are; evaluate again")
+    job = EvaluateJob.read(told)
+    variant = benchmark(job.scorer).variant(job.variant)
+    questions = {
+        str(one.question_id): one for one in variant.read(Files(annotations=job.annotations, images=job.images))
+    }
+    right = {str(row["question_id"]): row["score"] > RIGHT for row in _rows(evaluation / "items.jsonl")}
+    found = []
+    for row in _rows(evaluation / "answers.jsonl"):
+        name = str(own_id(row, "answers.jsonl"))
+        question = questions[name]
+        found.append(
+            Given(
+                benchmark=job.benchmark,
+                question_id=name,
+                text=question.text,
+                answer=row["text"],
+                was_right=right.get(name),
+                question=question,
+                images=job.images,
+            )
+        )
+    return found
+
+
+def packs(answerer: Answerer, given: list[Given]) -> Iterator[tuple[list[Given], Pack]]:
+    """Lay answers out, some at a time, with their pictures as the evaluation showed them."""
+    for first in range(0, len(given), _TOGETHER):
+        some = given[first : first + _TOGETHER]
+        pictures = [answerer.picture(_file(one, name), name=name) for one in some for name in one.question.pictures]
+        records = encoded(answerer, some)
+        yield some, join(records, pictures, answerer.loaded.vision.image_size, image_id=answerer.tokenizer.image_id)
+
+
+def encoded(answerer: Answerer, given: list[Given]) -> list[Encoded]:
+    """Write each question and its answer in the checkpoint's prompt format."""
+    turns = [
+        (
+            Turn(role="user", text=IMAGE_TAG * len(one.question.pictures) + one.text),
+            Turn(role="assistant", text=one.answer),
+        )
+        for one in given
+    ]
+    return encode(turns, answerer.loaded.prompt, answerer.tokenizer, answerer.loaded.tokens_per_image)
+
+
+def _file(one: Given, name: str) -> Path:
+    file = one.images.find(name)
+    if file is None:
+        raise BadInput(f"{one.benchmark}: picture {name} is gone: {one.images.told()}; download the benchmark again")
+    return file
+
+
+def _rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []

@@ -1,0 +1,173 @@
+"""A store held against retraining: over random halves of the records, and answer by answer without its first records. It trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tinyllava_core.data.shard.read import ShardReader
+from tinyllava_core.errors import BadInput
+from tinyllava_core.why import scores as scored
+from tinyllava_core.why.truth import agreement, attainable, halves
+
+HALVES, REMOVAL = "halves", "removal"  # the kinds of checks: column `what`
+METHODS = ("score", "cosine", "kernel", "same answer", "random")
+_AT_ONCE = 64  # answers whose scores stand in memory
+_SEED = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """What a check reads of a store."""
+
+    folder: Path
+    record_ids: list[str]  # of each planned place
+    questions: pa.Table
+
+    @classmethod
+    def read(cls, folder: Path) -> Store:
+        """Open it."""
+        ids = [
+            name
+            for file in files(folder)
+            for name in pq.read_table(file, columns=["record_id"])["record_id"].to_pylist()
+        ]
+        return cls(folder=folder, record_ids=ids, questions=pq.read_table(folder / "questions.parquet"))
+
+    @property
+    def distinct(self) -> list[str]:
+        """List the records, each once, by name."""
+        return sorted(set(self.record_ids))
+
+
+def files(store: Path) -> list[Path]:
+    """List the files with the records' gradients."""
+    return sorted(store.glob("records-*.parquet"))
+
+
+def draw_halves(store: Store, count: int) -> list[frozenset[str]]:
+    """Draw the records that each of `count` random halves leaves out."""
+    names = np.array(store.distinct)
+    return [frozenset(names[~kept].tolist()) for kept in halves(len(names), count, _SEED)]
+
+
+def draw_random(store: Store, size: int, count: int) -> list[frozenset[str]]:
+    """Draw `count` random sets of `size` records."""
+    names, chance = store.distinct, np.random.default_rng(_SEED + 1)
+    return [frozenset(chance.choice(names, size, replace=False).tolist()) for _ in range(count)]
+
+
+def first_records(store: Path, benchmark: str, question_id: str, count: int) -> frozenset[str]:
+    """Give the records that pull most for an answer. Raises BadInput for an unknown question, or more than are kept."""
+    table = pq.read_table(store / "attributions.parquet", columns=["benchmark", "question_id", "record_id", "rank"])
+    rows = [
+        row
+        for row in table.to_pylist()
+        if (row["benchmark"], row["question_id"]) == (benchmark, question_id) and 0 < row["rank"] <= count
+    ]
+    if not rows:
+        known = sorted({row["benchmark"] for row in table.to_pylist()})
+        raise BadInput(
+            f"{benchmark} question {question_id!r}: not in the store, which has answers to {', '.join(known)}"
+        )
+    if len(rows) < count:
+        raise BadInput(
+            f"--check {count}: the store keeps the first {len(rows)} records of an answer; give at most so many"
+        )
+    return frozenset(row["record_id"] for row in rows)
+
+
+def log_probabilities(outcomes: Path, store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """Read what a training made of the store's answers -> log-probability [Q], given again [Q] bool."""
+    table = pq.read_table(outcomes / "outcomes.parquet")
+    for name in ("benchmark", "question_id", "answer"):
+        if table[name].to_pylist() != store.questions[name].to_pylist():
+            raise BadInput(f"{outcomes}: measured other answers than {store.folder} has; remove it, it is made again")
+    return -table["loss"].to_numpy(), table["greedy"].to_numpy(zero_copy_only=False)
+
+
+def halves_rows(
+    store: Store, left_out: Sequence[frozenset[str]], outcomes: Sequence[Sequence[Path]], shards: Path
+) -> list[dict[str, Any]]:
+    """Say how well each method foretells the log-probabilities after training on the halves; outcomes: [halves][orders]."""
+    truth_MOQ = np.stack([np.stack([log_probabilities(one, store)[0] for one in row]) for row in outcomes])
+    kept_MN = np.array([[name not in gone for name in store.record_ids] for gone in left_out])
+    kernel, said = np.load(store.folder / "kernel.npy"), answers_by_record(shards)
+    chance = np.random.default_rng(_SEED + 2)
+    found: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
+    for first in range(0, len(store.questions), _AT_ONCE):
+        some = store.questions.slice(first, _AT_ONCE)
+        one = scored.all_scores(files(store.folder), some, kernel)
+        same = same_answer(some["answer"].to_pylist(), store.record_ids, said)
+        tables = (one.score_QN, one.cosine_QN, one.kernel_QN, same, chance.normal(size=same.shape))
+        for method, table in zip(METHODS, tables, strict=True):
+            found[method].append(agreement(table, kept_MN, truth_MOQ[:, :, first : first + len(some)]))
+    told = {"what": HALVES, "num_subsets": len(left_out), "num_orders": truth_MOQ.shape[1]}
+    ceiling = attainable(truth_MOQ)
+    return [
+        {**told, "method": method, "agreement": float(np.nanmean(np.concatenate(values))), "attainable": ceiling}
+        for method, values in found.items()
+    ]
+
+
+def removal_rows(
+    store: Store,
+    questions: Sequence[tuple[str, str]],
+    whole: Sequence[Path],
+    without: Sequence[Sequence[Path]],
+    random: Sequence[Sequence[Path]],
+    size: int,
+) -> list[dict[str, Any]]:
+    """Say what became of each answer without its first records, and without as many random ones.
+
+    `whole`: the undisturbed training in each order; `without`: [questions][orders]; `random`: [draws][orders]. A flip: the answer is
+    given by the undisturbed training of that order, and not without the records.
+    """
+    keys = list(zip(store.questions["benchmark"].to_pylist(), store.questions["question_id"].to_pylist(), strict=True))
+    base = [log_probabilities(one, store) for one in whole]
+    drawn = [[log_probabilities(one, store) for one in row] for row in random]
+    rows = []
+    for question, mine in zip(questions, without, strict=True):
+        at = keys.index(question)
+        removed = {"score": [[log_probabilities(one, store) for one in mine]], "random": drawn}
+        for method, sets in removed.items():
+            for order, (before, given) in enumerate(base):
+                changes = [float(one[order][0][at] - before[at]) for one in sets]
+                flips = [bool(given[at] and not one[order][1][at]) for one in sets]
+                rows.append(
+                    {
+                        "what": REMOVAL,
+                        "benchmark": question[0],
+                        "question_id": question[1],
+                        "method": method,
+                        "num_subsets": len(sets),
+                        "in_order": order,
+                        "num_removed": size,
+                        "given_before": bool(given[at]),
+                        "flips": sum(flips),
+                        "change": sum(changes) / len(changes),
+                    }
+                )
+    return rows
+
+
+def answers_by_record(shards: Path) -> dict[str, set[str]]:
+    """Read what each record's supervised turns say, in small letters."""
+    reader = ShardReader(shards)
+    names = pq.read_table(shards / "index.parquet", columns=["record_id"])["record_id"].to_pylist()
+    return {
+        name: {turn.text.strip().lower() for turn in reader.turns(row) if turn.role == "assistant" and turn.supervised}
+        for row, name in enumerate(names)
+    }
+
+
+def same_answer(answers: Sequence[str], record_ids: Sequence[str], said: dict[str, set[str]]) -> np.ndarray:
+    """Mark the records that say an answer: what needs no gradient -> [Q, N] 0 or 1."""
+    words = [said.get(name, set()) for name in record_ids]
+    return np.array([[answer.strip().lower() in there for there in words] for answer in answers], np.float32)

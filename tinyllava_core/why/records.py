@@ -1,0 +1,72 @@
+"""Records as they were trained on, to be shown: their words and small pictures, out of the shards. It chooses none."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
+
+from tinyllava_core.data.record.record import Turn
+from tinyllava_core.data.shard.read import ShardReader
+
+_SIDE = 240  # pixels of a shown picture's longer side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownRecord:
+    """One record to look at."""
+
+    record_id: str
+    turns: tuple[Turn, ...]
+    pictures: tuple[bytes, ...]  # JPEG files
+
+    @property
+    def said(self) -> str:
+        """Give its answers on one line."""
+        return " | ".join(" ".join(turn.text.split()) for turn in self.turns if turn.role == "assistant")
+
+    @property
+    def asked(self) -> str:
+        """Give its first question on one line, without the picture's mark."""
+        first = next((turn.text for turn in self.turns if turn.role == "user"), "")
+        return " ".join(first.replace("<image>", " ").split())
+
+
+def read(shards: Path, record_ids: Iterable[str], pictures: bool) -> dict[str, ShownRecord]:
+    """Read some records out of the shards of a mix, by name; those that are not there are left out."""
+    wanted = list(dict.fromkeys(record_ids))
+    names = pq.read_table(shards / "index.parquet", columns=["record_id"])["record_id"]
+    rows = pc.index_in(pa.array(wanted, pa.string()), names.combine_chunks()).to_pylist()
+    reader = ShardReader(shards)
+    return {
+        name: ShownRecord(
+            record_id=name,
+            turns=reader.turns(row),
+            pictures=tuple(map(_small, reader.images(row))) if pictures else (),
+        )
+        for name, row in zip(wanted, rows, strict=True)
+        if row is not None
+    }
+
+
+def small_file(path: Path) -> bytes | None:
+    """Make a small JPEG of a picture's file; None if it cannot be read."""
+    try:
+        return _small(path.read_bytes())
+    except (OSError, UnidentifiedImageError):
+        return None
+
+
+def _small(data: bytes) -> bytes:
+    with Image.open(io.BytesIO(data)) as opened:
+        small = opened.convert("RGB")
+    small.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
