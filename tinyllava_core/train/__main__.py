@@ -90,8 +90,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     moved, attends = Moved(engine, model, job.stage), name_of(model.config.text_config, device, training.precision)
     packs = PlannedPacks(job.shards, job.plan, reading(job), job.features)
     ledger, losses = Ledger(job.out), RecordLosses(job.out)
-    newest = ledger.newest()
-    first_step = ledger.load(engine, newest) if newest else 0
+    first_step = ledger.load(engine, newest) if (newest := ledger.newest()) else 0
     planned = PlannedSteps(job.plan)
     curves = None
     if rank() == 0:
