@@ -34,7 +34,7 @@ def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | 
     """Write the table and the figures of a study; give the page. Raises RuntimeError, after that, if a run failed."""
     told, all_runs = grid.load(study), list(zip(planned, ended, strict=True))
     done = [finished(run, outcome) for run, outcome in all_runs if isinstance(outcome, Outcome)]
-    failed = [f"{run.variant}, seed {run.seed}, order {run.order}: {why}" for run, why in all_runs if isinstance(why, str)]
+    failed = [f"{run.variant}, {run.way}: {why}" for run, why in all_runs if isinstance(why, str)]
     folder = expanded(workspace).resolve() / "studies" / slug(told.name)
     folder.mkdir(parents=True, exist_ok=True)
     rows = table.tabulate(done)

@@ -89,6 +89,16 @@ class Planned:
     recipe: str
     overrides: dict[str, Any]
 
+    @property
+    def way(self) -> str:
+        """Name its seed, and its order where that is not the mix's own."""
+        return way(self.seed, self.order)
+
+
+def way(seed: int, order: int) -> str:
+    """Name how a variant was run."""
+    return f"seed {seed}, order {order}" if order else f"seed {seed}"
+
 
 def load(name: str) -> Study:
     """Load a study by its name or by a path to a YAML file. Raises BadInput."""

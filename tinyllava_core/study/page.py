@@ -15,7 +15,7 @@ from tinyllava_core.evaluate.compare.compare import Difference
 from tinyllava_core.evaluate.compare.published import Beside
 from tinyllava_core.report.figures import short, ticks
 from tinyllava_core.study import pairs
-from tinyllava_core.study.grid import Study
+from tinyllava_core.study.grid import Study, way
 from tinyllava_core.study.table import Finished, Row, benchmarks, cells, told
 
 WIDTH, LEFT, RIGHT, TOP, LINE, BOTTOM = 560, 190, 64, 10, 30, 38  # pixels
@@ -39,7 +39,7 @@ def write_page(
 ) -> None:
     """Write `out`. `failed`: the runs that did not come to their end, each with why; `runs`: those that did, to link to."""
     tables = tables or Tables()
-    links = [(f"{run.variant}, seed {run.seed}, order {run.order}", os.path.relpath(run.report, out.parent), run.checkpoint) for run in runs if run.report]  # fmt: skip
+    links = [(f"{run.variant}, {way(run.seed, run.order)}", os.path.relpath(run.report, out.parent), run.checkpoint) for run in runs if run.report]  # fmt: skip
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
