@@ -26,7 +26,14 @@ from tinyllava_core.evaluate.score.leave import leave_items
 from tinyllava_core.evaluate.score.score_file import path_sha256
 from tinyllava_core.evaluate.score.scoring import estimates, score
 
-COMMAND = "import sys; from tinyllava_core.cli import main; sys.exit(main())"
+# The peak out of /proc: getrusage's would be that of this process, which made the data, if that is higher.
+COMMAND = """
+import pathlib, sys
+from tinyllava_core.cli import main
+code = main()
+print(next(line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line), file=sys.stderr)
+sys.exit(code)
+"""
 NUM_QUESTIONS = 214_354  # VQAv2 val; about 5.3 to a picture
 WORDS = ["yes", "no", "1", "two", "white", "t-shirt", "a dog", "dont know", "1,000", "tennis racket", "on the table."]
 
@@ -101,13 +108,16 @@ def main() -> None:
         size = (annotations.stat().st_size + answers.stat().st_size) / 1e6
         words = ["score", "vqa", "--answers", answers, "--annotations", annotations, "--out", folder / "scores.json"]
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", COMMAND, *map(str, words)], check=True, capture_output=True)
+        done = subprocess.run(
+            [sys.executable, "-c", COMMAND, *map(str, words)], check=True, capture_output=True, text=True
+        )
+        peak_kib = int(done.stderr.split()[-2])
         seconds = time.perf_counter() - started
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         core_seconds = used.ru_utime + used.ru_stime
         print(f"{num_questions:,} questions, {size:.0f} MB of JSON; seconds of one core")
         print(f"{'the whole command':<36} {core_seconds:6.1f} s   ({seconds:.1f} s of wall clock, ", end="")
-        print(f"on a machine that was not idle; peak {used.ru_maxrss / 2**20:.2f} GiB)")
+        print(f"on a machine that was not idle; peak {peak_kib / 2**20:.2f} GiB)")
         gc.disable()  # as the command does
         for what, part in parts(annotations, answers, folder):
             print(f"  {what:<34} {part:6.1f} s")

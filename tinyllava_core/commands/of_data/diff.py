@@ -6,9 +6,9 @@ import argparse
 
 from tinyllava_core.commands.arguments import add_format, add_workspace
 from tinyllava_core.commands.of_data.stats import inspected
-from tinyllava_core.show import show
+from tinyllava_core.show import Row, show
 
-HELP = "compare two sources, or two inspections of one: records that came, went, or changed"
+HELP = "compare two sources, or two inspections of one: records that came, went, or changed, by component"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,14 +25,8 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.data.inspect.changes import compare
 
     found = compare(inspected(args.before, args.workspace), inspected(args.after, args.workspace))
-    told = [
-        ("same", found.same, ()),
-        ("added", found.added, found.some_added),
-        ("removed", found.removed, found.some_removed),
-        ("changed", found.changed, found.some_changed),
-    ]
-    show(
-        ("records", "number", "for example"),
-        [(word, number, ", ".join(ids) or None) for word, number, ids in told],
-        args.format,
-    )
+    some = (f"+ {name}" for name in found.some_added), (f"- {name}" for name in found.some_removed)
+    examples = ", ".join([*some[0], *some[1], *(f"~ {name}" for name in found.some_changed)])
+    rows: list[Row] = [(name, *numbers, None) for name, numbers in found.components.items()]
+    rows.append(("all", found.same, found.added, found.removed, found.changed, examples or None))
+    show(("component", "same", "added", "removed", "changed", "for example"), rows, args.format)

@@ -15,12 +15,15 @@ from tinyllava_core.show import Row, show
 if TYPE_CHECKING:
     from tinyllava_core.data.inspect.stats import Stats
 
-HELP = "count a source's records, turns, pictures and drops, by component"
+HELP = "count a source's records, turns, tokens, pictures, duplicates and drops, by component"
+PAGE = Path(__file__).with_name("stats.html")
 COLUMNS = (
     "component",
     "records",
     "turns",
     "characters",
+    "tokens",
+    "duplicates",
     "pictures",
     "distinct",
     "size",
@@ -36,6 +39,13 @@ COLUMNS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("source", metavar="SOURCE", help="a manifest's name, or a path to one")
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FOLDER",
+        help="count the turns' tokens too, as this folder's tokenizer.json cuts",
+    )
+    parser.add_argument("--out", type=Path, metavar="PAGE.html", help="write a page instead of a table")
     add_format(parser)
     add_workspace(parser)
 
@@ -43,8 +53,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def act(args: argparse.Namespace) -> None:
     """Count and show. Raises BadInput if the source was not inspected in the workspace."""
     from tinyllava_core.data.inspect.stats import count
+    from tinyllava_core.tokenizer import Tokenizer
 
-    show(COLUMNS, list(rows(count(inspected(args.source, args.workspace)))), args.format)
+    if args.out is not None and args.out.suffix != ".html":
+        raise BadInput(f"--out {args.out}: expected the name of a page, such as stats.html")
+    tokenizer = Tokenizer(expanded(args.tokenizer)) if args.tokenizer else None
+    found = count(inspected(args.source, args.workspace), tokenizer)
+    told = list(rows(found, with_tokens=tokenizer is not None))
+    if args.out is None:
+        show(COLUMNS, told, args.format)
+        return
+    from tinyllava_core.artifact import write_aside
+    from tinyllava_core.report.html import render
+
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    page = render(PAGE, source=args.source, columns=COLUMNS, rows=told, components=found)
+    write_aside(args.out, page)
+    print(f"page      {args.out}")
 
 
 def inspected(source: str, workspace: Path) -> Path:
@@ -63,7 +88,7 @@ def inspected(source: str, workspace: Path) -> Path:
     return found[0]
 
 
-def rows(components: dict[str, Stats]) -> Iterator[Row]:
+def rows(components: dict[str, Stats], *, with_tokens: bool = False) -> Iterator[Row]:
     """Give a row for each component."""
     from tinyllava_core.room import in_words
 
@@ -75,6 +100,8 @@ def rows(components: dict[str, Stats]) -> Iterator[Row]:
             found.records,
             found.turns,
             found.chars,
+            found.tokens if with_tokens else None,
+            found.duplicates,
             found.pictures,
             found.distinct_pictures,
             in_words(found.size_bytes) if found.pictures else None,

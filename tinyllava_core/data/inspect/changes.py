@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ class Changes:
     some_added: tuple[str, ...] = ()
     some_removed: tuple[str, ...] = ()
     some_changed: tuple[str, ...] = ()
+    components: dict[str, tuple[int, int, int, int]] = field(default_factory=dict)  # same, added, removed, changed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class _Side:
     ids: pa.Array
     what: np.ndarray  # uint64, of its own id and its pictures' bytes
     says: np.ndarray  # uint64, of that and its turns
+    components: np.ndarray  # of each, its name
 
 
 def compare(before: Path, after: Path) -> Changes:
@@ -52,7 +55,19 @@ def compare(before: Path, after: Path) -> Changes:
         some_added=_some(other, added),
         some_removed=_some(one, removed),
         some_changed=_some(other, came[changed_other]),
-    )
+        components=_by_component(
+            other.components[same_other], other.components[added], one.components[removed],
+            other.components[came[changed_other]],
+        ),
+    )  # fmt: skip
+
+
+def _by_component(*kinds: np.ndarray) -> dict[str, tuple[int, int, int, int]]:
+    """Count each kind's records by their components, which are the newer side's where a record is on both."""
+    counts = [Counter(names.tolist()) for names in kinds]
+    same, added, removed, changed = counts
+    names = sorted(set().union(*counts))
+    return {name: (same[name], added[name], removed[name], changed[name]) for name in names}
 
 
 def _some(side: _Side, rows: np.ndarray) -> tuple[str, ...]:
@@ -82,13 +97,20 @@ def _numbered(ordered: np.ndarray) -> np.ndarray:
 
 def _read(inspected: Path) -> _Side:
     ids, what, says = [pa.array([], pa.string())], list[int](), list[int]()
+    components = list[str]()
     with pq.ParquetFile(inspected / "records.parquet") as file:
         for batch in file.iter_batches(_ROWS, columns=_COLUMNS):
             ids.append(batch.column("record_id"))
+            components += batch.column("component").to_pylist()
             for row in batch.select(["original_id", "turns", "images"]).to_pylist():
                 said = [f"{turn['role']}\x1e{turn['text']}" for turn in row["turns"]]
                 named = [row["original_id"], *(image["sha256"] for image in row["images"])]
                 shown = "\x1f".join(named if any(named) else said[:1])  # without either, its first words name it
                 what.append(xxhash.xxh3_64_intdigest(shown.encode()))
                 says.append(xxhash.xxh3_64_intdigest("\x1d".join([shown, *said]).encode()))
-    return _Side(ids=pa.concat_arrays(ids), what=np.array(what, np.uint64), says=np.array(says, np.uint64))
+    return _Side(
+        ids=pa.concat_arrays(ids),
+        what=np.array(what, np.uint64),
+        says=np.array(says, np.uint64),
+        components=np.array(components, dtype=object),
+    )
