@@ -10,7 +10,7 @@ import yaml
 
 from tinyllava_core.data.manifest.manifest import load as load_manifest
 from tinyllava_core.estimate.lengths import TABLE, draw
-from tinyllava_core.estimate.stage import estimate
+from tinyllava_core.estimate.stage import error_of_sum, estimate
 from tinyllava_core.recipe import load
 from tinyllava_core.settings.mix import MixEntry
 
@@ -79,3 +79,13 @@ def test_what_a_manifest_knows_about_its_records_is_planned_with_and_said_to_be_
     assert drawn.num_records == 389_644  # half of 779,289, which has no half record
     assert drawn.unknown == ("llava-next-780k",)
     assert of({"source": "finevision"}).num_records == 24_300_000
+
+
+def test_the_error_of_a_draw_is_how_far_other_draws_are_away() -> None:
+    """A hundred draws of 500 records: the spread of their sums is what one of them says, within a fifth."""
+    mix = (MixEntry(source="llava-sft-665k"),)
+    drawn = [draw(mix, 729, False, 500, seed=seed).num_tokens for seed in range(100)]
+    spread = np.std([tokens.sum() for tokens in drawn], ddof=1)
+    assert np.mean([error_of_sum(tokens) for tokens in drawn]) == pytest.approx(spread, rel=0.2)
+    assert error_of_sum(np.array([4, 8])) == 4  # deviations of 2 and 2: a standard deviation of sqrt(8), times sqrt(2)
+    assert error_of_sum(np.array([7])) == 0

@@ -15,7 +15,7 @@ from tinyllava_core.show import Row, show
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tinyllava_core.estimate.stage import StageEstimate
+    from tinyllava_core.estimate.stage import Load, StageEstimate
     from tinyllava_core.recipe import Recipe
 
 HELP = "say what a recipe will train, on what, with how much memory and time, before it is run"
@@ -23,6 +23,9 @@ DESCRIPTION = (
     "Takes each stage's plan from the workspace; makes it if the data is on this machine; "
     "else expects what the manifests' counts and the lengths known of published data say."
 )
+
+
+_Z95 = 1.96  # of the normal distribution, both sides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +103,7 @@ def _data_rows(found: list[StageEstimate]) -> list[Row]:
     return [
         ("records", *(f"{load.num_records:,}" for load in loads)),
         ("steps", *(f"{load.num_steps:,}" for load in loads)),
-        ("tokens", *(_count(load.num_tokens) for load in loads)),
+        ("tokens", *(_tokens(load) for load in loads)),
         ("- supervised", *(_count(load.num_supervised) for load in loads)),
         ("images", *(_count(load.num_images) for load in loads)),
         ("cut to max_length", *(_count(load.num_truncated) for load in loads)),
@@ -108,6 +111,13 @@ def _data_rows(found: list[StageEstimate]) -> list[Row]:
         ("packs of a step", *(f"{load.packs_a_step:.1f}, up to {load.longest_pack:,} tokens" for load in loads)),
         ("- ranks wait", *(f"{load.waiting_fraction:.1%}" for load in loads)),
     ]
+
+
+def _tokens(load: Load) -> str:
+    """Write the tokens, and how far the draw alone may be off; what the table's lengths are off by is not known."""
+    if load.is_counted or not load.num_tokens:
+        return _count(load.num_tokens)
+    return f"{_count(load.num_tokens)} \N{PLUS-MINUS SIGN}{_Z95 * load.tokens_error / load.num_tokens:.1%} of the draw"
 
 
 def _part_rows(found: list[StageEstimate]) -> list[Row]:

@@ -5,6 +5,7 @@ It trains nothing, and needs no GPU, no torch and no tokenizer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ class Load:
     num_records: int  # planned places: records x epochs
     num_steps: int
     num_tokens: float
+    tokens_error: float  # standard error of num_tokens by the draw alone; the table's lengths may be off by more
     num_supervised: float
     num_images: float
     squares: float  # of the records' lengths, summed: what attention costs
@@ -116,6 +118,7 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
         num_records=records,
         num_steps=-(-drawn.num_records // training.global_batch) * training.epochs,
         num_tokens=float(tokens.sum()) * factor,
+        tokens_error=error_of_sum(tokens) * factor,
         num_supervised=float(supervised.sum()) * factor,
         num_images=float(drawn.num_images.sum()) * factor,
         squares=float((tokens.astype(float) ** 2).sum()) * factor,
@@ -123,6 +126,11 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
         voided=None,
         **_balance(packs, ranks),
     )
+
+
+def error_of_sum(drawn: np.ndarray) -> float:
+    """Give the standard error of a sum over records that were drawn independently."""
+    return float(drawn.std(ddof=1)) * math.sqrt(len(drawn)) if len(drawn) > 1 else 0.0
 
 
 def planned(plan: Path, ranks: int) -> Load:
@@ -146,6 +154,7 @@ def planned(plan: Path, ranks: int) -> Load:
         num_records=result.num_records,
         num_steps=result.num_steps,
         num_tokens=result.num_tokens,
+        tokens_error=0.0,
         num_supervised=result.num_supervised,
         num_images=result.num_images,
         squares=float((tokens.astype(float) ** 2).sum()),
