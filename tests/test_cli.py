@@ -41,14 +41,15 @@ def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str
         "nothing_lost",
         "records_at_step",
         "stand_out",
+        "suspects",
         "what_trained_this",
         "what_was_mended",
         "who_saw_this_image",
         "why_dropped",
         "why_left_out",
     ]
-    assert "sha256" in lines[11]
-    assert "[run] [source]" in lines[12]
+    assert "sha256" in lines[12]
+    assert "[run] [source]" in lines[13]
 
 
 def test_a_pipe_gets_plain_aligned_columns(workspace: Path, capsys: pytest.CaptureFixture[str]):

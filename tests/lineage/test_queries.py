@@ -320,3 +320,24 @@ def test_what_a_person_asks_reads_no_file_outside_the_workspace(workspace: Path,
         assert ask(connection, "SHOW TABLES", {}).rows
         assert ask(connection, "FROM run SELECT run_id", {}).rows
         assert ask(connection, "EXPLAIN SELECT 1", {}).rows
+
+
+def test_suspects_are_the_hardest_answers_of_each_group_by_their_last_epoch(workspace: Path):
+    """cats: 6 / 2 and 1 / 1 a token, and 9 / 3 that was 90 / 3 an epoch before; talk: one answer."""
+    columns = "step pack slot turn record_id source loss_sum num_supervised"
+    told = [
+        (0, 0, 0, 0, CATS_0, "cats", 90.0, 3),
+        (0, 0, 1, 0, CATS_1, "cats", 6.0, 2),
+        (0, 0, 1, 1, CATS_1, "cats", 1.0, 1),
+        (0, 0, 2, 0, TALK_1, "talk", 5.0, 1),
+        (1, 0, 0, 0, CATS_0, "cats", 9.0, 3),
+    ]
+    parquet(workspace, "sft", TRAIN["sft"], "record_losses", named(columns, *told))
+    found = rows(workspace, "suspects", top="2")
+    assert [row[:6] for row in found] == [
+        ("cats", 1, 3, CATS_0, 0, 3.0),
+        ("cats", 2, 3, CATS_1, 0, 3.0),
+        ("talk", 1, 1, TALK_1, 0, 5.0),
+    ]
+    assert [row[6] for row in found] == [3.0, 3.0, 5.0]  # the median of its group: of 3, 3 and 1
+    assert len(rows(workspace, "suspects", by="component")) == 4
