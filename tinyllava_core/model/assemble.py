@@ -135,7 +135,7 @@ def load_vision(name: str) -> PreTrainedModel:
             f"{row.weights}: model type {config.model_type!r} is not a vision encoder known here: {', '.join(_VISION_CLASSES)}"
         )
     loaded: PreTrainedModel = from_pretrained(_VISION_CLASSES[config.model_type], row.weights, row.revision)
-    _check_config(f"vision encoder {name!r}", loaded.config, VISION_CONFIGS.get(name, {}))
+    _check_config(f"vision encoder {name!r}", loaded.config, VISION_CONFIGS.get(name.partition("=")[0], {}))
     return loaded
 
 

@@ -19,7 +19,10 @@ def described(kind: Kind, name: str) -> list[tuple[dict[str, Any] | None, Path |
         row = language_row(name)
         return [(row.config, _own_config(row.weights, row.revision))]
     members = {member: VISIONS[member] for member in VISIONS[name].mixture or (name,)}
-    return [(VISION_CONFIGS.get(key), _own_config(row.weights, row.revision)) for key, row in members.items()]
+    return [
+        (VISION_CONFIGS.get(key.partition("=")[0]), _own_config(row.weights, row.revision))
+        for key, row in members.items()
+    ]
 
 
 def _own_config(weights: str, revision: str | None) -> Path | None:

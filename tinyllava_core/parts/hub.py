@@ -73,6 +73,23 @@ def look_for(weights: str, revision: str | None, more: Collection[str] = ()) -> 
     _check(f"{constants.ENDPOINT}/{weights}", _files_on_hub(weights, revision), more)
 
 
+def fetched(weights: str, name: str) -> Path:
+    """Give one small file of a hub's model, out of the cache or fetched. Raises BadInput if it cannot be had."""
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+
+    revision = commit_here(weights)
+    if isinstance(here := try_to_load_from_cache(weights, name, revision=revision), str):
+        return Path(here)
+    if constants.HF_HUB_OFFLINE:
+        raise BadInput(f"{weights}: HF_HUB_OFFLINE is set, and {constants.HF_HUB_CACHE} has no {name} of it")
+    if name not in (names := _files_on_hub(weights, revision)):
+        raise BadInput(f"{constants.ENDPOINT}/{weights}: no {name}; found {_some(names)}")
+    try:
+        return Path(hf_hub_download(weights, name, revision=revision, etag_timeout=TIMEOUT_S))
+    except Exception as error:
+        raise refused(weights, revision, error.__cause__ or error) from None
+
+
 def _missing_here(weights: str, revision: str | None, more: Collection[str]) -> str | None:
     """Name the first file that the hub's cache lacks."""
     from huggingface_hub import try_to_load_from_cache

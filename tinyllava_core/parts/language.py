@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tinyllava_core.errors import BadInput, unknown
-from tinyllava_core.parts import architecture, hub
+from tinyllava_core.parts import architecture, hub, own
 from tinyllava_core.parts.vision import TOY_BACKBONES
 
 
@@ -76,29 +75,27 @@ LANGUAGES: dict[str, Language] = {
 
 
 def language_row(name: str) -> Language:
-    """Give a language model's row: a key of LANGUAGES, or the folder of any causal model that transformers holds.
+    """Give a language model's row: a key of LANGUAGES, a folder or hub's name of any causal model that transformers holds, or
+    KEY=PLACE, that row with its weights in such a place.
 
-    Raises BadInput for a name that is neither.
+    Raises BadInput for a name that is none of them.
     """
     if name in LANGUAGES:
         return LANGUAGES[name]
-    if "/" not in name:
+    key, _, place = name.partition("=")
+    if place and key in LANGUAGES:
+        return replace(LANGUAGES[key], weights=own.placed(place, "language model"), revision=None)
+    if not own.is_place(name):
         raise unknown("language model", name, LANGUAGES)
-    config = Path(name) / "config.json"
-    if not config.is_file():
-        raise BadInput(
-            f"language model {name!r}: no config.json there; expected a key of parts/language.py or a folder"
-        )
-    data = json.loads(config.read_text(encoding="utf-8"))
+    weights = own.placed(name, "language model")
+    data = own.read(weights, "config.json", "language model")
     data = data.get("text_config", data)  # a whole checkpoint's folder has it inside, and its tokenizer beside
-    if "auto_map" in data:
-        raise BadInput(
-            f"{config}: this model brings its own code (auto_map), which is never run here; use one of transformers'"
-        )
     try:
-        return Language(weights=name, width=data["hidden_size"], num_layers=data["num_hidden_layers"], prompt=None)
-    except KeyError as key:
-        raise BadInput(f"{config}: no {key}; expected a causal language model of transformers") from None
+        return Language(weights=weights, width=data["hidden_size"], num_layers=data["num_hidden_layers"], prompt=None)
+    except KeyError as missing:
+        raise BadInput(
+            f"{weights}: its config.json has no {missing}; expected a causal language model of transformers"
+        ) from None
 
 
 def prompt_of(given: str | None, language: Language) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+from tinyllava_core.errors import unknown
+from tinyllava_core.parts import own
 
 TOY_BACKBONES = Path(__file__).parents[1] / "toyworld" / "backbones"
 
@@ -80,72 +83,86 @@ def _siglip(weights: str, resample: Literal["bicubic", "bilinear"], *, drop_firs
 
 # Source: each model's preprocessor_config.json and config.json on the hub. Their commits cannot be looked up where this was
 # written, so no revision is pinned.
-VISIONS: dict[str, Vision] = {
-    # The embedded default, made by toyworld/make.
-    "toy-vit": Vision(
-        weights=str(TOY_BACKBONES / "vision"),
-        image_size=72,
-        patch_size=12,
-        width=128,
-        num_layers=4,
-        num_class_tokens=0,
-        mean=_HALF,
-        std=_HALF,
-    ),
-    # The same encoder for pictures of half the side, made by toyworld/make/low_resolution.py.
-    "toy-vit-36": Vision(
-        weights=str(TOY_BACKBONES / "vision-36"),
-        image_size=36,
-        patch_size=6,
-        width=128,
-        num_layers=4,
-        num_class_tokens=0,
-        mean=_HALF,
-        std=_HALF,
-    ),
-    "clip-vit-large-patch14-336": _clip("openai/clip-vit-large-patch14-336", 336),  # 576 tokens
-    "clip-vit-large-patch14-224": _clip("openai/clip-vit-large-patch14", 224),  # 256
-    "siglip-so400m-patch14-384": _siglip("google/siglip-so400m-patch14-384", "bicubic"),  # 729
-    # 728: the reference implementation's first version cut a class token off that SigLIP does not have. For its weights only.
-    "siglip-so400m-patch14-384-728": _siglip("google/siglip-so400m-patch14-384", "bicubic", drop_first_patch=True),
-    "siglip2-so400m-patch14-384": _siglip("google/siglip2-so400m-patch14-384", "bilinear"),  # 729
-    "dinov2-large-patch14-224": Vision(  # 256
-        weights="facebook/dinov2-large",
-        image_size=224,
-        patch_size=14,
-        width=1024,
-        num_layers=24,
-        num_class_tokens=1,
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
-        crop=True,
-        short_edge=256,
-    ),
-    # Small enough for a CPU: the recipe `real`. 64 tokens; the short edge stands to the crop as 256 to 224.
-    "dinov2-small-patch14-112": Vision(
-        weights="facebook/dinov2-small",
-        image_size=112,
-        patch_size=14,
-        width=384,
-        num_layers=12,
-        num_class_tokens=1,
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
-        crop=True,
-        short_edge=128,
-    ),
-    # Mixture of features, interleaved: CLIP on even places, DINOv2 on odd ones; CLIP's processor for both. 512 tokens.
-    # Source: arXiv 2401.06209, section 4.2; `mof` of the reference implementation.
-    "clip-dinov2-large-patch14-224": Vision(
-        weights="",
-        image_size=224,
-        patch_size=14,
-        width=1024,
-        num_layers=24,
-        num_class_tokens=0,  # each member skips its own
-        mean=_CLIP_MEAN,
-        std=_CLIP_STD,
-        crop=True,
-        mixture=("clip-vit-large-patch14-224", "dinov2-large-patch14-224"),
-    ),
-}
+class Visions(dict[str, Vision]):
+    """The table by its exact keys; looked up, a folder, a hub's name or KEY=PLACE is read where it lies (parts/own.py)."""
+
+    def __missing__(self, name: str) -> Vision:
+        key, _, place = name.partition("=")
+        if place and key in self:
+            return replace(self[key], weights=own.placed(place, "vision encoder"), revision=None)
+        if not own.is_place(name):
+            raise unknown("vision encoder", name, self)
+        return Vision(**own.vision_fields(own.placed(name, "vision encoder")))
+
+
+VISIONS = Visions(
+    {
+        # The embedded default, made by toyworld/make.
+        "toy-vit": Vision(
+            weights=str(TOY_BACKBONES / "vision"),
+            image_size=72,
+            patch_size=12,
+            width=128,
+            num_layers=4,
+            num_class_tokens=0,
+            mean=_HALF,
+            std=_HALF,
+        ),
+        # The same encoder for pictures of half the side, made by toyworld/make/low_resolution.py.
+        "toy-vit-36": Vision(
+            weights=str(TOY_BACKBONES / "vision-36"),
+            image_size=36,
+            patch_size=6,
+            width=128,
+            num_layers=4,
+            num_class_tokens=0,
+            mean=_HALF,
+            std=_HALF,
+        ),
+        "clip-vit-large-patch14-336": _clip("openai/clip-vit-large-patch14-336", 336),  # 576 tokens
+        "clip-vit-large-patch14-224": _clip("openai/clip-vit-large-patch14", 224),  # 256
+        "siglip-so400m-patch14-384": _siglip("google/siglip-so400m-patch14-384", "bicubic"),  # 729
+        # 728: the reference implementation's first version cut a class token off that SigLIP does not have. For its weights only.
+        "siglip-so400m-patch14-384-728": _siglip("google/siglip-so400m-patch14-384", "bicubic", drop_first_patch=True),
+        "siglip2-so400m-patch14-384": _siglip("google/siglip2-so400m-patch14-384", "bilinear"),  # 729
+        "dinov2-large-patch14-224": Vision(  # 256
+            weights="facebook/dinov2-large",
+            image_size=224,
+            patch_size=14,
+            width=1024,
+            num_layers=24,
+            num_class_tokens=1,
+            mean=_IMAGENET_MEAN,
+            std=_IMAGENET_STD,
+            crop=True,
+            short_edge=256,
+        ),
+        # Small enough for a CPU: the recipe `real`. 64 tokens; the short edge stands to the crop as 256 to 224.
+        "dinov2-small-patch14-112": Vision(
+            weights="facebook/dinov2-small",
+            image_size=112,
+            patch_size=14,
+            width=384,
+            num_layers=12,
+            num_class_tokens=1,
+            mean=_IMAGENET_MEAN,
+            std=_IMAGENET_STD,
+            crop=True,
+            short_edge=128,
+        ),
+        # Mixture of features, interleaved: CLIP on even places, DINOv2 on odd ones; CLIP's processor for both. 512 tokens.
+        # Source: arXiv 2401.06209, section 4.2; `mof` of the reference implementation.
+        "clip-dinov2-large-patch14-224": Vision(
+            weights="",
+            image_size=224,
+            patch_size=14,
+            width=1024,
+            num_layers=24,
+            num_class_tokens=0,  # each member skips its own
+            mean=_CLIP_MEAN,
+            std=_CLIP_STD,
+            crop=True,
+            mixture=("clip-vit-large-patch14-224", "dinov2-large-patch14-224"),
+        ),
+    }
+)

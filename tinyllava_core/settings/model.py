@@ -17,7 +17,7 @@ Pixels = Literal["fast", "pil"]
 class Model(Frozen):
     """Which parts the model is made of, and how a picture becomes their input."""
 
-    vision: str = Field(description="Vision encoder: a key of parts.VISIONS.")
+    vision: str = Field(description="Vision encoder: a key of parts.VISIONS, a folder or hub's name, or KEY=PLACE.")
     connector: str = Field("mlp", description="Connector: a key of parts.CONNECTORS.")
     connector_layers: int | None = Field(
         None, ge=1, description="Layers of the connector. null: its row's own; the paper's `mlp` has 2, GELU between."
@@ -32,7 +32,7 @@ class Model(Frozen):
         "null: the smallest that divides the grid.",
     )
     language: str = Field(
-        description="Language model: a key of parts.LANGUAGES, or the folder of a causal model of transformers."
+        description="Language model: a key of parts.LANGUAGES, a folder or hub's name of a causal model of transformers, or KEY=PLACE."
     )
     vision_layer: int = Field(
         -2, le=-1, description="Hidden state the connector reads, counted from the end. LLaVA-1.5: -2."
@@ -68,7 +68,8 @@ class Model(Frozen):
     @field_validator("vision")
     @classmethod
     def _known_vision(cls, value: str) -> str:
-        return _key("vision encoder", value, VISIONS)
+        _ = VISIONS[value]  # raises BadInput for what is none
+        return value
 
     @field_validator("connector")
     @classmethod
