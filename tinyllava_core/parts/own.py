@@ -34,7 +34,7 @@ def placed(place: str, kind: str) -> str:
         raise BadInput(f"{kind} {place!r}: a file; expected the folder that holds config.json{_gguf(folder)}")
     if not _HUB_NAME.fullmatch(place):
         raise BadInput(
-            f"{kind} {place!r}: no such folder; expected a key of parts/{_TABLE[kind]}, a folder or a hub's name"
+            f"{kind} {place!r}: no config.json there; expected a key of parts/{_TABLE[kind]}, a folder or a hub's name"
         )
     return place
 
