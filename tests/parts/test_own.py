@@ -135,5 +135,5 @@ def test_a_hubs_name_is_a_row_by_its_two_small_files_which_are_fetched_once(worl
 
 
 def test_a_hubs_name_that_is_not_there_is_one_line(world: ModelHub) -> None:
-    with pytest.raises(BadInput, match="owner/other: .* is not there, or private"):
+    with pytest.raises(BadInput, match=r"owner/other: .* is not there, or private"):
         load("toy", {"model.vision": "owner/other"})
