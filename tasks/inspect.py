@@ -13,6 +13,7 @@ from tasks.running.progress import LOG, showing
 from tasks.source import image_places, set_inputs
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.inspect import inspect as core
+from tinyllava_core.data.manifest.local_copies import as_own
 from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.record.formats import sniff_file
 from tinyllava_core.results import DownloadResult, InspectResult
@@ -52,6 +53,7 @@ def inspect(
                 components=manifest.components,
                 limits=limits,
                 expected_count=count,
+                as_own=as_own(manifest, read),
                 processes=run.recipe.launch.data_processes,
                 run_parts=run.run_parts,
                 on_progress=show,

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from tinyllava_core.data.manifest.local_copies import check_names, with_copies
+from tinyllava_core.data.manifest.local_copies import as_own, check_names, with_copies
 from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.errors import BadInput
 from tinyllava_core.settings.data import Data
@@ -85,3 +85,54 @@ def test_a_name_that_no_manifest_has_is_refused_with_the_nearest():
 def test_a_data_root_that_is_no_folder_is_refused():
     with pytest.raises(BadInput, match=r"data\.root: no folder nowhere"):
         check_names(Data(root="nowhere"), [])
+
+
+LLAVA = {  # Source: LLaVA, README, docs/Evaluation.md and scripts/v1_5
+    "llava-pretrain-558k": "LLaVA-Pretrain/blip_laion_cc_sbu_558k.json",
+    "lcs-558k": "LLaVA-Pretrain/images/",
+    "llava-sft-665k": "llava_v1_5_mix665k.json",
+    "coco-train2017": "coco/train2017/",
+    "gqa-images": "gqa/images/",
+    "ocr-vqa": "ocr_vqa/images/",
+    "textvqa-train-val": "textvqa/train_images/",
+    "vg-100k": "vg/VG_100K/",
+    "vg-100k-2": "vg/VG_100K_2/",
+    "pope": "eval/pope/coco/",
+    "coco-val2014": "eval/pope/val2014/",
+    "mme": "eval/MME/MME_Benchmark_release_version/",
+    "mm-vet": "eval/mm-vet/",
+    "textvqa-val": "eval/textvqa/TextVQA_0.5.1_val.json",
+    "mmbench-en-dev": "eval/mmbench/mmbench_dev_20230712.tsv",
+    "llava-bench-in-the-wild": "eval/llava-bench-in-the-wild/",
+}
+FACTORY = {  # Source: TinyLLaVA Factory, datasets/README.md
+    "llava-pretrain-558k": "text_files/blip_laion_cc_sbu_558k.json",
+    "lcs-558k": "llava/llava_pretrain/images/",
+    "llava-sft-665k": "text_files/llava_v1_5_mix665k.json",
+    "coco-train2017": "coco/train2017/",
+}
+
+
+@pytest.mark.parametrize("tree", [LLAVA, FACTORY], ids=["LLaVA's", "the Factory's"])
+def test_a_tree_as_the_documentation_lays_it_out_is_used_in_place(tmp_path, tree):
+    for place in tree.values():
+        target = tmp_path / place
+        (target if place.endswith("/") else target.parent).mkdir(parents=True, exist_ok=True)
+        if not place.endswith("/"):
+            target.write_text("[]")
+    for name, place in tree.items():
+        found = with_copies(load(name), Data(root=str(tmp_path)))
+        used = found.folders[0] if found.kind == "images" else found.local(found.annotations.path)
+        assert used == (tmp_path / place), name
+        assert found.manual is None
+
+
+def test_a_part_of_a_published_file_is_a_source_of_its_own_by_the_line_that_is_told(tmp_path):
+    (tmp_path / "half.json").write_text("[]")
+    line = as_own(load("llava-sft-665k"), tmp_path / "half.json")
+    assert "\n" not in line
+    (tmp_path / "my.yaml").write_text(line)
+    mine = load(str(tmp_path / "my.yaml"))
+    assert mine.sets == load("llava-sft-665k").sets
+    assert mine.local(mine.annotations.path) == tmp_path / "half.json"
+    assert mine.annotations.count is None

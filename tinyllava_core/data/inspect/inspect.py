@@ -48,6 +48,7 @@ def inspect_source(
     limits: Inspect = NO_LIMITS,
     look: Look = look,
     expected_count: int | None = None,
+    as_own: str = "",
     processes: int | None = None,
     run_parts: RunParts = run_parts,
     on_progress: OnProgress | None = None,
@@ -55,7 +56,8 @@ def inspect_source(
     """Write records.parquet (good), dropped.parquet (bad, each under its first reason) and images.parquet of one source.
 
     `downloaded`: the artifact folder of stage download; `images`: where the pictures are (None: all in the download's own
-    folder); `components`, `expected_count`: the manifest's, if it has them; `look`: what is asked about an image, a module's
+    folder); `components`, `expected_count`: the manifest's, if it has them; `as_own`: the manifest of
+    another file with these pictures, for the error about another count; `look`: what is asked about an image, a module's
     function; `processes`: None for as many as there are cores, and work for. `out` may hold what a killed life left: finished parts
     are kept, and the bytes are the same whatever was killed, on any number of processes.
     Raises BadInput if the annotation file is broken (file, line), has another number of records than expected (all in all,
@@ -73,7 +75,7 @@ def inspect_source(
         parts=out / "parts",
         look=look,
     )
-    num_records = _find_records(job, expected_count)
+    num_records = _find_records(job, expected_count, as_own)
     size_bytes = job.annotations.stat().st_size
     records = cut("records", num_records, RECORDS_PER_PART)
     _do(job, records, processes or min(num_cpus(), 1 + size_bytes // _BYTES_WORTH_A_PROCESS), run_parts, on_progress)
@@ -106,7 +108,7 @@ def check_lost(result: InspectResult, inspected: Path, max_lost_fraction: float)
     )
 
 
-def _find_records(job: Job, expected_count: int | None) -> int:
+def _find_records(job: Job, expected_count: int | None, as_own: str) -> int:
     """Leave the places of the records for the parts, and count them."""
     places = item_places(job.annotations)
     if not len(places):
@@ -114,6 +116,11 @@ def _find_records(job: Job, expected_count: int | None) -> int:
     if expected_count not in (None, len(places)):
         raise BadInput(
             f"{job.annotations}: {len(places)} records, the manifest expects {expected_count}; correct `count` or the file"
+            + (
+                f"; a part of it, or a cleaned copy, is a source of its own: mix my.yaml with this in it: {as_own}"
+                if as_own
+                else ""
+            )
         )
     job.parts.mkdir(parents=True, exist_ok=True)
     np.save(places_file(job), places)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
 from tinyllava_core.data.manifest.images import Images
 from tinyllava_core.data.manifest.manifest import Manifest, known
 from tinyllava_core.errors import BadInput, unknown
@@ -40,6 +42,19 @@ def with_copies(manifest: Manifest, data: Data) -> Manifest:
     return manifest.model_copy(update=update)
 
 
+def as_own(manifest: Manifest, file: Path) -> str:
+    """Write, on one line of YAML, the manifest that makes a file of one's own a source with the pictures of this one."""
+    assert manifest.annotations is not None
+    form = {"format": manifest.annotations.format} if manifest.annotations.format else {}
+    told = {
+        "name": f"my-{manifest.name}",
+        "licence": manifest.licence,
+        "annotations": {"path": str(file), **form},
+        "images": [entry.model_dump(mode="json", exclude_defaults=True) for entry in manifest.images],
+    }
+    return yaml.safe_dump(told, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 20).strip()
+
+
 def missing(manifests: Iterable[Manifest], data: Data) -> list[str]:
     """List the names of what a person has to fetch and has not named a copy of."""
     return [manifest.name for manifest in manifests if manifest.manual and _copy(manifest, data) is None]
@@ -63,7 +78,5 @@ def _copy(manifest: Manifest, data: Data) -> Path | None:
             wanted = "folder" if manifest.kind == "images" else "file or folder"
             raise BadInput(f"data.local: {manifest.name}: no {wanted} {path}")
         return path
-    if data.root is not None and manifest.tree is not None:
-        path = expanded(data.root).absolute() / manifest.tree
-        return path if path.exists() else None
-    return None
+    places = [] if data.root is None else [expanded(data.root).absolute() / tree for tree in manifest.trees]
+    return next((place for place in places if place.exists()), None)

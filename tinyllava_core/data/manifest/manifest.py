@@ -52,7 +52,10 @@ class Manifest(Frozen):
     about_records: int | None = Field(
         None, gt=0, description="About how many records, where nobody states their count: for planning, not checked."
     )
-    tree: str | None = Field(None, description="Where LLaVA's data tree has it, relative to the recipe's data.root.")
+    tree: str | tuple[str, ...] = Field(
+        (),
+        description="Where LLaVA's data tree has it, relative to the recipe's data.root; several places: asked in their order.",
+    )
     manual: str | None = Field(
         None, description="A person must fetch it (a licence to accept, a shared drive): what, from where, in one line."
     )
@@ -64,7 +67,7 @@ class Manifest(Frozen):
     def _fits_its_kind(self) -> Self:
         {"source": self._check_source, "benchmark": self._check_benchmark, "images": self._check_images}[self.kind]()
         check_prefixes(self.images)
-        if not relative(self.tree or "") or "\n" in (self.manual or "").strip():
+        if not all(map(relative, self.trees)) or "\n" in (self.manual or "").strip():
             raise ValueError("tree: expected a relative path; manual: expected one line")
         return self
 
@@ -123,6 +126,11 @@ class Manifest(Frozen):
     def local(self, path: str) -> Path:
         """Make a local path of this manifest absolute."""
         return (self._home / expanded(path)).resolve()
+
+    @property
+    def trees(self) -> tuple[str, ...]:
+        """Give the places in LLaVA's data tree that may have it."""
+        return (self.tree,) if isinstance(self.tree, str) else self.tree
 
     @property
     def names(self) -> tuple[str, ...]:
