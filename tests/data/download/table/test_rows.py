@@ -153,3 +153,10 @@ def test_rows_of_one_name_and_sum_are_one_picture_and_a_sum_is_64_digits(tmp_pat
     table.write_text(json.dumps({"url": "a", "name": "x", "sum": "a" * 63}))
     with pytest.raises(BadInput, match=r"row 1: sum = .* expected 64 hexadecimal digits"):
         read(table, sha256_column="sum")
+
+
+def test_more_cells_than_columns_do_not_hide_which_column_is_missing(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("address,name\nhttp://h/a,a.jpg,one,too,many\n")
+    with pytest.raises(BadInput, match=r"t\.csv, row 1: no column 'url'\. Columns: address, name$"):
+        read_rows(table, url_column="url", name_column="name", base_url="")

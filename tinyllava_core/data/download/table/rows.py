@@ -144,6 +144,8 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[Any]]:
             try:
                 _ = reader.fieldnames  # reads the first line
                 while (row := _next(reader)) is not None:
+                    if isinstance(row, dict):
+                        row.pop(None, None)  # type: ignore[call-overload]  # cells beyond the last named column
                     yield row
             except UnicodeDecodeError as error:
                 raise BadInput(
