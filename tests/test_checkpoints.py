@@ -12,6 +12,7 @@ import yaml
 from tinyllava_core import checkpoints
 from tinyllava_core.artifact import Artifact, make_once
 from tinyllava_core.errors import BadInput
+from tinyllava_core.intact import sealed
 from tinyllava_core.lineage.fragments import leave
 from tinyllava_core.parts import VISIONS, language_row
 from tinyllava_core.recipe import load
@@ -47,7 +48,7 @@ def trained(workspace: Path, run_id: str, stage: str, second: int) -> Artifact:
 
     artifact = make_once(workspace, stage, 1, {"of": run_id}, {}, make)
     told = artifact.manifest() | {"made_at": f"2026-11-28T00:00:{second:02}+00:00"}
-    (artifact.folder / "result.json").write_text(json.dumps(told))
+    (artifact.folder / "result.json").write_text(json.dumps(sealed(told)))
     row = {"run_id": run_id, "stage": stage, "name": stage, "fingerprint": artifact.fingerprint, "made": True}
     row |= {"started_at": datetime(2026, 11, 28, 0, 0, second, tzinfo=UTC), "seconds": 1.0, "task_run_id": None}
     leave(workspace, "stage", f"{run_id} {stage} {stage}", [row])

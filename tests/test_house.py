@@ -23,6 +23,7 @@ FLOORS = [
         "paths",
         "frozen",
         "durable",
+        "intact",
         "artifact",
         "process_tree",
         "workers",

@@ -79,7 +79,7 @@ def png(seed: int, size: tuple[int, int] = (30, 20)) -> bytes:
 def make_shards(folder: Path, records: Sequence[tuple[list[tuple[str, str]], list[bytes]]]) -> None:
     """Write records ((role, text) turns, image files) as one shard artifact, the plain way: tarfile, then its offsets."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "shard-000000.tar"
+    path, bodies = folder / "shard-000000.tar", list[bytes]()
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for position, (turns, images) in enumerate(records):
             key = f"{position:09d}"
@@ -89,7 +89,8 @@ def make_shards(folder: Path, records: Sequence[tuple[list[tuple[str, str]], lis
                 "turns": [{"role": role, "text": text} for role, text in turns],
                 "images": [{"path": f"{key}.png"} for _ in images],
             }
-            members = [(f"{key}.json", json.dumps(body).encode())]
+            bodies.append(json.dumps(body).encode())
+            members = [(f"{key}.json", bodies[-1])]
             members += [(f"{key}.png" if len(images) == 1 else f"{key}.{i}.png", data) for i, data in enumerate(images)]
             for name, data in members:
                 info = tarfile.TarInfo(name)
@@ -114,7 +115,9 @@ def make_shards(folder: Path, records: Sequence[tuple[list[tuple[str, str]], lis
                 "json_size": places[f"{key}.json"][1],
                 "image_offsets": [places[name][0] for name in names],
                 "image_sizes": [places[name][1] for name in names],
+                "json_sha256": hashlib.sha256(bodies[position]).hexdigest(),
                 "image_sha256": [hashlib.sha256(data).hexdigest() for data in images],
+                "stored_sha256": [None for _ in images],
             }
         )
     pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), folder / "index.parquet")

@@ -25,6 +25,8 @@ from pydantic import BaseModel
 
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
+from tinyllava_core.intact import check, hashes, opened, sealed
+from tinyllava_core.intact import file_sha256 as file_sha256
 from tinyllava_core.room import told
 
 R = TypeVar("R")
@@ -40,9 +42,8 @@ class Artifact:
     made: bool = True  # False: it was there already
 
     def manifest(self) -> dict[str, Any]:
-        """Read `result.json`: stage, version, fingerprint, spec, inputs, result, made_at, seconds, size_bytes."""
-        data: dict[str, Any] = json.loads((self.folder / "result.json").read_text())
-        return data
+        """Read `result.json`: stage, version, fingerprint, spec, inputs, result, made_at, seconds, size_bytes, files. Raises BadInput if it was changed."""
+        return opened(self.folder / "result.json")
 
     def inputs_from(self, stage: str, workspace: Path) -> dict[str, Artifact]:
         """Find those of its inputs that a stage made, by what they are to it."""
@@ -83,7 +84,8 @@ def make_once(
 
     Two callers that want the same artifact at once: one makes it, the other waits. `resumable`: a partial folder that a
     killed maker left is handed to `make` as it is; otherwise it is emptied first. Raises DiskFull where there is no room for it;
-    of what was half written nothing stays but the finished parts of what is resumable.
+    of what was half written nothing stays but the finished parts of what is resumable; BadInput if an input is no longer what its
+    stage left.
     """
     plain = canonical(spec)
     name = fingerprint(stage, version, plain, inputs)
@@ -98,6 +100,8 @@ def make_once(
             return Artifact(stage=stage, fingerprint=name, folder=final, made=False)
         if partial.exists() and not resumable:
             shutil.rmtree(partial)
+        for artifact in inputs.values():
+            check(artifact.folder)
         partial.mkdir(exist_ok=True)
         started = time.monotonic()
         result = make(partial)
@@ -111,8 +115,9 @@ def make_once(
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - started, 3),
             "size_bytes": sum(file.lstat().st_size for file in partial.rglob("*") if file.is_file()),
+            "files": hashes(partial),
         }
-        write_aside(partial / "result.json", json.dumps(body, indent=1, ensure_ascii=False))
+        write_aside(partial / "result.json", json.dumps(sealed(body), indent=1, ensure_ascii=False))
         if final.exists():  # a folder without result.json: somebody's remains
             shutil.rmtree(final)
         publish(partial, final)
@@ -187,9 +192,3 @@ def aside_of(path: Path) -> Path:
     """Name a file beside `path` to write what is then renamed to it, another at each call: on several machines a part whose
     worker seemed lost may be done twice at once."""
     return path.with_name(f".{path.name}.{uuid4().hex[:12]}.partial")
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file's bytes -> 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

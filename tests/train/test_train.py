@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -262,3 +263,53 @@ def test_the_process_tells_its_progress_and_ends_with_2_on_bad_input(make_job: M
     assert done.stderr.startswith("error: ")
     assert "unknown key 'recipee'; nearest: 'recipe'" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut"])
+def test_a_training_state_that_was_changed_is_told_and_the_one_before_it_goes_on_to_the_same_end(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], harm: str
+) -> None:
+    whole, job = make_job("whole"), make_job("harmed")
+    run(whole, [False])
+    calls, true_run_packs = [0], loop.run_packs
+
+    def die(*args: Any) -> torch.Tensor:
+        calls[0] += 1
+        if calls[0] > 5:  # states after steps 2 and 4
+            raise KeyboardInterrupt
+        return true_run_packs(*args)
+
+    monkeypatch.setattr(loop, "run_packs", die)
+    with pytest.raises(KeyboardInterrupt):
+        run(job, [False])
+    monkeypatch.setattr(loop, "run_packs", true_run_packs)
+    (state,) = (job.out / "resume" / "step-00000004").glob("*.safetensors")
+    data = bytearray(state.read_bytes())
+    data[len(data) // 2] ^= 4
+    state.write_bytes(data if harm == "flip" else data[:-9])
+    run(job, [False])
+    assert "step-00000004 is not what was saved there" in capsys.readouterr().err
+    assert [row["life"] for row in steps(job)] == [0, 0, 1, 1, 1, 1]
+    ours, theirs = weights(job), weights(whole)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("data_workers", [0, 1])
+def test_a_bit_that_flipped_in_a_tar_is_one_line_and_no_step_is_taken_on_it(
+    make_job: MakeJob, tmp_path: Path, data_workers: int
+) -> None:
+    job = make_job("flipped", data_workers=data_workers)
+    shards = tmp_path / "shards"
+    shutil.copytree(job.shards, shards)
+    job = job.model_copy(update={"shards": shards})
+    tar = shards / "shard-000000.tar"
+    data = bytearray(tar.read_bytes())
+    at = data.rindex(b"IDAT") + 8  # inside the last picture
+    data[at] ^= 1
+    tar.write_bytes(data)
+    with pytest.raises(
+        BadInput, match=r"shard-000000\.tar: the \d+ bytes from \d+ on are not what was written there"
+    ) as caught:
+        run(job, [False])
+    assert "\n" not in str(caught.value)
+    assert not (job.out / "checkpoint").exists()

@@ -41,7 +41,7 @@ def leave(workspace: Path, table: str, key: str, rows: Sequence[Mapping[str, Any
     final = folder / f"{quote(key, safe=' ')}.parquet"
     aside = folder / f".{uuid.uuid4().hex}.partial"
     try:
-        pq.write_table(filled, aside)
+        pq.write_table(filled, aside, write_page_checksum=True)
         publish(aside, final)
     except BaseException:
         aside.unlink(missing_ok=True)
@@ -72,8 +72,8 @@ def read(folder: Path, names: Sequence[str]) -> pa.Table:
     tables: list[pa.Table] = []
     for name in names:
         try:
-            rows = pq.ParquetFile(folder / name).read()
-        except (pa.ArrowInvalid, OSError) as error:
+            rows = pq.ParquetFile(folder / name, page_checksum_verification=True).read()
+        except (pa.ArrowException, OSError) as error:
             raise BadInput(
                 f"{folder / name}: not a readable fragment ({one_line(error)}): remove it; a run that meets its artifact leaves it again"
             ) from None

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from typing import Any
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
+from tinyllava_core.intact import hashes
 from tinyllava_core.room import DiskFull, in_words, is_full
 from tinyllava_core.train.engines.engine import Engine
 from tinyllava_core.train.engines.ranks import barrier, rank
 
 KEEP = 2  # resume folders
+_SUMS = "sha256.json"  # in each: what its files are
 _SHORT_WRITE = re.compile(
     "PytorchStreamWriter|inline_container|iostream|SafetensorError|OSError"
 )  # what libraries say of a write that comes up short
@@ -73,9 +76,27 @@ class Ledger:
         append_rows(self.steps, [dataclasses.asdict(row)])
 
     def newest(self) -> Path | None:
-        """Find the newest resume folder."""
+        """Find the newest resume folder; one that is no longer what was saved is told and taken away."""
+        if rank() == 0:
+            self._take_broken_away()
+        barrier()
         found = sorted((self.out / "resume").glob("step-*"))
         return found[-1] if found else None
+
+    def _take_broken_away(self) -> None:
+        for folder in sorted((self.out / "resume").glob("step-*")):
+            sums = folder / _SUMS
+            try:
+                whole = not sums.exists() or json.loads(sums.read_text()) == hashes(folder, _SUMS)
+            except ValueError:
+                whole = False
+            if not whole:
+                print(
+                    f"warning: {folder} is not what was saved there (another sha256): taken away",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                shutil.rmtree(folder)
 
     def save(self, engine: Engine, next_step: int) -> None:
         """Save everything from which step `next_step` can go on; it is written while training goes on.
@@ -124,6 +145,7 @@ class _Writer(threading.Thread):
                 self._write()
                 if rank() != 0:
                     return
+                (self._aside / _SUMS).write_text(json.dumps(hashes(self._aside)))
                 shutil.rmtree(self._final, ignore_errors=True)
                 publish(self._aside, self._final)
                 for old in sorted(self._final.parent.glob("step-*"))[:-KEEP]:

@@ -22,6 +22,7 @@ from tinyllava_core.data.plan.prompt import encode
 from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.data.tensors.example import Pack, join, pixels
 from tinyllava_core.data.tensors.features import Features
+from tinyllava_core.errors import BadInput
 from tinyllava_core.parts import Vision
 from tinyllava_core.settings.model import ImageMode, Pixels
 from tinyllava_core.settings.writing import Writing
@@ -138,7 +139,10 @@ def stream(
     arriving = iter(loader)  # forks the workers, before there is a thread
 
     def take(numbers: list[tuple[int, bool]]) -> list[tuple[Pack, bool]]:
-        return [(next(arriving), counts) for _, counts in numbers]
+        try:
+            return [(next(arriving), counts) for _, counts in numbers]
+        except BadInput as error:  # from a worker it comes with the worker's traceback in its text
+            raise BadInput(str(error).strip().rpartition("BadInput: ")[2]) from None
 
     if not workers:
         yield from map(take, dealt)
