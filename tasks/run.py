@@ -26,6 +26,7 @@ from tasks.running.parts import opened
 from tasks.running.progress import LOG, slug
 from tasks.running.runner import check_runner
 from tasks.source import check_recipe
+from tinyllava_core.artifact import check_workspace
 from tinyllava_core.lineage.running import running
 from tinyllava_core.paths import expanded
 from tinyllava_core.recipe import Recipe
@@ -53,6 +54,7 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str, t
     """
     check_recipe(recipe, to_train)
     check_runner(recipe.launch)
+    check_workspace(expanded(workspace))
     now, place = datetime.now(UTC), expanded(workspace).resolve()
     place.mkdir(parents=True, exist_ok=True)
     run = Run(run_id=f"{slug(recipe.name)}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", workspace=place, recipe=recipe)

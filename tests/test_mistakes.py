@@ -35,6 +35,16 @@ def test_a_workspace_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is a file" in said(capsys)
 
 
+@pytest.mark.parametrize("name", ["what?", "two\nlines", "half \udce4"])
+def test_a_workspace_whose_path_duckdb_does_not_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """It writes its log beside a path that is cut at the question mark."""
+    assert flows.__main__.main(["toy", "--workspace", str(tmp_path / name)]) == 2
+    assert "name another with --workspace" in said(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_workspace_without_write_rights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "theirs").mkdir(mode=0o555)

@@ -61,8 +61,13 @@ class Artifact:
 
 
 def check_workspace(workspace: Path) -> None:
-    """Raise BadInput unless a folder can be made at `workspace`, or written in."""
-    place = workspace.expanduser().absolute()
+    """Raise BadInput unless a folder can be made at `workspace`, or written in, and its path is one that every library takes."""
+    place = workspace.expanduser().resolve()
+    if "?" in str(place) or not str(place).isprintable():
+        raise BadInput(
+            f"workspace {str(workspace)!r}: {str(place)!r} has a question mark, or a character that is none, in it, and DuckDB writes "
+            "beside such a path; name another with --workspace"
+        )
     there = next(folder for folder in (place, *place.parents) if folder.exists())
     if not there.is_dir():
         raise BadInput(f"workspace {str(workspace)!r}: {there} is a file; name a folder with --workspace")
