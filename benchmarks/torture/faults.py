@@ -27,10 +27,10 @@ if __name__ == "__main__":
     sys.path.append(str(Path(__file__).parents[2] / "tests"))
 
 from desk import lay_out
-from tinyllava_core.intact import check, hashes, opened
 
 from tasks.running.server import api
 from tinyllava_core.errors import BadInput
+from tinyllava_core.intact import check, hashes, opened
 from tinyllava_core.lineage.store import open_read_only
 
 CLONE = Path(__file__).parents[2]
