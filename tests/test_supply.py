@@ -1,0 +1,59 @@
+"""What CI installs is written down, and fits what pyproject.toml allows."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+CLONE = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def supply():
+    spec = importlib.util.spec_from_file_location("supply", CLONE / ".ci" / "supply.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def constraints() -> dict[str, Requirement]:
+    lines = (CLONE / ".ci" / "constraints.txt").read_text().splitlines()
+    found = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {canonicalize_name(one.name): one for one in found}
+
+
+def test_every_package_that_is_asked_for_has_one_version_and_it_is_allowed(supply):
+    pinned = constraints()
+    for requirement in supply.asked():
+        (pin,) = pinned[canonicalize_name(requirement.name)].specifier
+        assert pin.operator == "=="
+        assert "+" not in pin.version, "a local part would refuse the build of another index"
+        assert requirement.specifier.contains(pin.version), requirement
+
+
+def test_what_the_packages_pull_in_is_pinned_too(supply):
+    assert supply.closure().keys() <= constraints().keys()
+
+
+def test_every_package_is_listed_with_its_licence(supply):
+    listed = {name: licence for name, _, licence in supply.licences()}
+    assert listed.keys() == supply.closure().keys()
+    assert "Apache" in listed["prefect"]
+    assert "MIT" in listed["duckdb"]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+def test_ci_installs_by_the_constraints_and_others_by_what_is_allowed():
+    assert "export CONSTRAINTS=.ci/constraints.txt" in (CLONE / ".ci" / "run").read_text()
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    for given, told in (("", "check  -e"), (".ci/constraints.txt", "check -c .ci/constraints.txt -e")):
+        command = ["make", "-n", "-B", f"CONSTRAINTS={given}", "VENV=.venv-none", ".venv-none/.ready"]
+        ran = subprocess.run(command, cwd=CLONE, env=own, capture_output=True, text=True, check=False)
+        assert f"pip-version-{told}" in ran.stdout, ran.stdout + ran.stderr
