@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 
 from tinyllava_core import durable
 from tinyllava_core.artifact import make_once, write_aside
+from tinyllava_core.data.files.archive import merge
+from tinyllava_core.data.files.packed import unpack_file
 from tinyllava_core.data.inspect.tables import write_whole
 from tinyllava_core.lineage.fragments import leave
 
@@ -106,6 +109,20 @@ def test_small_files_and_lineage_rows_and_parts_are_too(tmp_path: Path, disk: Di
     assert disk.torn == []
     for file in (tmp_path / "a.json", tmp_path / "part.parquet", fragment):
         assert holds(disk, file), file
+
+
+def test_what_is_unpacked_is_too(tmp_path: Path, disk: Disk) -> None:
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(b"[]"))
+    unpack_file(tmp_path / "a.json.gz", tmp_path / "a.json")
+    staging, into = tmp_path / "staging", tmp_path / "into"
+    for folder in (staging, into):
+        (folder / "inner").mkdir(parents=True)
+    (into / "inner" / "old.jpg").write_bytes(b"old")
+    (staging / "inner" / "new.jpg").write_bytes(b"new")
+    merge("a.zip", staging, into)
+    assert disk.torn == []
+    assert [path.name for path in disk.renamed] == ["a.json", "new.jpg"]
+    assert "new.jpg" in disk.folders[(into / "inner").stat().st_ino]
 
 
 def test_many_files_are_synced_with_their_file_system_at_once(

@@ -35,7 +35,7 @@ def test_a_workspace_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "is a file" in said(capsys)
 
 
-@pytest.mark.parametrize("name", ["what?", "two\nlines", "half \udce4"])
+@pytest.mark.parametrize("name", ["what?", "back\\slash", "two\nlines", "half \udce4"])
 def test_a_workspace_whose_path_duckdb_does_not_take(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

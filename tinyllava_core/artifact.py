@@ -63,10 +63,10 @@ class Artifact:
 def check_workspace(workspace: Path) -> None:
     """Raise BadInput unless a folder can be made at `workspace`, or written in, and its path is one that every library takes."""
     place = workspace.expanduser().resolve()
-    if "?" in str(place) or not str(place).isprintable():
+    if set("?\\") & set(str(place)) or not str(place).isprintable():
         raise BadInput(
-            f"workspace {str(workspace)!r}: {str(place)!r} has a question mark, or a character that is none, in it, and DuckDB writes "
-            "beside such a path; name another with --workspace"
+            f"workspace {str(workspace)!r}: its whole path, {str(place)!r}, has a question mark, a backslash or a control character "
+            "in it, with which DuckDB writes and looks elsewhere; name another with --workspace"
         )
     there = next(folder for folder in (place, *place.parents) if folder.exists())
     if not there.is_dir():

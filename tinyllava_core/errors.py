@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class BadInput(ValueError):
@@ -20,3 +22,10 @@ def unknown(kind: str, key: str, known: Iterable[str]) -> BadInput:
     """Make the error for a key that its table does not have: lists the known ones and the nearest."""
     names = sorted(known)
     return BadInput(f"unknown {kind} {key!r}{nearest(key, names)}. Known: {', '.join(names)}")
+
+
+def unforeseen(error: Exception) -> str:
+    """Say in one line what a reader stumbled over, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    told = " ".join(f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode().split())
+    return f"{told[:300]} ({Path(last.filename).name}, line {last.lineno})"

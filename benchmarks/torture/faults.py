@@ -35,7 +35,7 @@ from tinyllava_core.lineage.store import open_read_only
 
 CLONE = Path(__file__).parents[2]
 FAST = {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-STRANGE = "a b'c\"d%e#f[g]*{h,i}$(j)\\日本"
+STRANGE = "a b'c\"d%e#f[g]*{h,i}$(j)日本"
 _BACK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -348,3 +348,40 @@ def test_what_does_not_fit_together_is_said_in_one_line(
         assert text in said
         assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+BAD_FOLDERS = {
+    "config.json is empty": lambda folder: (folder / "config.json").write_text(""),
+    "config.json is no JSON": lambda folder: (folder / "config.json").write_text("{"),
+    "config.json is a list": lambda folder: (folder / "config.json").write_text("[]"),
+    "config.json is not text": lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe\x00"),
+    "a number is a word": lambda folder: (folder / "config.json").write_text(
+        (folder / "config.json").read_text().replace('"hidden_size": ', '"hidden_size": "many", "was": ')
+    ),
+    "the weights are cut": lambda folder: cut(folder / "model.safetensors"),
+    "the weights are text": lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs"),
+    "the tokenizer is cut": lambda folder: cut(folder / "tokenizer.json"),
+    "the index names no file": lambda folder: (
+        (folder / "model.safetensors").unlink(),
+        (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone.safetensors"}}'),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_FOLDERS)
+def test_a_folder_that_is_broken_is_one_line(
+    fault: str, tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = matrix.make(matrix.choice("tiny-clip", "mlp", "llama"))
+    folder = write(tmp_path / "theirs", factory_config("tiny-clip", "llama"), renamed(model, FACTORY), tokenizer)
+    BAD_FOLDERS[fault](folder)
+    capsys.readouterr()
+    assert main([str(folder), "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert str(tmp_path) in line
+    assert not (tmp_path / "out").exists()

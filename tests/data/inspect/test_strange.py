@@ -14,12 +14,14 @@ from PIL import Image
 
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.inspect import picture as module
+from tinyllava_core.data.inspect.decode import decode_stranger
 from tinyllava_core.data.inspect.inspect import inspect_source
 from tinyllava_core.data.inspect.picture import judge, look
 from tinyllava_core.data.inspect.repair import repaired
 from tinyllava_core.data.record.conversation import check
 from tinyllava_core.data.record.llava import parse_llava
 from tinyllava_core.data.record.reason import Reason, Repair
+from tinyllava_core.errors import BadInput
 from tinyllava_core.settings.inspect import Inspect
 
 LIMITS = Inspect()
@@ -257,3 +259,29 @@ def test_postscript_is_no_picture_and_starts_no_program(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
     data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
     assert judge(data, "a.jpg", LIMITS).reason == Reason.NOT_AN_IMAGE
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(monkeypatch):
+    """Each scan may be a few bytes and takes time for the whole picture."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(buffer, "JPEG", progressive=True)
+    whole = buffer.getvalue()
+    assert judge(whole, "a.jpg", Inspect()).reason is None
+    begin = whole.rindex(b"\xff\xda")
+    slow = whole[:begin] + whole[begin:-2] * 70 + whole[-2:]
+    found = judge(slow, "a.jpg", Inspect())
+    assert found.reason is Reason.IMAGE_TOO_LARGE
+    assert found.detail == f"{slow.count(bytes((255, 218)))} scans of a JPEG; expected at most 64"
+    with pytest.raises(BadInput, match="scans of a JPEG"):
+        decode_stranger(slow, "a.jpg")
+
+
+def test_libtiff_says_nothing_on_the_console(capfd):
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(
+        buffer, "TIFF", compression="tiff_lzw"
+    )
+    data = bytearray(buffer.getvalue())
+    data[100:300] = bytes(200)
+    assert judge(bytes(data), "a.tif", Inspect()).reason is not None
+    assert capfd.readouterr() == ("", "")

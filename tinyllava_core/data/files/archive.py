@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from tinyllava_core.data.files.archive_members import Member, foreseen, members
-from tinyllava_core.durable import publish
+from tinyllava_core.durable import publish, sync, sync_folder
 from tinyllava_core.errors import BadInput
 from tinyllava_core.room import no_room, require_free
 
@@ -104,10 +104,13 @@ def merge(what: str, staging: Path, into: Path) -> None:
         if (into / file).exists():
             raise BadInput(f"{what}: {str(file)!r} is there twice; give each archive its own `into` in the manifest")
     try:
+        sync(staging)
         for folder in sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_dir()):
             (into / folder).mkdir(parents=True, exist_ok=True)
         for file in files:
             (staging / file).rename(into / file)
+        for folder in {into / file.parent for file in files}:
+            sync_folder(folder)
     except (FileExistsError, NotADirectoryError) as error:
         raise BadInput(f"{what}: one name is both a file and a folder: {error.filename}") from None
 

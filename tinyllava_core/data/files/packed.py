@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 from tinyllava_core.data.files.archive import FREE_BYTES, LARGEST_RATIO
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 from tinyllava_core.room import require_free
 
@@ -47,5 +48,5 @@ def unpack_file(file: Path, to: Path) -> Path:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    aside.rename(to)
+    publish(aside, to)
     return to

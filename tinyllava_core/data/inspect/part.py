@@ -6,7 +6,6 @@ that is there need not be done again. What the parts become together is inspect_
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +24,7 @@ from tinyllava_core.data.record.json_split import Unread, read_items
 from tinyllava_core.data.record.reason import Reason
 from tinyllava_core.data.record.record import Malformed, Parser, Record, Score
 from tinyllava_core.data.record.values import Origin, origin_of, original_id
+from tinyllava_core.errors import unforeseen
 from tinyllava_core.settings.inspect import Inspect
 
 MOST_IMAGES = 32_767  # of one record: what the tables can count
@@ -98,13 +98,6 @@ def _looked_at(job: Job, path: str) -> Picture:
         return job.look(job.images, path, job.limits)
     except Exception as error:
         return Picture(path=path, reason=Reason.UNFORESEEN, detail=unforeseen(error))
-
-
-def unforeseen(error: Exception) -> str:
-    """Say in one line what a reader stumbled over, and where."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    told = " ".join(f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode().split())
-    return f"{told[:300]} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def _plain(value: Any) -> Any:

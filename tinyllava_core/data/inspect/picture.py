@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from tinyllava_core.data.files.archive import safe_path
 from tinyllava_core.data.files.places import ImagePlaces, Piece
 from tinyllava_core.data.inspect.phash import phash
+from tinyllava_core.data.inspect.quiet import hush
 from tinyllava_core.data.inspect.repair import (
     FORMATS,
     changes_bytes,
@@ -33,9 +34,13 @@ from tinyllava_core.data.inspect.repair import (
 from tinyllava_core.data.record.reason import Note, Reason, Repair
 from tinyllava_core.settings.inspect import Inspect
 
+hush()
 warnings.filterwarnings("ignore", module=r"PIL\b")  # big pictures, odd metadata: what is a fault comes as an exception
 
 _BYTES_A_PIXEL, _LITTLE = 8, 1 << 26  # no picture's file needs more: four channels of 16 bits; 64 MiB are always fine
+_MOST_SCANS = (
+    64  # a progressive JPEG has about ten; each takes time for the whole picture, though it may be a few bytes
+)
 _EXIF_WITHIN = 1 << 17  # bytes: EXIF is one of a JPEG's first segments, of 64 KiB at most each
 _PLAIN = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "L"}  # libjpeg's colour spaces that need no mending, and Pillow's words
 
@@ -152,7 +157,14 @@ def _plain_header(data: bytes, limits: Inspect) -> tuple[int, int, str] | None:
     if colours not in _PLAIN:
         return None
     _check_size(width, height, limits)
+    _check_scans(data)
     return height, width, colours
+
+
+def _check_scans(data: bytes) -> None:
+    """Raise a fault for a JPEG of so many scans that a small file takes long to decode: FF DA stands nowhere within a scan."""
+    if (scans := data.count(b"\xff\xda")) > _MOST_SCANS:
+        raise _Fault(Reason.IMAGE_TOO_LARGE, f"{scans} scans of a JPEG; expected at most {_MOST_SCANS}")
 
 
 def _by_pillow(bare: Picture, data: bytes, limits: Inspect) -> Picture:
@@ -194,6 +206,8 @@ def _decoded(data: bytes, limits: Inspect) -> tuple[Image.Image, int | None]:
     except Exception as error:
         raise _undecoded(data, error) from None
     _check_size(image.width, image.height, limits)
+    if image.format in ("JPEG", "MPO"):
+        _check_scans(data)
     try:
         image.load()
     except Exception as error:

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LlavaConfig
 from transformers.initialization import no_init_weights
 
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, unforeseen
 from tinyllava_core.model import assemble, checkpoint
 from tinyllava_core.model.foreign import config as foreign_config
 from tinyllava_core.model.foreign import layout as foreign
@@ -55,6 +55,12 @@ def main(arguments: Sequence[str]) -> int:
         bring_in(given.checkpoint, given.out, given.vision, given.vision_weights, given.tokenizer, given.prompt)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:  # a stranger's folder may raise anything in what reads it
+        print(
+            f"error: {given.checkpoint}: cannot be read as a checkpoint: {unforeseen(error)}; is it whole?",
+            file=sys.stderr,
+        )
         return 2
     print(f"{given.out}: a checkpoint of this package")
     return 0

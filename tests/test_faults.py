@@ -1,0 +1,30 @@
+"""Two of the faults of `make torture`, with real stages: a disk that is full, and a path with all that a path may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.torture import faults
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faults.Place]:
+    with pytest.MonkeyPatch.context() as patch, faults.prepared(tmp_path_factory.mktemp("faults")) as made:
+        patch.setenv("PREFECT_API_URL", made.server)
+        yield made
+
+
+@pytest.mark.parametrize("fault", ["strange path", "disk of 400k"])
+def test_a_fault_is_one_line_or_nothing_and_the_artifacts_are_the_same(place: faults.Place, fault: str) -> None:
+    try:
+        assert faults.FAULTS[fault](place).endswith("same")
+    except faults.Skipped as why:
+        pytest.skip(str(why))
+
+
+def test_every_fault_says_what_it_is() -> None:
+    assert all(fault.__doc__ for fault in faults.FAULTS.values())
+    assert len(faults.FAULTS) > 25
