@@ -232,6 +232,18 @@ def test_a_million_empty_files_are_a_bomb_too(tmp_path, monkeypatch):
         unpack(path, tmp_path / "out")
 
 
+def test_a_zip_whose_names_are_no_utf8_is_broken(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("ä.png", b"x")
+    data = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(data.replace(b"\xc3\xa4", b"\xc3("))
+    with pytest.raises(
+        BadInput, match=r"^a\.zip: broken archive: unforeseen: UnicodeDecodeError: .*; download it again$"
+    ):
+        unpack(tmp_path / "a.zip", tmp_path / "into")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
 def test_a_zip_that_declares_less_than_it_holds_is_broken(tmp_path):
     path = make_zip(tmp_path / "a.zip", {"a": bytes(100_000)})
     data = bytearray(path.read_bytes())

@@ -57,7 +57,9 @@ def members(archive: Path) -> Iterator[tuple[int | None, Iterator[Member]]]:
             with whole:
                 yield None, _foreseen(_whole_tar_members(whole))
         elif zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as zipped:
+            with foreseen():
+                opened = zipfile.ZipFile(archive)  # reads the names
+            with opened as zipped:
                 infos = zipped.infolist()
                 yield sum(info.file_size for info in infos), _foreseen(_zip_member(zipped, info) for info in infos)
         else:

@@ -45,11 +45,11 @@ def check_complete(question_ids: Sequence[QuestionId], answers: Texts, *, missin
         all_of_them = f"; {len(missing)} of {len(known)} questions have none" if missing else ""
         raise BadInput(
             f"answers: {len(foreign)} of {len(answers)} are to no question of the annotations (the first: question_id "
-            f"{foreign[0]!r}{all_of_them}); is it the same split?"
+            f"{foreign[0]!r:.200}{all_of_them}); is it the same split?"
         )
     if missing and not missing_allowed:
         raise BadInput(
-            f"answers: {len(missing)} of {len(known)} questions have none (the first: question_id {missing[0]!r}); "
+            f"answers: {len(missing)} of {len(known)} questions have none (the first: question_id {missing[0]!r:.200}); "
             "expected one per question of the annotations: is it the same split?"
         )
 

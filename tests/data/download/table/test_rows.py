@@ -160,3 +160,12 @@ def test_more_cells_than_columns_do_not_hide_which_column_is_missing(tmp_path):
     table.write_text("address,name\nhttp://h/a,a.jpg,one,too,many\n")
     with pytest.raises(BadInput, match=r"t\.csv, row 1: no column 'url'\. Columns: address, name$"):
         read_rows(table, url_column="url", name_column="name", base_url="")
+
+
+def test_a_parquet_whose_text_is_no_utf8_is_one_line(tmp_path):
+    table = pa.table({"url": ["http://h/ä"], "name": ["a.jpg"]})
+    pq.write_table(table, tmp_path / "t.parquet", compression="none", use_dictionary=False, write_statistics=False)
+    data = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(data.replace(b"\xc3\xa4", b"\xc3("))
+    with pytest.raises(BadInput, match=r"^t\.parquet: not Parquet: 'utf-8' codec can't decode .*$"):
+        read(tmp_path / "t.parquet")

@@ -169,7 +169,11 @@ def _parquet(table: Path) -> Iterator[Any]:
         with pq.ParquetFile(table) as file:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:  # an OSError too is about its bytes: the file was here a moment ago
+    except (
+        pa.ArrowException,
+        UnicodeDecodeError,
+        OSError,
+    ) as error:  # an OSError too is about its bytes: the file was here a moment ago
         raise BadInput(f"{table.name}: not Parquet: {' '.join(str(error).split())}") from None
 
 
