@@ -137,6 +137,12 @@ def artifacts(workspace: Path) -> dict[str, dict[str, str]]:
     return {name: {**hashes(folder, *when), **tars(folder)} for name, folder in found.items()}
 
 
+def rows(workspace: Path) -> list[tuple[object, ...]]:
+    """Read the lineage's rows of all shards."""
+    with contextlib.closing(open_read_only(workspace)) as lineage:
+        return lineage.execute("SELECT * FROM shard ORDER BY ALL").fetchall()
+
+
 def tars(folder: Path) -> dict[str, str]:
     """Hash what `hashes` leaves to its readers."""
     import hashlib
@@ -351,7 +357,12 @@ def a_changed_fragment(place: Place) -> str:
     fragment.write_bytes(data)
     for file in (workspace / "lineage" / "work.duckdb", workspace / "lineage.duckdb"):
         file.unlink()
-    said = one_line(*place.run(workspace))
+    code, told = place.run(workspace)
+    if code == 0:  # it hit what no reader reads, such as a statistic: every row is as it was
+        place.is_calm(workspace)
+        assert rows(workspace) == rows(place.home / "calm"), "a changed row was taken in"
+        return "same"
+    said = one_line(code, told)
     assert fragment.name in said, said
     fragment.unlink()
     (workspace / "lineage" / "fragments" / "artifact" / fragment.name).unlink()
