@@ -1,0 +1,84 @@
+"""Retrainings as artifacts: each made once, in one process, by the training's own recipe and plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from train.conftest import new_job, tiny_shards
+
+from tasks.run import Run
+from tasks.why import retrain as stage
+from tasks.why.retrain import Wanted
+from tinyllava_core.artifact import Artifact, make_once
+from tinyllava_core.attribute.retrain import retrain as retrain_now
+from tinyllava_core.data.plan.plan import plan, plan_spec
+from tinyllava_core.job import RetrainJob, TrainJob, read_result
+from tinyllava_core.results import RetrainResult, ShardResult, TrainResult
+from tinyllava_core.train.__main__ import run as train_now
+
+__all__ = ["tiny_shards"]  # a fixture
+
+
+@pytest.fixture
+def trained(tiny_parts: Path, tiny_shards: Path, tmp_path: Path) -> tuple[Run, Artifact]:
+    """A workspace with shards, a plan and a training of them."""
+    job = new_job(tiny_shards, tmp_path / "aside", "plain")
+    workspace, recipe = tmp_path / "workspace", job.recipe.model_copy(update={"pretrain": None})
+
+    def copied(folder: Path) -> ShardResult:
+        for file in tiny_shards.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        return ShardResult(num_shards=1, num_records=22, size_bytes=1, sha256="0")
+
+    shards = make_once(workspace, "shard", 1, {}, {}, copied)
+    spec = plan_spec(recipe, "sft")
+    planned = make_once(workspace, "plan", 1, spec, {"shard": shards}, lambda folder: plan(shards.folder, spec, folder))
+
+    def made(folder: Path) -> TrainResult:
+        told = TrainJob(stage="sft", recipe=recipe, shards=shards.folder, plan=planned.folder, start=None, out=folder)
+        train_now(told, [False])
+        return read_result(folder, "train", TrainResult)
+
+    training = make_once(workspace, "sft", 1, {}, {"shard": shards, "plan": planned}, made)
+    return Run(run_id="test", workspace=workspace, recipe=recipe), training
+
+
+def test_each_retraining_is_made_once_and_without_nothing_it_is_the_training(
+    trained: tuple[Run, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, training = trained
+    launched: list[int] = []
+
+    def launch(job: RetrainJob, how: Any, title: str, *more: RetrainJob) -> None:
+        launched.append(1 + len(more))
+        for one in (job, *more):
+            retrain_now(one)
+
+    def none(*_: Any) -> Sequence[Artifact]:
+        return []
+
+    monkeypatch.setattr(stage, "launch", launch)
+    monkeypatch.setattr(stage, "evaluations_of", none)
+    one = frozenset({"tiny-00000003"})
+    wanted = [Wanted(order=0), Wanted(order=0, void=one), Wanted(order=1), Wanted(order=0), Wanted(order=0, only=one)]
+    found = stage.retrain.fn(run, training, wanted)
+    assert launched == [4]  # one process; what is asked for twice is made once
+    results = [artifact.result(RetrainResult) for artifact in found]
+    assert results[0].checkpoint_sha256 == training.result(TrainResult).checkpoint_sha256
+    assert len({result.checkpoint_sha256 for result in results}) == 4
+    assert [(row.num_records, row.num_void, row.num_steps) for row in results] == [
+        (22, 0, 6),
+        (22, 1, 6),
+        (22, 0, 6),
+        (22, 0, 6),
+        (1, 0, 1),
+    ]
+    assert [path.name for path in found[1].folder.iterdir() if path.is_dir()] == []  # no weights, no plan
+    again = stage.retrain.fn(run, training, wanted[:2])
+    assert (launched, [artifact.made for artifact in again]) == ([4], [False, False])
+    edges = json.loads((found[2].folder / "result.json").read_text())["inputs"]
+    assert edges["plan"] != training.manifest()["inputs"]["plan"]  # another order is another plan
