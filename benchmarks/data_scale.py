@@ -1,6 +1,7 @@
 """The books at scale: what it costs to read, check, mix and lay out a million records, in time and in memory.
 
     python benchmarks/data_scale.py [--records 1200000] [--folder DIR]
+    python benchmarks/data_scale.py --shapes    # read, check and mix: LLaVA's JSON beside the same records as `messages`
 
 The records are made up after LLaVA-1.5's instruction mix: its ten data sets in their published proportions, with the turns and
 lengths of tinyllava_core/estimate/lengths.yaml, COCO's pictures shared between them as there. No picture is decoded and no
@@ -19,8 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -76,6 +79,7 @@ ENGLISH = [
     "while",
 ]
 NAME, RECORDS_PER_SHARD = "made-up", 1_000
+SHAPE = "shape.txt"  # in the folder: how its annotations are written
 STEPS = ("read and check", "mix", "plan", "json.load, random.shuffle")
 
 
@@ -94,7 +98,18 @@ def looked(images: ImagePlaces, path: str, limits: Inspect) -> Picture:
     )
 
 
-def write_annotations(file: Path, count: int) -> None:
+def as_messages(record: dict[str, Any]) -> dict[str, Any]:
+    """Write a record of LLaVA's as TRL and OpenAI do: messages of parts, pictures by their places."""
+    messages = []
+    for turn in record["conversations"]:
+        parts = [{"type": "image"}] if turn["value"].startswith("<image>") else []
+        text = {"type": "text", "text": turn["value"].removeprefix("<image>\n")}
+        role = "user" if turn["from"] == "human" else "assistant"
+        messages.append({"role": role, "content": [*parts, text]})
+    return {"id": record["id"], "images": [record["image"]] if "image" in record else [], "messages": messages}
+
+
+def write_annotations(file: Path, count: int, shape: str = "llava") -> None:
     """Write `count` records, shuffled over the kinds as their shares are."""
     kinds = yaml.safe_load(TABLE.read_text(encoding="utf-8"))["sources"]["llava-sft-665k"]
     rng = np.random.default_rng(0)
@@ -120,7 +135,8 @@ def write_annotations(file: Path, count: int) -> None:
                     at += size
                     at -= 20_000 if at > len(words) - 20_000 else 0
             record["conversations"] = turns
-            out.write(("[" if index == 0 else ", ") + json.dumps(record))
+            written = as_messages(record) if shape == "messages" else record
+            out.write(("[" if index == 0 else ", ") + json.dumps(written))
         out.write("]")
 
 
@@ -142,7 +158,8 @@ def read_and_check(home: Path) -> None:
     )
     components = [Component(name=name, prefix=path.split("/")[0]) for name, (path, _) in FOLDERS.items()]
     out = fresh(home / "inspect")
-    inspect_source(home, told, "llava", 0.0, out, components=components, look=looked)
+    shape = (home / SHAPE).read_text()
+    inspect_source(home, told, shape, 0.0, out, components=components, look=looked)
 
 
 def mix_all(home: Path) -> None:
@@ -258,16 +275,17 @@ def measured(step: str, home: Path) -> Cost:
     return Cost(wall_s=time.monotonic() - started, cpu_s=cpu, peak_bytes=peak)
 
 
-def measure(folder: Path, count: int) -> dict[str, Cost]:
+def measure(folder: Path, count: int, steps: Sequence[str] = STEPS, shape: str = "llava") -> dict[str, Cost]:
     """Make the data, run every step on it, and take the data away."""
-    home = fresh(folder / f"scale-{count}")
+    home = fresh(folder / f"scale-{count}-{shape}")
     try:
-        write_annotations(home / "annotations.json", count)
+        write_annotations(home / "annotations.json", count, shape)
+        (home / SHAPE).write_text(shape)
         size = (home / "annotations.json").stat().st_size
-        print(f"{count:,} records, {size / 1e9:.2f} GB of JSON", flush=True)
+        print(f"{count:,} records, {shape}, {size / 1e9:.2f} GB of JSON", flush=True)
         write_benchmark(home)
         costs = {}
-        for step in STEPS:
+        for step in steps:
             if step == "plan":
                 write_shards(home)
             costs[step] = measured(step, home)
@@ -277,11 +295,26 @@ def measure(folder: Path, count: int) -> dict[str, Cost]:
         shutil.rmtree(home)
 
 
+def compare_shapes(folder: Path, count: int) -> None:
+    """Read, check and mix the same records in both shapes, and print what `messages` cost more."""
+    both = [measure(folder, count, STEPS[:2], shape) for shape in ("llava", "messages")]
+    rows = [
+        [step, *(f"{cost[step].cpu_s:.1f}" for cost in both), f"{both[1][step].cpu_s / both[0][step].cpu_s:.2f}x"]
+        for step in STEPS[:2]
+    ]
+    sums = [sum(one.cpu_s for one in cost.values()) for cost in both]
+    table(
+        ["", "llava, CPU s", "messages, CPU s", "more"],
+        [*rows, ["both", *(f"{one:.1f}" for one in sums), f"{sums[1] / sums[0]:.2f}x"]],
+    )
+
+
 def main() -> None:
     """Measure a tenth and the whole, and print both side by side."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=1_200_000)
     parser.add_argument("--folder", type=Path, help="for the data, some 4 GB for a while (default: a temporary one)")
+    parser.add_argument("--shapes", action="store_true", help="LLaVA's JSON beside `messages`")
     parser.add_argument("--step", choices=DO, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.step:
@@ -289,6 +322,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
+        if given.shapes:
+            compare_shapes(folder, given.records)
+            return
         few, many = (measure(folder, count) for count in (given.records // 10, given.records))
     rows = []
     for step in STEPS:
