@@ -14,7 +14,6 @@ from typing import NoReturn
 
 import tinyllava_core
 from tinyllava_core.commands import (
-    answers,
     ask,
     chat,
     check,
@@ -28,7 +27,6 @@ from tinyllava_core.commands import (
     query,
     recipes,
     run,
-    runs,
     score,
     slurm,
     study,
@@ -36,6 +34,7 @@ from tinyllava_core.commands import (
 )
 from tinyllava_core.commands.of_data import show
 from tinyllava_core.commands.of_why import attribute, suspects, why
+from tinyllava_core.commands.of_runs import answers, runs, watch
 from tinyllava_core.errors import BadInput
 from tinyllava_core.room import is_full
 
@@ -62,6 +61,7 @@ COMMANDS: dict[str, ModuleType] = {
     "why": why,
     "suspects": suspects,
     "runs": runs,
+    "watch": watch,
     "gc": gc,
     "doctor": doctor,
 }

@@ -45,7 +45,7 @@ def test_every_table_and_view_says_what_it_is(made_once: Path):
         "UNION ALL SELECT view_name, comment FROM duckdb_views() WHERE NOT internal",
     )
     assert len(comments) == len(schema_tables()) + len(file_tables()) + len(
-        ("source", "run_state", "score", "score_clean", "ledger", "publication")
+        ("source", "run_state", "score", "score_clean", "asked", "ledger", "publication")
     )
     assert [name for name, comment in comments if not comment] == []
 

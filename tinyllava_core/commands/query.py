@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from tinyllava_core.commands.arguments import add_format, add_workspace
 from tinyllava_core.errors import BadInput
@@ -17,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("question", nargs="?", metavar="NAME|SQL", help='a shipped query, or "SELECT ..."')
     parser.add_argument("values", nargs="*", metavar="key=value", help="values of the query's parameters")
+    parser.add_argument(
+        "--page", type=Path, metavar="PAGE.md", help="answer every ```sql block of a page, in its place"
+    )
     add_format(parser)
     add_workspace(parser)
 
@@ -25,6 +29,11 @@ def act(args: argparse.Namespace) -> None:
     """Answer the question, or list the shipped ones."""
     from tinyllava_core.lineage.query import ask, bind, confine, shipped
 
+    if args.page is not None:
+        from tinyllava_core.lineage.answered import answer_page
+
+        print(f"{args.page}: {answer_page(args.page, args.workspace)} questions answered")
+        return
     if args.question is None:
         rows: list[Row] = [
             (query.name, " ".join(p.name if p.required else f"[{p.name}]" for p in query.parameters), query.meaning)

@@ -114,6 +114,22 @@ LEFT JOIN trained_on ON trained_on.run_id = score.run_id
 GROUP BY ALL;
 COMMENT ON VIEW score_clean IS 'Each score of a run with the mean over its questions, and over those whose pictures no mix that trained the checkpoint has. The mean is of items: where the metric is none (F1, MME), the report has the metric itself without them.';
 
+CREATE VIEW asked AS
+SELECT
+    items.fingerprint,
+    items.question_id,
+    items.image,
+    answers.prompt,
+    items.answer,
+    items.parsed,
+    items.score,
+    items.facets,
+    items.unparsed
+FROM items
+JOIN answers ON answers.fingerprint = items.fingerprint
+    AND coalesce(json_extract_string(answers.metadata, '$.question_id'), answers.question_id) = items.question_id;
+COMMENT ON VIEW asked IS 'One row per scored answer with what was asked: items and answers, whose files number questions in two ways.';
+
 CREATE VIEW ledger AS
 SELECT
     trained.fingerprint,

@@ -37,6 +37,7 @@ class RunFacts:
     packages: Mapping[str, str] = field(default_factory=dict)
     host: str | None = None
     flow_run_id: str | None = None  # Prefect's
+    running: Sequence[tuple[str, str, Path]] = ()  # (stage, name, folder) of trainings that have begun and not ended
     times: Mapping[tuple[str, str], tuple[datetime, float]] = field(
         default_factory=dict
     )  # (stage, name) -> begin, seconds
@@ -44,6 +45,11 @@ class RunFacts:
     def of(self, stage: str) -> Iterator[tuple[str, Artifact]]:
         """Give (name, artifact) of every artifact of a stage."""
         return ((name, artifact) for word, name, artifact in self.stages if word == stage)
+
+    def folders(self, stage: str) -> Iterator[Path]:
+        """Give the folder of every artifact of a stage, also of one that is being made."""
+        yield from (artifact.folder for _, artifact in self.of(stage))
+        yield from (folder for word, _, folder in self.running if word == stage)
 
     def one(self, stage: str, name: str) -> Artifact | None:
         """Give the artifact of a stage that has this name, if the run has it."""
@@ -142,9 +148,8 @@ def curves(facts: RunFacts) -> list[Curve]:
     """Read the losses of each training stage."""
     found = []
     for stage in TRAININGS:
-        for _, artifact in facts.of(stage):
-            steps = read_jsonl(artifact.folder / "steps.jsonl")
-            lives = read_jsonl(artifact.folder / "lives.jsonl")
+        for folder in facts.folders(stage):
+            steps, lives = whole_rows(folder / "steps.jsonl"), whole_rows(folder / "lives.jsonl")
             found.append(
                 Curve(
                     stage=stage,
@@ -220,6 +225,13 @@ def part_rows(facts: RunFacts) -> list[PartRow]:
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """Read a file of JSON lines."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def whole_rows(path: Path) -> list[dict[str, Any]]:
+    """Read the whole lines of a file that may be being written, if it is there."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1] if line]
 
 
 def _rows(path: Path, columns: list[str]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ It reads the fragments themselves: a run tells of itself before it has ended, an
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -51,8 +52,26 @@ def gather(workspace: Path, run_id: str, recipe: Recipe) -> RunFacts:
         packages=json.loads(run["packages_json"]),
         host=run["host"],
         flow_run_id=run["flow_run_id"],
+        running=tuple(_running(workspace, run_id, {row["fingerprint"] for row in stages})),
         times={(row["stage"], row["name"]): (row["started_at"], row["seconds"]) for row in stages},
     )
+
+
+def _running(workspace: Path, run_id: str, ended: set[str]) -> Iterator[tuple[str, str, Path]]:
+    for row in _left(workspace, "begun", run_id):
+        folder = workspace / "artifacts" / row["stage"] / f".{row['fingerprint']}.partial"
+        if row["fingerprint"] not in ended and folder.is_dir():
+            yield row["stage"], row["name"], folder
+
+
+def state_of(workspace: Path, run_id: str) -> str:
+    """Tell how a run stands: Running, Killed (its process is gone), or how it ended, in Prefect's word."""
+    if ended := _left(workspace, "run_end", run_id):
+        return str(ended[0]["state"])
+    from tinyllava_core.lineage.running import tell_killed  # which brings DuckDB: pages are written without it
+
+    tell_killed(workspace)
+    return "Killed" if _left(workspace, "killed", run_id) else "Running"
 
 
 def gather_named(workspace: Path, word: str) -> RunFacts:

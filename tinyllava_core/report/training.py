@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from tinyllava_core.artifact import Artifact
-from tinyllava_core.report.facts import RunFacts, read_jsonl
+from tinyllava_core.report.facts import RunFacts, whole_rows
 from tinyllava_core.report.figures import COLOURS, Series, draw_counts, draw_lines, rounded
 from tinyllava_core.results import TRAININGS
 
@@ -35,14 +34,14 @@ class Chart:
 
 def charts(facts: RunFacts) -> list[tuple[str, list[Chart]]]:
     """Draw what each training stage measured, stage by stage; a figure without numbers is left out."""
-    found = [(stage, list(_of_stage(stage, artifact))) for stage in TRAININGS for _, artifact in facts.of(stage)]
+    found = [(stage, list(_of_stage(stage, folder))) for stage in TRAININGS for folder in facts.folders(stage)]
     return [(stage, drawn) for stage, drawn in found if drawn]
 
 
-def _of_stage(stage: str, artifact: Artifact) -> list[Chart]:
-    rows = _rows(artifact.folder / "metrics.jsonl")
-    held = _rows(artifact.folder / "held_out.jsonl")
-    lives = _rows(artifact.folder / "lives.jsonl")
+def _of_stage(stage: str, folder: Path) -> list[Chart]:
+    rows = whole_rows(folder / "metrics.jsonl")
+    held = whole_rows(folder / "held_out.jsonl")
+    lives = whole_rows(folder / "lives.jsonl")
     resumed = [life["from_step"] for life in lives if life["from_step"] > 0]
 
     sources = _by(rows, "loss_by_source")
@@ -97,11 +96,6 @@ def _percent(value: float | None) -> float | None:
 
 def _giga(value: float | None) -> float | None:
     return None if value is None else value / 1e9
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """Read the whole lines of a file that may be being written, if it is there."""
-    return read_jsonl(path) if path.is_file() else []
 
 
 def plan_charts(facts: RunFacts) -> list[Chart]:
