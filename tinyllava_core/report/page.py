@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from tinyllava_core.report import figures
 from tinyllava_core.report.answers.write import write_answers
+from tinyllava_core.report.card import write_card
 from tinyllava_core.report.data.write import write_data_page
 from tinyllava_core.report.examples import examples
 from tinyllava_core.report.facts import (
@@ -51,6 +52,7 @@ def write_report(facts: RunFacts, out: Path, refresh_s: int | None = None) -> Re
         stages=stages,
         graph=Markup(draw_graph(stages)),
         scores=scores,
+        card=write_card(facts, scores, out.parent).name,
         data_page=write_data_page(facts, out.parent, back=out.name).name,
         subscores=subscores(facts),
         published=published_rows(facts, scores),

@@ -1,0 +1,49 @@
+"""The model card: its head is what the hub reads, and its numbers are the run's."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+from made_up_run import MadeUp
+
+from tinyllava_core.report.card import licences, write_card
+from tinyllava_core.report.scores import score_rows
+
+
+def test_the_hubs_own_reader_finds_the_scores_in_its_head(run: MadeUp, tmp_path: Path):
+    facts = run.facts()
+    card = ModelCard(write_card(facts, score_rows(facts), tmp_path).read_text())
+    assert (card.data.library_name, card.data.pipeline_tag, card.data.license) == (
+        "transformers",
+        "image-text-to-text",
+        "other",
+    )
+    assert card.data.to_dict()["license_name"] == "Apache-2.0"
+    assert [(one.dataset_name, one.metric_value) for one in card.data.eval_results] == [
+        ("toy-pope", 91.3),
+        ("toy-vqa", 78.6),
+    ]
+
+
+def test_the_card_tells_data_with_licences_scores_with_errors_and_what_is_not_known(run: MadeUp, tmp_path: Path):
+    facts = run.facts(**{"sft.lr": 3e-4})
+    assert licences(facts) == dict.fromkeys(("toy-captions", "toy-chat", "toy-places"), "Apache-2.0")
+    text = write_card(facts, score_rows(facts), tmp_path).read_text()
+    for told in (
+        "| sft | toy-places | 40 | 30.8 % | Apache-2.0 |",
+        "| toy-pope | accuracy | 91.3 ± 1.4 | 50.7 |  | 8 |",
+        "`sft.lr = 0.0003`",
+        "logits differ by at most 1e-06",
+        "with changes that are not committed",
+        "Pictures are not shown to help it on toy-pope",
+    ):
+        assert told in text, told
+
+
+def test_a_run_without_data_and_scores_has_a_card_that_says_so(run: MadeUp, tmp_path: Path):
+    text = write_card(dataclasses.replace(run.facts(), stages=()), [], tmp_path).read_text()
+    assert "Nothing is known of its data." in text
+    assert "None was measured." in text
+    assert "model-index" not in text
