@@ -33,8 +33,8 @@ from tinyllava_core.commands import (
     tune,
 )
 from tinyllava_core.commands.of_data import show
-from tinyllava_core.commands.of_why import attribute, suspects, why
 from tinyllava_core.commands.of_runs import answers, runs, watch
+from tinyllava_core.commands.of_why import attribute, suspects, why
 from tinyllava_core.errors import BadInput
 from tinyllava_core.room import is_full
 
