@@ -92,7 +92,9 @@ def make_step(records: list[Encoded], capacity: int, size: int) -> Step:
     for places in pack_places([len(record.ids) for record in records], capacity):
         members = [records[place] for place in places]
         noise = [
-            torch.randint(0, 256, (3, size, size), dtype=torch.uint8) for member in members for _ in member.image_ends
+            torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8)
+            for member in members
+            for _ in member.image_ends
         ]
         packs.append(join(members, noise, size))
     return Step(

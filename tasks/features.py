@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from prefect import task
@@ -31,7 +32,7 @@ def features(run: Run, stage: StageName, shards: Artifact) -> Artifact:
     spec = {
         "weights": vision_ids(recipe, commits),
         "vision_layer": parts.vision_layer,
-        "image_mode": parts.image_mode,
+        "scheme": dataclasses.asdict(parts.scheme),
         "pixels": parts.pixels,
         "precision": recipe.training(stage).precision,
     }

@@ -87,7 +87,7 @@ def make_shards(folder: Path, records: Sequence[tuple[list[tuple[str, str]], lis
                 "record_id": f"tiny-{position:08d}",
                 "source": "tiny",
                 "turns": [{"role": role, "text": text} for role, text in turns],
-                "images": [{"path": f"{key}.png"} for _ in images],
+                "images": [{"path": f"{key}.png"} | _size(data) for data in images],
             }
             bodies.append(json.dumps(body).encode())
             members = [(f"{key}.json", bodies[-1])]
@@ -122,6 +122,11 @@ def make_shards(folder: Path, records: Sequence[tuple[list[tuple[str, str]], lis
         )
     pq.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA), folder / "index.parquet")
     pq.write_table(_shards_table(path), folder / "shards.parquet")
+
+
+def _size(data: bytes) -> dict[str, int]:
+    with Image.open(io.BytesIO(data)) as image:
+        return dict(zip(("width", "height"), image.size, strict=True))
 
 
 def _shards_table(tar: Path) -> pa.Table:

@@ -14,6 +14,7 @@ from tinyllava_core.artifact import Artifact
 from tinyllava_core.errors import BadInput, nearest
 from tinyllava_core.parts import LANGUAGES, VISIONS
 from tinyllava_core.results import TRAININGS
+from tinyllava_core.settings.tiling import tiling_of
 
 LATEST = "latest"
 MIN_LETTERS = 4  # of a fingerprint
@@ -69,8 +70,9 @@ def model_section(folder: Path) -> dict[str, Any]:
         "connector_queries": connector["queries"],
         "connector_shrink": connector["shrink"],
         "language": card["language"] if card["language"] in LANGUAGES else str(folder),
-        "vision_layer": config["vision_feature_layer"],
+        "vision_layer": "final" if config.get("final_norm") else config["vision_feature_layer"],
         "image_mode": card["image_mode"],
+        **({"tiling": tiling_of(scheme)} if (scheme := card.get("scheme")) else {}),
         "pixels": card.get("pixels", "fast"),
     }
 

@@ -22,6 +22,7 @@ from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.mix import Contamination as Contamination  # flows import the recipe, not its sections
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.shard import Shard
+from tinyllava_core.settings.tiling import Tiling
 from tinyllava_core.settings.trained import check_something_to_train
 from tinyllava_core.settings.training import Training
 from tinyllava_core.settings.watch import Watch
@@ -71,6 +72,7 @@ class Recipe(Frozen):
                     f"{stage}.keep_features: only a pretrain without `start` has the encoder's published weights; set it there"
                 )
             check_something_to_train(self.model, self.training(stage), stage)
+            _ = self.model_in(stage).scheme  # a stage's own image_mode has to fit the parts too
             lora = self.training(stage).language.lora
             if lora is not None and lora.quantize is not None and self.launch.zero_stage is not None:
                 raise ValueError(
@@ -91,7 +93,9 @@ class Recipe(Frozen):
 
     def model_in(self, stage: str) -> Model:
         """Give the model as one training stage has it: the same parts, with the stage's own way to take pictures in."""
-        return self.model.model_copy(update={"image_mode": self.training(stage).image_mode or self.model.image_mode})
+        mode = self.training(stage).image_mode or self.model.image_mode
+        whole = {"tiling": Tiling()} if mode in ("square", "pad") else {}
+        return self.model.model_copy(update={"image_mode": mode, **whole})
 
     def compared(self, stage: str) -> tuple[str, ...]:
         """Name the benchmarks whose pictures a stage's mix is compared with."""

@@ -105,6 +105,7 @@ class PlanResult:
     num_tokens: int  # image tokens included
     num_supervised: int
     num_images: int
+    num_tiles: int  # pictures through the encoder: the images, or what they are cut into
     padding_fraction: float  # of num_packs * the longest pack of their step: what padding them to one length would add
 
 

@@ -27,13 +27,15 @@ Place = Literal[
 class Tokenizer:
     """A tokenizer folder (tokenizer.json, tokenizer_config.json), with the ids that a prompt needs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, marks: Sequence[str] = ()) -> None:
         if not (folder / "tokenizer.json").is_file():
             raise BadInput(f"{folder}: no tokenizer.json; a language model needs its fast tokenizer's file here")
         self.folder = folder
         self._rust = RustTokenizer.from_file(str(folder / "tokenizer.json"))
         if self._rust.token_to_id(IMAGE_TOKEN) is None:
             self._rust.add_special_tokens([IMAGE_TOKEN])
+        if marks:
+            self._rust.add_special_tokens(list(marks))
         config = _read_json(folder / "tokenizer_config.json")
         eos = _token(config, "eos_token")
         if eos is None:
@@ -45,7 +47,7 @@ class Tokenizer:
             rust.no_padding()
             rust.no_truncation()
             rust.encode_special_tokens = True  # "</s>" inside a text is text
-        self._protected: set[str] = {IMAGE_TOKEN, eos}
+        self._protected: set[str] = {IMAGE_TOKEN, eos, *marks}
         self.image_id = self._id(IMAGE_TOKEN)
         self.eos_id = self._id(eos)
         generation = _read_json(folder / "generation_config.json").get("eos_token_id", [])
@@ -121,9 +123,9 @@ class Tokenizer:
         return found
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Load the tokenizer of a language model's or a checkpoint's folder."""
-    return Tokenizer(folder)
+def load_tokenizer(folder: Path, marks: Sequence[str] = ()) -> Tokenizer:
+    """Load the tokenizer of a language model's or a checkpoint's folder. `marks`: tokens that it is to have besides its own."""
+    return Tokenizer(folder, marks)
 
 
 def _without_prefix(rust: RustTokenizer) -> tuple[RustTokenizer, str]:

@@ -18,9 +18,10 @@ from tiny import png
 from tokenizer_families import FAMILIES as TOKENIZERS
 from transformers import AutoProcessor
 
+from tinyllava_core.data.inspect.decode import decode
 from tinyllava_core.data.plan.prompt import IGNORE, ask, encode
 from tinyllava_core.data.record.record import Turn
-from tinyllava_core.data.tensors.example import normalise, pixels
+from tinyllava_core.data.tensors.example import fit, normalise
 from tinyllava_core.export.__main__ import export
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.foreign.importer import bring_in
@@ -73,7 +74,7 @@ def ours(folder: Path, picture: bytes) -> list[dict[str, Any]]:
     told = []
     for question in QUESTIONS:
         ids = torch.tensor([ask("short", tokenizer, question, 1, loaded.tokens_per_image)])
-        pixels_N3HW = normalise(pixels(picture, loaded.vision, "square", "pil")[None], loaded.vision)
+        pixels_N3HW = normalise(fit(decode(picture), loaded.vision, "square", "pil")[None], loaded.vision)
         inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels_N3HW}
         with torch.no_grad():
             logits = loaded.model(**inputs).logits[0, -1]

@@ -14,8 +14,9 @@ from PIL import Image
 from tiny import make_tokenizer, png
 from transformers import AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration
 
+from tinyllava_core.data.inspect.decode import decode
 from tinyllava_core.data.plan.prompt import ask
-from tinyllava_core.data.tensors.example import normalise, pixels
+from tinyllava_core.data.tensors.example import fit, normalise
 from tinyllava_core.errors import BadInput
 from tinyllava_core.export.__main__ import export
 from tinyllava_core.model import checkpoint
@@ -44,7 +45,7 @@ def test_the_processor_of_the_export_gives_our_ids_and_pixels(exported: Path) ->
     assert text == "USER: <image>\nwhat colour? ASSISTANT:"
     theirs = processor(images=Image.open(io.BytesIO(image)), text=text, return_tensors="pt")
     assert theirs["input_ids"][0].tolist() == ask("short", load_tokenizer(exported), "what colour?", 1, 9)
-    mine = normalise(pixels(image, VISIONS["tiny"], "square")[None], VISIONS["tiny"])
+    mine = normalise(fit(decode(image), VISIONS["tiny"], "square")[None], VISIONS["tiny"])
     torch.testing.assert_close(theirs["pixel_values"], mine, atol=1e-5, rtol=1e-5)
 
 
@@ -109,5 +110,5 @@ def test_the_image_processor_that_is_written_gives_our_pixels(key: str, mode: Im
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(image_processor(row, mode)))
     processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
     theirs = torch.as_tensor(np.asarray(processor(Image.open(io.BytesIO(image)))["pixel_values"][0]))
-    mine = normalise(pixels(image, row, mode, "pil")[None], row)[0]
+    mine = normalise(fit(decode(image), row, mode, "pil")[None], row)[0]
     torch.testing.assert_close(theirs, mine, atol=2e-5, rtol=1e-5)

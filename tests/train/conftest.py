@@ -47,6 +47,7 @@ def new_job(
     watch: dict[str, Any] | None = None,
     start: Path | None = None,
     stage: str = "sft",
+    model: dict[str, Any] | None = None,
     **sft: Any,
 ) -> TrainJob:
     """Make a job in a folder of its own under `home`."""
@@ -63,7 +64,7 @@ def new_job(
     recipe = Recipe.parse(
         {
             "name": "tiny",
-            "model": {"vision": "tiny", "language": "tiny"},
+            "model": {"vision": "tiny", "language": "tiny"} | (model or {}),
             "pretrain": {
                 "mix": [{"source": "tiny"}],
                 "global_batch": 8,

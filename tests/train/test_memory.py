@@ -33,8 +33,9 @@ def test_halves_hold_each_record_and_image_once() -> None:
         position_T=torch.cat([torch.arange(length) for length in lengths]),
         record_T=torch.repeat_interleave(torch.arange(3), torch.tensor(lengths)),
         pixels_N3HW=torch.arange(3).view(3, 1, 1, 1).expand(3, 3, 2, 2).to(torch.uint8),
+        tiles=(1, 0, 2),
     )
-    (first, one), (second, two) = memory.halves(pack, image, 2)
+    (first, one), (second, two) = memory.halves(pack, image)
     assert one
     assert two
     assert first.ids_T.tolist() == [9, 9, 1, 2, 3, 4, 5]  # 7 of 12 tokens is nearer to the middle than 4
@@ -43,7 +44,7 @@ def test_halves_hold_each_record_and_image_once() -> None:
     assert second.record_T.tolist() == [2] * 5
     assert [len(half.pixels_N3HW) for half in (first, second)] == [1, 2]
     assert second.pixels_N3HW[:, 0, 0, 0].tolist() == [1, 2]
-    alone = memory.halves(second, image, 2)
+    alone = memory.halves(second, image)
     assert [(len(half.ids_T), counts) for half, counts in alone] == [(5, True), (5, False)]
 
 

@@ -106,6 +106,11 @@ def _data_rows(found: list[StageEstimate]) -> list[Row]:
         ("tokens", *(_tokens(load) for load in loads)),
         ("- supervised", *(_count(load.num_supervised) for load in loads)),
         ("images", *(_count(load.num_images) for load in loads)),
+        *(
+            [("tiles", *(_count(load.num_tiles) for load in loads))]
+            if any(load.num_tiles > load.num_images for load in loads)
+            else []
+        ),
         ("cut to max_length", *(_count(load.num_truncated) for load in loads)),
         ("voided", *("known with the plan" if load.voided is None else _reasons(load.voided) for load in loads)),
         ("packs of a step", *(f"{load.packs_a_step:.1f}, up to {load.longest_pack:,} tokens" for load in loads)),

@@ -40,7 +40,7 @@ def shapes(model: Model) -> Shapes:
         attention_width=reader.attention_width,
         vocabulary=reader.vocabulary,
         head=reader.vocabulary * language.width,
-        used_blocks=trained("vision", None, vision.num_layers, model.vision_layer).num_used,
+        used_blocks=trained("vision", None, vision.num_layers, model.layer).num_used,
         vision_width=vision.width,
         vision_block=average(encoder.blocks),
         patches=vision.num_patches // max(1, len(vision.mixture)),  # each encoder of a mixture sees its own

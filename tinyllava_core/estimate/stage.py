@@ -23,6 +23,10 @@ from tinyllava_core.parts import language_row
 from tinyllava_core.parts.prompts import prompt_row
 from tinyllava_core.recipe import Recipe
 
+TYPICAL = (
+    640,
+    480,
+)  # pixels of a picture whose size is not known yet: the most frequent one of COCO, most of LLaVA's pictures
 _STEPS_DRAWN = 24  # steps that stand for all
 
 
@@ -38,6 +42,7 @@ class Load:
     tokens_error: float  # standard error of num_tokens by the draw alone; the table's lengths may be off by more
     num_supervised: float
     num_images: float
+    num_tiles: float  # pictures through the encoder: the images, or what they are cut into
     squares: float  # of the records' lengths, summed: what attention costs
     num_truncated: float
     voided: dict[str, int] | None  # by reason; None: not known before the plan
@@ -68,7 +73,7 @@ class StageEstimate:
 
     def _amounts(self) -> tuple[float, float, float, float]:
         load = self.load
-        return load.num_tokens, load.squares, load.num_supervised, load.num_images
+        return load.num_tokens, load.squares, load.num_supervised, load.num_tiles
 
 
 def estimate(recipe: Recipe, stage: str, plan: Path | None = None) -> StageEstimate:
@@ -89,7 +94,7 @@ def estimate(recipe: Recipe, stage: str, plan: Path | None = None) -> StageEstim
             training,
             recipe.launch,
             load.longest_pack,
-            images_in_pack=load.num_images * in_pack,
+            images_in_pack=load.num_tiles * in_pack,
             supervised_in_pack=load.num_supervised * in_pack,
         ),
     )
@@ -101,7 +106,8 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
     prompt = training.prompt or language_row(recipe.model.language).prompt
     captions = prompt is not None and prompt_row(prompt).user is None
     count = _STEPS_DRAWN * training.global_batch
-    drawn = draw(training.mix, model.tokens_per_image, captions, count, seed=recipe.seed)
+    typical = model.scheme.cut(*TYPICAL)
+    drawn = draw(training.mix, model.scheme.ids_of(typical), captions, count, seed=recipe.seed)
     tokens = np.minimum(drawn.num_tokens, training.max_length)
     supervised = np.minimum(drawn.num_supervised, tokens)
     steps = list(
@@ -110,10 +116,11 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
     capacity = training.pack_length or training.max_length
     packs = [[int(tokens[members[one]].sum()) for one in pack(tokens[members], capacity)] for members in steps]
     records, factor = drawn.num_records * training.epochs, drawn.num_records * training.epochs / count
+    sizes = "" if model.scheme.is_fixed else ", every picture taken as {}x{}".format(*TYPICAL)
     unknown = f"; unknown to it: {', '.join(drawn.unknown)}" if drawn.unknown else ""
     unknown += "; what the filters leave out is not" if any(entry.filters for entry in training.mix) else ""
     return Load(
-        basis=f"estimate from estimate/lengths.yaml{unknown}",
+        basis=f"estimate from estimate/lengths.yaml{sizes}{unknown}",
         is_counted=False,
         num_records=records,
         num_steps=-(-drawn.num_records // training.global_batch) * training.epochs,
@@ -121,6 +128,7 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
         tokens_error=error_of_sum(tokens) * factor,
         num_supervised=float(supervised.sum()) * factor,
         num_images=float(drawn.num_images.sum()) * factor,
+        num_tiles=float(drawn.num_images.sum()) * typical.num_tiles * factor,
         squares=float((tokens.astype(float) ** 2).sum()) * factor,
         num_truncated=float((drawn.num_tokens > training.max_length).sum()) * factor,
         voided=None,
@@ -157,6 +165,7 @@ def planned(plan: Path, ranks: int) -> Load:
         tokens_error=0.0,
         num_supervised=result.num_supervised,
         num_images=result.num_images,
+        num_tiles=result.num_tiles,
         squares=float((tokens.astype(float) ** 2).sum()),
         num_truncated=result.num_truncated,
         voided={reason: reasons.count(reason) for reason in sorted(set(reasons))},

@@ -153,6 +153,7 @@ CREATE TABLE plan (
     num_tokens BIGINT,         -- image tokens included
     num_supervised BIGINT,
     num_images BIGINT,
+    num_tiles BIGINT,          -- pictures through the encoder: the images, or what they are cut into
     padding_fraction DOUBLE    -- of num_packs x the longest pack of their step: ranks side by side wait so long
 );
 COMMENT ON TABLE plan IS 'Stage plan: every optimizer step laid out beforehand; the rows are in view plans.';

@@ -95,7 +95,8 @@ def published(parts: Model) -> LlavaConfig:
     row, language = VISIONS[parts.vision], language_row(parts.language)
     text_config = config_of("language", parts.language)
     if language.num_tokens is not None:
-        text_config.vocab_size = max(text_config.vocab_size, language.num_tokens + 1)  # <image> is one more
+        more = 1 + len(parts.scheme.marks)  # <image>, and the places of tiles
+        text_config.vocab_size = max(text_config.vocab_size, language.num_tokens + more)
     if row.mixture:
         vision_config = mixture_config(*(config_of("vision", member) for member in row.mixture))
     else:
@@ -111,11 +112,12 @@ def configure(parts: Model, vision_config: Any, text_config: Any, image_id: int)
         text_config=text_config,
         image_token_index=image_id,
         image_seq_length=parts.tokens_per_image,
-        vision_feature_layer=parts.vision_layer,
+        vision_feature_layer=parts.layer,
         vision_feature_select_strategy="default" if row.num_skipped else "full",
         tie_word_embeddings=text_config.tie_word_embeddings,
     )
     config.connector, config.num_skipped = dataclasses.asdict(parts.shape), row.num_skipped
+    config.final_norm, config.newline = parts.vision_layer == "final", parts.scheme.mode == "anyres"
     config.head_bias = head_has_bias(text_config)
     return config
 

@@ -28,6 +28,7 @@ from tinyllava_core.model.portable import portable_config
 from tinyllava_core.model.processor import write_processor
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS, Vision
+from tinyllava_core.parts.picture import Scheme
 from tinyllava_core.settings.model import ImageMode, Model, Pixels
 from tinyllava_core.tokenizer import load_tokenizer
 
@@ -35,6 +36,7 @@ SCHEMA = 2
 _HUB_NAMES = (
     ("model.vision_tower.", "vision_tower."),  # the encoders of _IN_A_LEVEL_MORE: vision_tower.vision_model.
     ("model.multi_modal_projector.", "multi_modal_projector."),
+    ("model.image_newline.weight", "image_newline"),
     ("model.language_model.", "language_model.model."),
     ("lm_head.", "language_model.lm_head."),
 )
@@ -54,6 +56,7 @@ class Card:
     prompt: str  # the format it was trained to be asked in
     image_mode: ImageMode
     pixels: Pixels = "fast"  # a card from before this was a choice does not say
+    scheme: Scheme | None = None  # how it cuts pictures; None: it does not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,12 @@ class Loaded:
         """How an image becomes the encoder's input."""
         return self.card.image_mode
 
+    @property
+    def scheme(self) -> Scheme:
+        """How pictures are cut."""
+        card = self.card
+        return card.scheme or Scheme(mode=card.image_mode, tile=card.vision.image_size, tokens=card.tokens_per_image)
+
 
 def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, folder: Path) -> None:
     """Write the checkpoint of a stage: see `write`."""
@@ -96,6 +105,7 @@ def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, fold
         prompt=prompt,
         image_mode=parts.image_mode,
         pixels=parts.pixels,
+        scheme=None if parts.scheme.is_fixed else parts.scheme,
     )
     write(model, card, tokenizer_from, folder)
 
@@ -113,7 +123,7 @@ def write(model: TinyLlava, card: Card, tokenizer_from: Path, folder: Path) -> N
     config["model_type"] = "llava" if is_plain_llava(model) else "tinyllava"
     config["architectures"] = ["LlavaForConditionalGeneration" if is_plain_llava(model) else "TinyLlava"]
     write_aside(aside / "config.json", json.dumps(portable_config(config), indent=2))
-    load_tokenizer(tokenizer_from).save(aside)
+    load_tokenizer(tokenizer_from, card.scheme.marks if card.scheme else ()).save(aside)
     for name in _TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
             shutil.copyfile(tokenizer_from / name, aside / name)
@@ -135,7 +145,8 @@ def load(folder: Path, *, precision: str = "fp32", device: str = "cpu") -> Loade
         raise BadInput(
             f"{path}: checkpoint schema {data['schema']}, this version reads {SCHEMA}; load it with the version that wrote it"
         )
-    card = Card(**{**data, "vision": Vision(**_tuples(data["vision"]))})
+    scheme = Scheme(**_tuples(data["scheme"])) if data.get("scheme") else None
+    card = Card(**{**data, "vision": Vision(**_tuples(data["vision"])), "scheme": scheme})
     model = _load_model(folder).to(device)
     if precision == "bf16":
         cast_parameters(model, torch.bfloat16)
@@ -169,6 +180,10 @@ def why_not_plain_llava(model: TinyLlava) -> str | None:
         return "its logits are soft-capped (Gemma 2), which that class would not do"
     if model.config.vision_config.model_type == "clip_dinov2":
         return "its vision part is two encoders, that class has one"
+    if model.config.final_norm:
+        return "its connector reads the encoder's last state behind its norm, that class in front of it"
+    if model.config.newline:
+        return "its pictures are cut as LLaVA-NeXT's are, which that class does not do"
     if lora.adapted(model) is not None:
         return "its language model has adapters that are not merged"
     return None
@@ -233,7 +248,11 @@ def our_name(name: str) -> str:
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return {key: _tuple(value) for key, value in data.items()}
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def _umask() -> int:

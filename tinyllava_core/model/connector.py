@@ -141,6 +141,21 @@ def places(grid: int, device: torch.device) -> Tensor:
     return torch.cartesian_prod(centre_G, centre_G)
 
 
+class Newline(nn.Module):
+    """The embedding that ends each row of an anyres picture's map. Source: LLaVA-NeXT's `image_newline`, its init too."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width) / width**0.5)
+
+    def forward(self, tokens_MD: Tensor, place_I: Tensor, weight_I: Tensor | None) -> Tensor:
+        """Read the tokens of all tiles in an order; -1 is this embedding -> [I, D]. With weights [I, 4], between four of them."""
+        table = torch.cat([tokens_MD, self.weight[None].to(tokens_MD.dtype)])
+        if weight_I is None:
+            return table[place_I]
+        return (table[place_I] * weight_I[..., None].to(table.dtype)).sum(1)
+
+
 def _as_picture(features_NPV: Tensor) -> Tensor:
     """[N, P, V] -> [N, V, G, G]. Contiguous: torch 2.13 on a CPU crashes in the backward of convolutions over the bare view."""
     side = isqrt(features_NPV.shape[1])

@@ -45,6 +45,10 @@ class Layout:
     image_I: Tensor  # places of image tokens, in reading order
     keep_S: Tensor  # places whose next token is supervised
     labels_S: Tensor  # that token
+    place_I: Tensor | None = (
+        None  # which of the tiles' tokens each image token is [I], or between which four [I, 4]; None: as they come
+    )
+    weight_I: Tensor | None = None  # [I, 4]: how much of each
 
     @classmethod
     def of(cls, ids_T: Tensor, record_T: Tensor, labels_T: Tensor, image_id: int) -> Layout:

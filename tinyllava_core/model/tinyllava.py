@@ -1,30 +1,31 @@
 """The model: transformers' Llava with a connector from our table and the language model's own head. It trains nothing.
 
-Shapes: B batch, T tokens, D language width, N images, P patches of one image, K tokens of one image, S supervised tokens.
+Shapes: B batch, T tokens, D language width, N images (or tiles of them), P patches of one, K tokens of one, I image tokens of all,
+S supervised tokens.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from tinyllava_core.model import (
-    attention,
-)
+from tinyllava_core.model import attention
 from tinyllava_core.model import connector as connectors
 from tinyllava_core.model.loss import token_losses
 from tinyllava_core.model.mixture import MixtureVision
 from tinyllava_core.model.records import Layout
 from tinyllava_core.parts import Shape
 
+_AT_ONCE = 64  # pictures through a frozen encoder: its activations are those of so many at most, whatever a pack holds
+
 # The three parts, under the names that transformers gives their modules.
 PREFIXES: dict[str, tuple[str, ...]] = {
     "vision": ("model.vision_tower.",),
-    "connector": ("model.multi_modal_projector.",),
+    "connector": ("model.multi_modal_projector.", "model.image_newline."),
     "language": ("model.language_model.", "lm_head."),
 }
 
@@ -56,13 +57,18 @@ class TinyLlava(LlavaForConditionalGeneration):
     """Vision encoder -> connector -> small language model.
 
     Besides transformers' own fields its configuration has `connector` (fields of parts.connector.Shape), `num_skipped` (leading
-    tokens of the encoder that are no patches) and `head_bias`.
+    tokens of the encoder that are no patches), `head_bias`, `final_norm` (the state is read behind the encoder's last norm) and
+    `newline` (an embedding ends each row of an anyres picture's map).
     """
 
     def __init__(self, config: LlavaConfig) -> None:
         super().__init__(config)
         self.shape = Shape(**config.connector)
         self.model.multi_modal_projector = connectors.build(self.shape)
+        for later in ("final_norm", "newline"):  # a checkpoint from before these were choices does not say
+            setattr(config, later, getattr(config, later, False))
+        if config.newline:
+            self.model.image_newline = connectors.Newline(self.shape.language_width)
         self.model.get_image_features = self._features_for_generation
         self.lm_head = Head(config.text_config, bias=config.head_bias)
         if config.tie_word_embeddings:
@@ -78,15 +84,32 @@ class TinyLlava(LlavaForConditionalGeneration):
 
         What comes as [N, P, V] is an encoder's output already (data/tensors/features.py). Raises ValueError if the encoder or the connector gives another number of tokens than its row declares.
         """
-        vision, trained = self.model.vision_tower, any(p.requires_grad for p in self.model.vision_tower.parameters())
+        trained = any(p.requires_grad for p in self.model.vision_tower.parameters())
         patches_NPV = pixels_N3HW
         if pixels_N3HW.ndim == 4:
             with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-                patches_NPV = patches(vision, pixels_N3HW, self.config.vision_feature_layer, self.config.num_skipped)
+                patches_NPV = self._patches(pixels_N3HW, at_once=None if trained or self.looks_always else _AT_ONCE)
         _check_count("vision encoder", patches_NPV.shape[1], self.shape.num_patches)
         tokens_NKD: Tensor = self.model.multi_modal_projector(patches_NPV)
         _check_count(f"connector {self.shape.kind!r}", tokens_NKD.shape[1], self.shape.num_tokens)
         return tokens_NKD
+
+    def _patches(self, pixels_N3HW: Tensor, at_once: int | None) -> Tensor:
+        """Run the encoder -> [N, P, V]. `at_once`: on so many pictures at a time, where nothing is kept of one for the next."""
+        layer: int | Literal["final"] = "final" if self.config.final_norm else self.config.vision_feature_layer
+        parts = [
+            patches(self.model.vision_tower, part, layer, self.config.num_skipped)
+            for part in pixels_N3HW.split(at_once or len(pixels_N3HW))
+        ]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def ordered(self, tokens_NKD: Tensor, place_I: Tensor | None, weight_I: Tensor | None) -> Tensor:
+        """Lay the tokens of tiles in the order in which a sequence reads them -> [I, D]. None: as they come."""
+        flat = tokens_NKD.flatten(0, 1)
+        if place_I is None:
+            return flat
+        ordered: Tensor = self.model.image_newline(flat, place_I, weight_I)
+        return ordered
 
     def supervised_losses(
         self,
@@ -128,7 +151,8 @@ class TinyLlava(LlavaForConditionalGeneration):
         """
         embedded_TD = self.get_input_embeddings()(ids_T)
         if len(pixels_N3HW):
-            embedded_TD = laid(embedded_TD, self.image_tokens(pixels_N3HW), layout.image_I)
+            image_ID = self.ordered(self.image_tokens(pixels_N3HW), layout.place_I, layout.weight_I)
+            embedded_TD = laid(embedded_TD, image_ID, layout.image_I)
         elif self.looks_always or any(
             p.requires_grad
             for module in (self.model.vision_tower, self.model.multi_modal_projector)
@@ -136,6 +160,8 @@ class TinyLlava(LlavaForConditionalGeneration):
         ):
             dummy = pixels_N3HW.new_zeros(1, *pixels_N3HW.shape[1:])
             embedded_TD = embedded_TD + 0.0 * self.image_tokens(dummy).sum()
+            if hasattr(self.model, "image_newline"):
+                embedded_TD = embedded_TD + 0.0 * self.model.image_newline.weight.sum()
         self._attend(attention.NAME)
         position_1T = position_T[None]
         attention.remember(position_1T, layout.records)
@@ -154,8 +180,8 @@ class TinyLlava(LlavaForConditionalGeneration):
             self.model.language_model.set_attn_implementation(how)
 
 
-def patches(encoder: nn.Module, pixels_N3HW: Tensor, layer: int, num_skipped: int) -> Tensor:
-    """Run an encoder -> the hidden states of `layer`, patches alone [N, P, V]."""
+def patches(encoder: nn.Module, pixels_N3HW: Tensor, layer: int | Literal["final"], num_skipped: int) -> Tensor:
+    """Run an encoder -> the hidden states of `layer`, patches alone [N, P, V]. final: the last ones, behind the encoder's norm."""
     members = (encoder.clip, encoder.dinov2) if isinstance(encoder, MixtureVision) else ()
     if members:  # its own forward lays them out so, class tokens left out
         states = [hidden_state(member, pixels_N3HW, layer)[:, 1:] for member in members]
@@ -163,8 +189,11 @@ def patches(encoder: nn.Module, pixels_N3HW: Tensor, layer: int, num_skipped: in
     return hidden_state(encoder, pixels_N3HW, layer)[:, num_skipped:]
 
 
-def hidden_state(encoder: nn.Module, pixels_N3HW: Tensor, layer: int) -> Tensor:
+def hidden_state(encoder: nn.Module, pixels_N3HW: Tensor, layer: int | Literal["final"]) -> Tensor:
     """Run an encoder's blocks up to the one that gives hidden state `layer`, and none behind it -> [N, P, V]."""
+    if layer == "final":
+        last: Tensor = encoder(pixels_N3HW).last_hidden_state
+        return last
     name, blocks = max(
         ((name, module) for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList)),
         key=lambda found: len(found[1]),
@@ -198,16 +227,15 @@ def splice(text_BTD: Tensor, image_NKD: Tensor, is_image_BT: Tensor) -> Tensor:
 
 
 def laid(text_TD: Tensor, image_NKD: Tensor, image_I: Tensor) -> Tensor:
-    """Lay the image tokens into their places -> [T, D].
+    """Lay the image tokens, of tiles or already in a row [I, D], into their places -> [T, D].
 
-    Raises ValueError unless exactly N * K places are marked: a truncated image is a fault of the data, not a batch to repair.
+    Raises ValueError unless as many places are marked as tokens are given: a truncated image is a fault of the data, not a batch
+    to repair.
     """
-    marked, given = len(image_I), image_NKD.shape[0] * image_NKD.shape[1]
-    if marked != given:
-        raise ValueError(
-            f"{marked} places are marked as image tokens, but {given} were given ({image_NKD.shape[0]} images)"
-        )
-    return text_TD.index_copy(0, image_I, image_NKD.flatten(0, 1).to(text_TD.dtype))
+    image_ID = image_NKD.flatten(0, -2)
+    if len(image_I) != len(image_ID):
+        raise ValueError(f"{len(image_I)} places are marked as image tokens, but {len(image_ID)} were given")
+    return text_TD.index_copy(0, image_I, image_ID.to(text_TD.dtype))
 
 
 def part_of(name: str) -> str:

@@ -17,7 +17,8 @@ from tinyllava_core.settings.training import PART_NAMES, Training
 
 BLOCK = re.compile(r"\.layers?\.(\d+)\.")
 # Behind the last block, or for pre-training alone (DINOv2's mask token): no hidden state depends on these.
-BEHIND = ("post_layernorm", ".head.", "pooler", ".layernorm.", "mask_token")
+LAST_NORM = ("post_layernorm", ".layernorm.")  # the encoder's own: read where the layer is `final`
+BEHIND = (*LAST_NORM, ".head.", "pooler", "mask_token")
 
 Digest = tuple[int, int]
 
@@ -41,15 +42,18 @@ def choose(model: TinyLlava, training: Training) -> None:
 
     Raises BadInput, by name, if a part that is to be trained has nothing to train.
     """
-    trained_blocks = _trained(model, training)
+    trained_blocks, final = _trained(model, training), model.config.final_norm
+    behind = [piece for piece in BEHIND if not (final and piece in LAST_NORM)]
     for name, parameter in model.named_parameters():
         part = part_of(name)
         if part == "connector":
             chosen = training.connector.trainable_from_layer is not None
+            if name.startswith("model.image_newline."):  # only anyres reads it
+                chosen = chosen and training.image_mode in (None, "anyres")
         else:
             chosen = trained_blocks[part].holds(_block(name))
         if part == "vision" and _block(name) is None:
-            chosen = chosen and not any(piece in name for piece in BEHIND)
+            chosen = chosen and not any(piece in name for piece in behind)
         if part == "language" and training.language.lora is not None:
             chosen = chosen and lora.MARK in name
         parameter.requires_grad_(chosen)

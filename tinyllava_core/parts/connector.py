@@ -40,6 +40,13 @@ class Shape:
         return CONNECTORS[self.kind].tokens(self)
 
     @property
+    def side(self) -> int | None:
+        """Tokens on a side of the square that they lie on, in reading order; None where they do not lie on one."""
+        row = CONNECTORS[self.kind]
+        on_square = self.grid is not None and (row.queries is None or row.square_queries)
+        return isqrt(self.num_tokens) if on_square else None
+
+    @property
     def num_parameters(self) -> int:
         """Parameters of the connector."""
         return CONNECTORS[self.kind].parameters(self)

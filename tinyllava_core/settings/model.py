@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from tinyllava_core.errors import unknown
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.parts import CONNECTORS, VISIONS, Shape, connector_shape, language_row
+from tinyllava_core.parts.picture import ImageMode, Scheme
+from tinyllava_core.settings.tiling import Tiling
 
-ImageMode = Literal["square", "pad"]
 Pixels = Literal["fast", "pil"]
 
 
@@ -34,14 +35,24 @@ class Model(Frozen):
     language: str = Field(
         description="Language model: a key of parts.LANGUAGES, a folder or hub's name of a causal model of transformers, or KEY=PLACE."
     )
-    vision_layer: int = Field(
-        -2, le=-1, description="Hidden state the connector reads, counted from the end. LLaVA-1.5: -2."
+    vision_layer: Annotated[int, Field(le=-1)] | Literal["final"] = Field(
+        -2,
+        description="Hidden state the connector reads, counted from the end, before the encoder's last norm; LLaVA-1.5: -2. "
+        "final: the last block's behind that norm, as nanoVLM, SmolVLM and InternVL read it.",
     )
     image_mode: ImageMode = Field(
         "square",
-        description="square: the encoder's own processor. pad: first pasted on a square of the mean colour (LLaVA-1.5 sft).",
+        description="square: the encoder's own processor. pad: first pasted on a square of the mean colour (LLaVA-1.5 sft). "
+        "anyres (LLaVA-NeXT), tiles (nanoVLM, SmolVLM), dynamic (InternVL): the picture cut into tiles, and the whole of it. "
+        "native: its own shape, up to so many patches (SigLIP2 NaFlex).",
     )
-
+    tiling: Tiling = Field(
+        Tiling(),
+        exclude_if=lambda tiling: (
+            tiling == Tiling()
+        ),  # what cuts nothing keeps the fingerprints that it had before there was this
+        description="How the modes that cut a picture do it.",
+    )
     pixels: Pixels = Field(
         "fast",
         description="How pictures are scaled. fast: torch's antialiased kernel on bytes, within one grey level of Pillow's "
@@ -62,8 +73,18 @@ class Model(Frozen):
 
     @property
     def tokens_per_image(self) -> int:
-        """Tokens of one image that the language model reads: what the plan counts with."""
+        """Tokens that the language model reads of what the encoder takes at once: of an image, or of a tile of it."""
         return self.shape.num_tokens
+
+    @property
+    def scheme(self) -> Scheme:
+        """How pictures are cut, resolved against the parts: what the plan counts with."""
+        return self.tiling.scheme(self.image_mode, VISIONS[self.vision], self.shape)
+
+    @property
+    def layer(self) -> int:
+        """Last block of the encoder that is read, counted from the end: `final` reads all of them."""
+        return -1 if self.vision_layer == "final" else self.vision_layer
 
     @field_validator("vision")
     @classmethod
@@ -85,11 +106,11 @@ class Model(Frozen):
     @model_validator(mode="after")
     def _fits_together(self) -> Model:
         depth = VISIONS[self.vision].num_layers
-        if -self.vision_layer > depth:
+        if -self.layer > depth:
             raise ValueError(
                 f"vision_layer = {self.vision_layer}: the encoder has {depth} layers; expected -{depth} .. -1"
             )
-        _ = self.shape
+        _ = self.scheme
         return self
 
 

@@ -46,7 +46,7 @@ def trained_parts(model: Model, training: Training) -> dict[str, Trained]:
     """Say it of the parts that have blocks, as a recipe names them."""
     depths = {"vision": VISIONS[model.vision].num_layers, "language": language_row(model.language).num_layers}
     return {
-        part: trained(part, training.part(part).trainable_from_layer, depth, model.vision_layer)
+        part: trained(part, training.part(part).trainable_from_layer, depth, model.layer)
         for part, depth in depths.items()
     }
 

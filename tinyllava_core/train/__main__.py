@@ -26,6 +26,7 @@ from tinyllava_core.model import checkpoint, lora, quantize, trainable
 from tinyllava_core.model.assemble import assemble, pin
 from tinyllava_core.model.attention import name_of
 from tinyllava_core.model.device import use_gpu
+from tinyllava_core.model.room import make_room
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS, language_row, prompt_of, tokenizer_folder
 from tinyllava_core.recipe import Recipe
@@ -33,6 +34,7 @@ from tinyllava_core.results import TrainResult
 from tinyllava_core.room import told
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
+from tinyllava_core.tokenizer import load_tokenizer
 from tinyllava_core.train import flops, memory
 from tinyllava_core.train.engines.engine import Engine
 from tinyllava_core.train.engines.fsdp import FsdpEngine
@@ -118,7 +120,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         seed=job.recipe.seed,
         held_out=held_out,
         moved=moved,
-        halving=(model.config.image_token_id, model.config.image_seq_length) if job.has_halved_packs else None,
+        halving=model.config.image_token_id if job.has_halved_packs else None,
     )
     try:
         train(work, first_step, should_stop)
@@ -152,6 +154,8 @@ def load_start(job: TrainJob) -> TinyLlava:
     recipe, language = job.recipe, job.recipe.training(job.stage).language
     pin(job.commits)
     model = checkpoint.load_model(job.start) if job.start is not None else assemble(recipe.model, recipe.seed)
+    scheme, folder = recipe.model_in(job.stage).scheme, tokenizer_folder(language_row(recipe.model.language))
+    make_room(model, scheme, load_tokenizer(folder, scheme.marks).size, recipe.seed)
     lora.start(model, language.lora, language.trainable_from_layer or 0, recipe.seed)
     return model
 
@@ -176,8 +180,7 @@ def reading(job: TrainJob) -> Reading:
         prompt=prompt_of(training.prompt, language),
         max_length=training.max_length,
         vision=VISIONS[parts.vision],
-        tokens_per_image=parts.tokens_per_image,
-        image_mode=parts.image_mode,
+        scheme=parts.scheme,
         pixels=parts.pixels,
         writing=training.writing,
     )

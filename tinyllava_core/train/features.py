@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -18,17 +19,19 @@ from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.shard.read import ShardReader
-from tinyllava_core.data.tensors.example import normalise, pixels
-from tinyllava_core.data.tensors.features import FeatureShape, distinct_images, open_features, stored
+from tinyllava_core.data.tensors.example import normalise
+from tinyllava_core.data.tensors.features import TILES, FeatureShape, distinct_images, open_features, stored
+from tinyllava_core.data.tensors.tiles import opened
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import FeaturesJob, Progress, tell, write_result
 from tinyllava_core.model.assemble import load_vision, pin
 from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.tinyllava import patches
 from tinyllava_core.parts import VISIONS, Vision
+from tinyllava_core.parts.picture import Scheme
 from tinyllava_core.results import FeaturesResult
 from tinyllava_core.room import told
-from tinyllava_core.settings.model import ImageMode, Pixels
+from tinyllava_core.settings.model import Pixels
 
 _BATCH = 32  # images through the encoder at once
 _NOTE_EVERY = 16  # batches between two notes of how far it is
@@ -55,23 +58,30 @@ def run(job: FeaturesJob) -> FeaturesResult:
     row, training = VISIONS[parts.vision], job.recipe.training(job.stage)
     places, _ = distinct_images(job.shards)
     dtype = "bfloat16" if training.precision == "bf16" else "float32"
-    shape = FeatureShape(num_images=len(places), num_patches=row.num_patches, width=row.width, dtype=dtype)
+    ends = np.cumsum([0, *_tiles(job.shards, places, parts.scheme)])
+    if not parts.scheme.is_fixed:
+        np.save(job.out / TILES, np.diff(ends))
+    shape = FeatureShape(num_images=int(ends[-1]), num_patches=row.num_patches, width=row.width, dtype=dtype)
     device = torch.device("cuda" if use_gpu(job.recipe.launch.device) else "cpu")
     pin(job.commits)
     encoder = load_vision(parts.vision).to(device).eval()
     done = _begin(job.out, shape)
-    images = _Images(job.shards, places.tolist()[done:], row, parts.image_mode, parts.pixels)
+    images = _Images(job.shards, places.tolist()[done:], row, parts.scheme, parts.pixels)
     loader = DataLoader(
         images,
         batch_size=_BATCH,
+        collate_fn=list,
         num_workers=training.data_workers,
         multiprocessing_context=_context(training.data_workers),
     )
     for number, batch in enumerate(loader, 1):
-        with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-            found = patches(encoder, normalise(batch.to(device), row), parts.vision_layer, row.num_skipped)
         file = open_features(job.out, shape, "r+")
-        file[done : done + len(batch)] = stored(found, dtype)
+        first = ends[done]
+        for tiles in torch.cat(batch).split(_BATCH):
+            with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
+                found = patches(encoder, normalise(tiles.to(device), row), parts.vision_layer, row.num_skipped)
+            file[first : first + len(tiles)] = stored(found, dtype)
+            first += len(tiles)
         done += len(batch)
         if number % _NOTE_EVERY == 0 or done == len(places):
             file.flush()
@@ -91,19 +101,27 @@ def run(job: FeaturesJob) -> FeaturesResult:
     )
 
 
-class _Images(Dataset[Tensor]):
-    """The images at some places of the shards, at the encoder's size -> [3, H, W] uint8."""
+def _tiles(shards: Path, places: np.ndarray, scheme: Scheme) -> list[int]:
+    """Count the tiles of the images at some places of the shards."""
+    if scheme.is_fixed:
+        return [1] * len(places)
+    reader = ShardReader(shards)
+    return [scheme.cut(*reader.told(row)[1][number]).num_tiles for row, number in places.tolist()]
 
-    def __init__(self, shards: Path, places: list[list[int]], row: Vision, image_mode: ImageMode, way: Pixels) -> None:
+
+class _Images(Dataset[Tensor]):
+    """The images at some places of the shards, as the encoder takes them -> [N, 3, H, W] uint8."""
+
+    def __init__(self, shards: Path, places: list[list[int]], row: Vision, scheme: Scheme, way: Pixels) -> None:
         self._reader, self._places, self._row = ShardReader(shards), places, row
-        self._mode, self._way = image_mode, way
+        self._scheme, self._way = scheme, way
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, index: int) -> Tensor:
         row, number = self._places[index]
-        return pixels(self._reader.images(row)[number], self._row, self._mode, self._way)
+        return opened(self._reader.images(row)[number], self._row, self._scheme, self._way)
 
 
 def _begin(out: Path, shape: FeatureShape) -> int:

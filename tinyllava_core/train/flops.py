@@ -42,7 +42,9 @@ def cost(model: TinyLlava) -> Cost:
     before = _trains(model, "vision") or _trains(model, "connector")
     language = [m for name, m in _matrices(model, "language") if not name.startswith("lm_head")]
     patches = model.shape.num_patches // (2 if vision.model_type == "clip_dinov2" else 1)  # of one encoder
-    used = vision.num_hidden_layers + 1 + model.config.vision_feature_layer  # blocks up to the one that is read
+    used = (
+        vision.num_hidden_layers + 1 + model.config.vision_feature_layer
+    )  # blocks up to the one that is read; final: -1
     encoder = [m for name, m in _matrices(model, "vision") if _block(name) < used and ".head." not in name]
     carried = sum(_numbers(m) for m in encoder if m.weight.requires_grad)  # from its first trained block on
     connector = [m for _, m in _matrices(model, "connector")]

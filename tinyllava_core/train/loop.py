@@ -53,7 +53,7 @@ class Work:
     seed: int
     moved: Moved
     held_out: HeldOut | None = None
-    halving: tuple[int, int] | None = None  # image token, tokens of an image: cut every pack in two
+    halving: int | None = None  # the image token: cut every pack in two
 
 
 def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
@@ -118,7 +118,7 @@ def cut_passes(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> list[Pa
     """List what runs through the model at once: this rank's packs of a step, or their halves."""
     passes: list[Pass] = []
     for (pack, counts), (number, _) in zip(dealt, rank_packs(work.packs, step, rank(), world_size()), strict=True):
-        parts = halves(pack, *work.halving) if work.halving else [(pack, True)]
+        parts = halves(pack, work.halving) if work.halving is not None else [(pack, True)]
         sources = work.planned.sources_of(step, number)
         passes += [(part, counts and whole, sources, (number, half)) for half, (part, whole) in enumerate(parts)]
     return passes

@@ -30,7 +30,7 @@ def note(job: TrainJob, error: torch.OutOfMemoryError) -> OutOfMemory:
     return OutOfMemory(f"out of memory ({first}): goes on from the last state with packs of half the size")
 
 
-def halves(pack: Pack, image_id: int, tokens_per_image: int) -> list[tuple[Pack, bool]]:
+def halves(pack: Pack, image_id: int) -> list[tuple[Pack, bool]]:
     """Cut a pack between two records, near its middle -> two packs; that of a single record comes twice, to count once.
 
     Two for every pack: all ranks run equally many.
@@ -39,14 +39,16 @@ def halves(pack: Pack, image_id: int, tokens_per_image: int) -> list[tuple[Pack,
     if len(starts) == 1:
         return [(pack, True), (pack, False)]
     cut = min(starts[1:], key=lambda start: abs(start - len(pack.ids_T) / 2))
-    images = int((pack.ids_T[:cut] == image_id).sum()) // tokens_per_image
+    records = slice(0, starts.index(cut)), slice(starts.index(cut), None)
+    first = sum(pack.tiles[records[0]])
+    num_tiles, image_tokens = sum(pack.tiles), int((pack.ids_T[:cut] == image_id).sum())
     return [
-        (_part(pack, slice(0, cut), slice(0, images), image_id), True),
-        (_part(pack, slice(cut, None), slice(images, None), image_id), True),
+        (_part(pack, slice(0, cut), records[0], slice(0, first), slice(0, image_tokens), image_id), True),
+        (_part(pack, slice(cut, None), records[1], slice(first, num_tiles), slice(image_tokens, None), image_id), True),
     ]
 
 
-def _part(pack: Pack, tokens: slice, images: slice, image_id: int) -> Pack:
+def _part(pack: Pack, tokens: slice, records: slice, images: slice, places: slice, image_id: int) -> Pack:
     ids_T, labels_T, record_T = pack.ids_T[tokens], pack.labels_T[tokens], pack.record_T[tokens]
     return Pack(
         ids_T=ids_T,
@@ -55,5 +57,7 @@ def _part(pack: Pack, tokens: slice, images: slice, image_id: int) -> Pack:
         record_T=record_T,
         places=Places.of(ids_T, labels_T, record_T, image_id),
         pixels_N3HW=pack.pixels_N3HW[images],
+        tiles=pack.tiles[records],
+        order=None if pack.order is None else pack.order.part(places, images.start),
         features_NPV=None if pack.features_NPV is None else pack.features_NPV[images],
     )

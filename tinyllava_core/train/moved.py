@@ -37,5 +37,5 @@ class Moved:
 
 def check_after(planned: PlannedSteps, num_steps: int) -> int:
     """Give the step after which every trained part must have moved: soon, but not before a step with images."""
-    seen = next((step for step in range(num_steps) if planned.num_images(step)), 0)
+    seen = next((step for step in range(num_steps) if planned.num_tiles(step)), 0)
     return min(max(_SOON - 1, seen), num_steps - 1)

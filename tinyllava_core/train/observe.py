@@ -76,7 +76,7 @@ class Observer:
             if count
         }
         work = self._cost.of(
-            row.num_tokens, self._planned.squares(row.step), row.num_supervised, self._planned.num_images(row.step)
+            row.num_tokens, self._planned.squares(row.step), row.num_supervised, self._planned.num_tiles(row.step)
         )
         seconds = max(row.seconds, 1e-9)
         return Metrics(

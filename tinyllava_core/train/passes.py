@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tinyllava_core.data.tensors.example import Pack, Places, normalise
+from tinyllava_core.data.tensors.order import Order
 from tinyllava_core.model.records import Layout, Records
 from tinyllava_core.parts import Vision
 
@@ -27,14 +28,20 @@ def pack_losses(
 def given(there: Pack, vision: Vision) -> tuple[Tensor | Layout | None, ...]:
     """Give what the model takes of a pack, in its order."""
     images = normalise(there.pixels_N3HW, vision) if there.features_NPV is None else there.features_NPV
-    layout = None if there.places is None else layout_of(there.places)
+    layout = None if there.places is None else layout_of(there.places, there.order)
     return there.ids_T, there.position_T, there.record_T, images, there.labels_T, layout
 
 
-def layout_of(places: Places) -> Layout:
+def layout_of(places: Places, order: Order | None) -> Layout:
     """Say it in the model's words."""
-    records = Records(places.lengths, places.starts, max(places.lengths))
-    return Layout(records=records, image_I=places.image_I, keep_S=places.keep_S, labels_S=places.labels_S)
+    return Layout(
+        records=Records(places.lengths, places.starts, max(places.lengths)),
+        image_I=places.image_I,
+        keep_S=places.keep_S,
+        labels_S=places.labels_S,
+        place_I=None if order is None else order.place_I,
+        weight_I=None if order is None else order.weight_I,
+    )
 
 
 def by_source(losses_S: Tensor, pack: Pack, sources: np.ndarray, num_sources: int) -> Tensor:

@@ -16,14 +16,14 @@ class PlannedSteps:
     def __init__(self, plan: Path) -> None:
         self._file = plan / "plan.parquet"
         table = pq.read_table(
-            self._file, columns=["step", "pack", "source", "num_tokens", "num_supervised", "num_images"]
+            self._file, columns=["step", "pack", "source", "num_tokens", "num_supervised", "num_tiles"]
         )
         source = table["source"].combine_chunks().dictionary_encode()
         self.sources: list[str] = source.dictionary.to_pylist()
         self._source = source.indices.to_numpy()
         self._step, self._pack = table["step"].to_numpy(), table["pack"].to_numpy()
         self._tokens, self._supervised = table["num_tokens"].to_numpy(), table["num_supervised"].to_numpy()
-        self._images = table["num_images"].to_numpy()
+        self._tiles = table["num_tiles"].to_numpy()
         self._first = np.searchsorted(
             self._step, np.arange(int(self._step[-1]) + 2)
         )  # the plan's rows are in its order
@@ -43,9 +43,9 @@ class PlannedSteps:
         """Sum the squares of the records' lengths: what attention costs."""
         return int((self._tokens[self._rows(step)].astype(np.int64) ** 2).sum())
 
-    def num_images(self, step: int) -> int:
-        """Count the step's images."""
-        return int(self._images[self._rows(step)].sum())
+    def num_tiles(self, step: int) -> int:
+        """Count the pictures that the step sends through the encoder: images, or tiles of them."""
+        return int(self._tiles[self._rows(step)].sum())
 
     def describe(self, step: int) -> str:
         """Name a step's first records, and how to ask for all of them."""

@@ -120,6 +120,7 @@ def test_a_whole_pretraining_is_laid_out_each_record_once() -> None:
         rows=np.arange(count),
         num_tokens=tokens,
         num_supervised=tokens,
+        num_tiles=np.ones(count, np.int32),
         truncated=np.zeros(count, bool),
         voided_rows=np.empty(0, np.int64),
         voided_reasons=pa.array([], pa.string()),

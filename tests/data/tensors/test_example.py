@@ -10,13 +10,18 @@ import torch
 from PIL import Image
 from transformers import BitImageProcessor, CLIPImageProcessor, LlavaImageProcessor, SiglipImageProcessor
 
+from tinyllava_core.data.inspect.decode import decode
 from tinyllava_core.data.plan.prompt import IGNORE, Encoded
-from tinyllava_core.data.tensors.example import blank, decode, join, mean_colour, normalise, pad_square, pixels
+from tinyllava_core.data.tensors.example import blank, fit, join, mean_colour, normalise, pad_square
 from tinyllava_core.parts import VISIONS, Vision
-from tinyllava_core.settings.model import ImageMode
+from tinyllava_core.settings.model import ImageMode, Pixels
 
 DINO, SIGLIP2 = VISIONS["dinov2-large-patch14-224"], VISIONS["siglip2-so400m-patch14-384"]
 CLIP, SIGLIP = VISIONS["clip-vit-large-patch14-336"], VISIONS["siglip-so400m-patch14-384"]
+
+
+def pixels(image: bytes, row: Vision, mode: ImageMode, way: Pixels = "fast") -> torch.Tensor:
+    return fit(decode(image), row, mode, way)
 
 
 def picture(width: int, height: int, kind: str = "JPEG") -> bytes:

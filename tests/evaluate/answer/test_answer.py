@@ -11,7 +11,7 @@ import torch
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.tensors import example
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.answer.answer import Answerer, Asked, pick_device
+from tinyllava_core.evaluate.answer.answer import ANY_SIZE, Answerer, Asked, pick_device
 from tinyllava_core.evaluate.answer.answer_all import answer_all
 from tinyllava_core.evaluate.answer.features import Features
 from tinyllava_core.evaluate.answer.journal import Journal
@@ -42,7 +42,7 @@ def asked(answerer: Answerer, images: Path) -> list[Asked]:
     for place, text in enumerate(TEXTS):
         has_image = place not in WITHOUT_PICTURE
         pictures = (answerer.picture(images / f"{place}.png"),) if has_image else ()
-        found.append(Asked(ids=answerer.ids(text, num_images=len(pictures)), pictures=pictures))
+        found.append(Asked(ids=answerer.ids(text, sizes=[one.size for one in pictures]), pictures=pictures))
     return found
 
 
@@ -251,7 +251,7 @@ def test_a_picture_is_encoded_once_however_many_questions_ask_about_it(
     alone = [
         by_hand(
             answerer,
-            Asked(ids=answerer.ids(one.text, num_images=1), pictures=(answerer.picture(images / str(one.image)),)),
+            Asked(ids=answerer.ids(one.text, sizes=[ANY_SIZE]), pictures=(answerer.picture(images / str(one.image)),)),
         )
         for one in six_about_two()
     ]
@@ -262,7 +262,7 @@ def test_what_is_remembered_is_bounded_and_changes_no_answer(
     answerer: Answerer, images: Path, tmp_path: Path, encoded: list[int]
 ) -> None:
     asked = [
-        Asked(ids=answerer.ids("is it?", num_images=1), pictures=(answerer.picture(images / name),), names=(name,))
+        Asked(ids=answerer.ids("is it?", sizes=[ANY_SIZE]), pictures=(answerer.picture(images / name),), names=(name,))
         for name in ("0.png", "1.png", "0.png", "2.png", "0.png")
     ]
     answerer.features = Features(answerer._encode, most_images=1)
@@ -290,7 +290,7 @@ def test_blanked_pictures_cost_one_run_of_the_encoder(
 def test_questions_with_none_one_and_several_pictures_are_answered_together(answerer: Answerer, images: Path) -> None:
     seen = [answerer.picture(images / f"{place}.png") for place in range(3)]
     mixed = [
-        Asked(ids=answerer.ids("which is it?", num_images=number), pictures=tuple(seen[:number]))
+        Asked(ids=answerer.ids("which is it?", sizes=[ANY_SIZE] * number), pictures=tuple(seen[:number]))
         for number in (2, 0, 3, 1)
     ]
     together = answerer.answer(mixed, MAX_NEW_TOKENS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tinyllava_core.evaluate.answer.answer import Answerer, Asked
+from tinyllava_core.evaluate.answer.answer import ANY_SIZE, Answerer, Asked
 from tinyllava_core.evaluate.answer.ask import Stream, main
 from tinyllava_core.job import AskJob
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
@@ -28,7 +28,7 @@ def test_the_answer_is_streamed_to_stdout(
     picture = images / "0.png"
     assert asks(folder, picture) == 0
     answerer = Answerer(checkpoint_folder)
-    asked = Asked(ids=answerer.ids("what is written?", num_images=1), pictures=(answerer.picture(picture),))
+    asked = Asked(ids=answerer.ids("what is written?", sizes=[ANY_SIZE]), pictures=(answerer.picture(picture),))
     assert capsys.readouterr().out == answerer.answer([asked], 9)[0] + "\n"
 
 
@@ -42,7 +42,7 @@ def test_several_pictures_and_none_are_asked_about_as_well(
         paths = [images / name for name in names]
         assert asks(checkpoint_folder, *paths) == 0
         pictures = tuple(map(answerer.picture, paths))
-        asked = Asked(ids=answerer.ids("what is written?", num_images=len(paths)), pictures=pictures)
+        asked = Asked(ids=answerer.ids("what is written?", sizes=[ANY_SIZE] * len(paths)), pictures=pictures)
         said.append(capsys.readouterr().out)
         assert said[-1] == answerer.answer([asked], 9)[0] + "\n"
     assert len(set(said)) == 3

@@ -43,7 +43,7 @@ def expected(answerer: Answerer, folder: Path) -> list[dict]:
         image = row.get("image")
         names = [] if image is None else [image] if isinstance(image, str) else image
         pictures = tuple(answerer.picture(folder / name) for name in names)
-        ids = answerer.ids(row["question"], num_images=len(pictures))
+        ids = answerer.ids(row["question"], sizes=[one.size for one in pictures])
         rows.append({**row, "answer": answerer.answer([Asked(ids=ids, pictures=pictures)], 6)[0]})
     return rows
 

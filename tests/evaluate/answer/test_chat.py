@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from waiting import wait_until
 
 from tinyllava_core.data.record.record import Turn
-from tinyllava_core.evaluate.answer.answer import Answerer, Asked
+from tinyllava_core.evaluate.answer.answer import ANY_SIZE, Answerer, Asked
 from tinyllava_core.evaluate.answer.chat import main, make_app
 from tinyllava_core.job import ChatJob
 
@@ -59,7 +59,7 @@ def test_the_answer_comes_in_pieces_and_is_the_one_the_model_gives(
         Turn(role="user", text="what is written?"),
     ]
     pictures = tuple(answerer.picture(images / name) for name in ("0.png", "1.png"))
-    asked = Asked(ids=answerer.conversation_ids(turns), pictures=pictures)
+    asked = Asked(ids=answerer.conversation_ids(turns, [one.size for one in pictures]), pictures=pictures)
     assert "".join(piece["text"] for piece in pieces) == answerer.answer([asked], MAX_NEW_TOKENS)[0]
     assert 1 <= end["tokens"] <= MAX_NEW_TOKENS
     assert end["seconds"] >= 0
@@ -140,7 +140,7 @@ def test_a_person_adds_a_picture_asks_and_begins_anew(address: str, answerer: An
         page.keyboard.press("Enter")
         expect(page.locator(".told")).to_contain_text("per second", timeout=30_000)
         asked = Asked(
-            ids=answerer.ids("is there a red square?", num_images=1), pictures=(answerer.picture(images / "3.png"),)
+            ids=answerer.ids("is there a red square?", sizes=[ANY_SIZE]), pictures=(answerer.picture(images / "3.png"),)
         )
         expect(page.locator(".assistant .text")).to_have_text(answerer.answer([asked], MAX_NEW_TOKENS)[0])
         expect(page.locator("#empty")).to_be_hidden()

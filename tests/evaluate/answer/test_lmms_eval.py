@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.answer.answer import Answerer, Asked
+from tinyllava_core.evaluate.answer.answer import ANY_SIZE, Answerer, Asked
 
 MODULE = "tinyllava_core.evaluate.answer.lmms_eval"
 MOST = 12
@@ -90,7 +90,7 @@ def test_it_answers_as_the_answerer_does_in_the_order_of_the_requests(
     expected = []
     for text, many in zip(texts, (1, 0, 2), strict=True):
         pictures = tuple(answerer.picture(images / f"{place}.png") for place in range(many))
-        asked = Asked(ids=answerer.ids(text, num_images=many), pictures=pictures)
+        asked = Asked(ids=answerer.ids(text, sizes=[ANY_SIZE] * many), pictures=pictures)
         expected += answerer.answer([asked], MOST)
     greedy = {"temperature": 0, "do_sample": False, "num_beams": 1}
     assert model.generate_until([request(doc, text, **greedy) for doc, text in enumerate(texts)]) == expected

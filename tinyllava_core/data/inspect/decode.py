@@ -7,6 +7,7 @@ goes through the same judgement and the same repairs here, so the model sees the
 from __future__ import annotations
 
 import contextlib
+import io
 import threading
 from pathlib import Path
 
@@ -53,6 +54,16 @@ def decode_stranger(image: bytes, name: str, limits: Inspect = LIMITS) -> np.nda
     except Exception as error:
         fault = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     raise BadInput(f"{name}: cannot be read as a picture: {fault}; expected JPEG, PNG or the like")
+
+
+def size_of(image: bytes, name: str) -> tuple[int, int]:
+    """Read a picture's (width, height) off its header. Raises BadInput, with its name, if it is none."""
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            return opened.size
+    except Exception as error:
+        fault = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise BadInput(f"{name}: cannot be read as a picture: {fault}; expected JPEG, PNG or the like") from None
 
 
 def read_stranger(path: Path, limits: Inspect = LIMITS) -> bytes:

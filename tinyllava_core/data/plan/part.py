@@ -19,11 +19,13 @@ from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.plan.order import GroupBy
+from tinyllava_core.data.plan.picture_ids import picture_ids, tiles_of
 from tinyllava_core.data.plan.prompt import Encoded, encode
 from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.durable import publish
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.parts import language_row, tokenizer_folder
+from tinyllava_core.parts.picture import Scheme
 from tinyllava_core.settings.writing import Writing
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -33,10 +35,14 @@ LENGTHS_SCHEMA = pa.schema(
         ("row", pa.int64()),  # of index.parquet
         ("num_tokens", pa.int32()),
         ("num_supervised", pa.int32()),
+        ("num_tiles", pa.int32()),
         ("truncated", pa.bool_()),
         ("reason", pa.dictionary(pa.int8(), pa.string())),  # null: can be trained on
     ]
 )
+
+
+_KEPT = ("num_tokens", "num_supervised", "num_tiles", "truncated")  # of records that can be trained on
 
 
 class PlanSpec(Frozen):
@@ -46,6 +52,8 @@ class PlanSpec(Frozen):
     tokenizer: str  # folder or hub name, as the language model's row gives it
     tokenizer_sha256: str
     tokens_per_image: int
+    scheme: Scheme | None = None  # None: every image is so many tokens, whatever its size
+    max_record_tiles: int | None = None
     prompt: str
     writing: Writing = Writing()
     max_length: int
@@ -85,7 +93,8 @@ def plan_part(work: PlanWork, number: int) -> Path:
         return path
     # Alone, the tokenizer has its threads; beside others, each process is one.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", str(multiprocessing.parent_process() is None).lower())
-    reader, tokenizer = ShardReader(work.shards, first_row=start, stop_row=stop), _tokenizer(work.spec.tokenizer)
+    reader = ShardReader(work.shards, first_row=start, stop_row=stop)
+    tokenizer = _tokenizer(work.spec.tokenizer, work.spec.scheme.marks if work.spec.scheme else ())
     with pq.ParquetWriter(aside := aside_of(path), LENGTHS_SCHEMA) as writer:
         for first in range(start, stop, _CHUNK):
             rows = range(first, min(first + _CHUNK, stop))
@@ -96,25 +105,35 @@ def plan_part(work: PlanWork, number: int) -> Path:
 
 def lengths(reader: ShardReader, rows: range, spec: PlanSpec, tokenizer: Tokenizer) -> pa.Table:
     """Tokenize records once -> a row each: how long it is, cut to `max_length`, or why it cannot be trained on."""
-    turns = [reader.turns(row) for row in rows]
+    told = [reader.told(row) for row in rows]
+    sizes = [record_sizes for _, record_sizes in told]
+    images = (
+        spec.tokens_per_image if spec.scheme is None else [picture_ids(spec.scheme, one, tokenizer) for one in sizes]
+    )
+    encoded = encode([turns for turns, _ in told], spec.prompt, tokenizer, images, spec.writing)
     found: dict[str, list[object]] = {name: [] for name in LENGTHS_SCHEMA.names}
-    for row, item in zip(rows, encode(turns, spec.prompt, tokenizer, spec.tokens_per_image, spec.writing), strict=True):
-        kept = item.cut(spec.max_length)
+    for row, item, mine in zip(rows, encoded, sizes, strict=True):
+        kept, num_tiles = item.cut(spec.max_length), tiles_of(spec.scheme, mine)
         values = (
             row,
             len(kept.ids),
             kept.num_supervised,
+            num_tiles,
             len(item.ids) > spec.max_length,
-            _voided(item, reader.num_images(row), spec.max_length),
+            _voided(item, len(mine), num_tiles, spec),
         )
         for column, value in zip(found.values(), values, strict=True):
             column.append(value)
     return pa.table(found, LENGTHS_SCHEMA)
 
 
-def _voided(item: Encoded, num_images: int, max_length: int) -> str | None:
+def _voided(item: Encoded, num_images: int, num_tiles: int, spec: PlanSpec) -> str | None:
     """Say why a record cannot be trained on. Its places for images are counted here, before a GPU would stumble over them."""
-    return "image_places_mismatch" if len(item.image_ends) != num_images else item.voided(max_length)
+    if len(item.image_ends) != num_images:
+        return "image_places_mismatch"
+    if spec.max_record_tiles is not None and num_tiles > spec.max_record_tiles:
+        return "too_many_tiles"
+    return item.voided(spec.max_length)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +143,14 @@ class Lengths:
     rows: np.ndarray  # of index.parquet
     num_tokens: np.ndarray
     num_supervised: np.ndarray
+    num_tiles: np.ndarray  # that the encoder runs on
     truncated: np.ndarray
     voided_rows: np.ndarray
     voided_reasons: pa.Array
 
     def only(self, which: np.ndarray) -> Lengths:
         """Give some of the records that can be trained on, by a mask."""
-        kept = {name: getattr(self, name)[which] for name in ("rows", "num_tokens", "num_supervised", "truncated")}
+        kept = {name: getattr(self, name)[which] for name in ("rows", *_KEPT)}
         return replace(self, **kept)
 
 
@@ -140,7 +160,7 @@ def read_lengths(work: PlanWork) -> Lengths:
     table = pa.concat_tables([pq.read_table(work.part(number)) for number in numbers]).unify_dictionaries()
     good = table["reason"].is_null()
     kept, voided = table.filter(good), table.filter(pa.compute.invert(good))
-    columns = {name: kept[name].to_numpy() for name in ("num_tokens", "num_supervised", "truncated")}
+    columns = {name: kept[name].to_numpy() for name in _KEPT}
     return Lengths(
         rows=kept["row"].to_numpy(),
         voided_rows=voided["row"].to_numpy(),
@@ -150,5 +170,5 @@ def read_lengths(work: PlanWork) -> Lengths:
 
 
 @cache
-def _tokenizer(language: str) -> Tokenizer:
-    return load_tokenizer(tokenizer_folder(language_row(language)))
+def _tokenizer(language: str, marks: tuple[str, ...]) -> Tokenizer:
+    return load_tokenizer(tokenizer_folder(language_row(language)), marks)

@@ -6,6 +6,7 @@ The tokens of each tar are counted on their own (plan_part.py); the layout itsel
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +31,7 @@ from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import PlanResult
 from tinyllava_core.workers import RunParts, num_cpus, run_parts
 
-VERSION = 4
+VERSION = 5
 _WORTH_A_PROCESS = 20_000  # records; fewer are counted sooner than a process has started
 
 PLAN_SCHEMA = pa.schema(
@@ -47,9 +48,11 @@ PLAN_SCHEMA = pa.schema(
         ("num_tokens", pa.int32()),
         ("num_supervised", pa.int32()),
         ("num_images", pa.int16()),
+        ("num_tiles", pa.int32()),
         ("truncated", pa.bool_()),
     ]
 )
+_SUMS = ("num_tokens", "num_supervised", "num_images", "num_tiles")  # of a step
 _VOIDED_SCHEMA = pa.schema(
     [("position", pa.int64()), ("record_id", pa.string()), ("source", pa.string()), ("reason", pa.string())]
 )
@@ -69,6 +72,8 @@ def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
         "stage": stage,
         "tokenizer": recipe.model.language,
         "tokens_per_image": recipe.model.tokens_per_image,
+        "scheme": None if (scheme := recipe.model_in(stage).scheme).is_fixed else dataclasses.asdict(scheme),
+        "max_record_tiles": recipe.model.tiling.max_record_tiles,
         "prompt": prompt_of(training.prompt, language_row(recipe.model.language)),
         "writing": training.writing,
         "max_length": training.max_length,
@@ -126,7 +131,7 @@ def merge(work: PlanWork, void: Void = NOTHING) -> PlanResult:
     if not len(lengths.rows):
         raise BadInput(
             f"plan {spec.stage}: none of {len(index)} records can be trained on at max_length {spec.max_length} "
-            f"({spec.tokens_per_image} tokens an image); reasons in {out / 'voided.parquet'}; raise {spec.stage}.max_length"
+            f"({spec.tokens_per_image} tokens {'an image' if spec.scheme is None else 'a tile'}); reasons in {out / 'voided.parquet'}; raise {spec.stage}.max_length"
         )
     kept_out = _hold_out(work, index, lengths)
     void.check_in(index["record_id"])
@@ -146,6 +151,7 @@ def merge(work: PlanWork, void: Void = NOTHING) -> PlanResult:
         num_tokens=num_tokens,
         num_supervised=pc.sum(planned["num_supervised"]).as_py(),
         num_images=pc.sum(planned["num_images"]).as_py(),
+        num_tiles=pc.sum(planned["num_tiles"]).as_py(),
         padding_fraction=round(1 - num_tokens / int((packs.astype(np.int64) * longest).sum()), 6),
     )
 
@@ -171,7 +177,7 @@ def _write_layout(
     placed = lay_out(lengths, index["num_images"].to_numpy(), spec)
     which = placed.pop("which")
     table = index.take(pa.array(lengths.rows[which]))
-    for name in ("num_tokens", "num_supervised", "truncated"):
+    for name in ("num_tokens", "num_supervised", "num_tiles", "truncated"):
         placed[name] = getattr(lengths, name)[which]
     planned = pa.table(
         {name: pa.array(placed[name]) if name in placed else table.column(name) for name in PLAN_SCHEMA.names},
@@ -216,7 +222,7 @@ def _write_steps(table: pa.Table, out: Path) -> pa.Table:
     by_pack = table.group_by(["step", "pack"]).aggregate([("num_tokens", "sum")])
     longest = by_pack.group_by("step").aggregate([("num_tokens_sum", "max")]).sort_by("step")["num_tokens_sum_max"]
     sums: list[tuple[str, str]] = [("record_id", "count"), ("pack", "max")]
-    sums += [(name, "sum") for name in ("num_tokens", "num_supervised", "num_images")]
+    sums += [(name, "sum") for name in _SUMS]
     grouped = table.group_by("step").aggregate(sums).sort_by("step")
     steps = pa.table(
         {
@@ -224,7 +230,7 @@ def _write_steps(table: pa.Table, out: Path) -> pa.Table:
             "num_records": grouped["record_id_count"],
             "num_packs": pa.array(grouped["pack_max"].to_numpy() + 1, pa.int32()),
             "longest_pack": longest,
-            **{name: grouped[f"{name}_sum"] for name in ("num_tokens", "num_supervised", "num_images")},
+            **{name: grouped[f"{name}_sum"] for name in _SUMS},
         }
     )
     pq.write_table(steps, out / "steps.parquet")

@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 from tinyllava_core.data.record.record import IMAGE_TAG, Turn
 from tinyllava_core.errors import BadInput
 from tinyllava_core.parts.prompts import Prompt, prompt_row
 from tinyllava_core.settings.writing import Writing
 from tinyllava_core.tokenizer import IGNORE, Place, Tokenizer
+
+# What images become: so many tokens each, or of each conversation the ids of each of its images (data/plan/picture_ids.py).
+Images = int | Sequence[Sequence[Sequence[int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,7 @@ def encode(
     conversations: Sequence[Sequence[Turn]],
     prompt: str,
     tokenizer: Tokenizer,
-    tokens_per_image: int,
+    images: Images,
     writing: Writing | None = None,
 ) -> list[Encoded]:
     """Encode conversations; all their text segments go through the tokenizer in one parallel call.
@@ -71,7 +75,10 @@ def encode(
     """
     row, how = prompt_row(prompt), writing or Writing()
     tokenizer.protect(row.tokens)
-    segments = [_merged(_segments(turns, row, tokenizer, tokens_per_image, how)) for turns in conversations]
+    segments = [
+        _merged(_segments(turns, row, tokenizer, _ids_of(images, number, tokenizer), how))
+        for number, turns in enumerate(conversations)
+    ]
     texts = [(segment.text or "", place) for part in segments for segment, place in _placed(part)]
     tokens = iter(tokenizer.encode_many([text for text, _ in texts], [place for _, place in texts]))
     space_id = tokenizer.space_id if how.lone_space == "given" else None
@@ -83,10 +90,12 @@ def ask(prompt: str, tokenizer: Tokenizer, question: str, num_images: int, token
     return ask_on(prompt, tokenizer, [Turn(role="user", text=IMAGE_TAG * num_images + question)], tokens_per_image)
 
 
-def ask_on(prompt: str, tokenizer: Tokenizer, turns: Sequence[Turn], tokens_per_image: int) -> list[int]:
-    """Give the ids of a conversation whose last turn, the user's, waits for an answer -> [T]."""
+def ask_on(
+    prompt: str, tokenizer: Tokenizer, turns: Sequence[Turn], images: int | Sequence[Sequence[int]]
+) -> list[int]:
+    """Give the ids of a conversation whose last turn, the user's, waits for an answer -> [T]. `images`: tokens of each, or ids."""
     assert turns[-1].role == "user", "the last turn is the one to answer"
-    return encode([turns], prompt, tokenizer, tokens_per_image)[0].ids
+    return encode([turns], prompt, tokenizer, images if isinstance(images, int) else [images])[0].ids
 
 
 def stop_ids(prompt: str, tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -96,13 +105,17 @@ def stop_ids(prompt: str, tokenizer: Tokenizer) -> tuple[int, ...]:
     return tokenizer.eos_ids if found is None else tuple(dict.fromkeys([*tokenizer.eos_ids, found]))
 
 
+def _ids_of(images: Images, number: int, tokenizer: Tokenizer) -> Iterator[Sequence[int]]:
+    """Give the ids of a conversation's images, one after the other; () where it has more tags than images."""
+    return repeat((tokenizer.image_id,) * images) if isinstance(images, int) else chain(images[number], repeat(()))
+
+
 def _segments(
-    turns: Sequence[Turn], row: Prompt, tokenizer: Tokenizer, tokens_per_image: int, how: Writing
+    turns: Sequence[Turn], row: Prompt, tokenizer: Tokenizer, images: Iterator[Sequence[int]], how: Writing
 ) -> Iterator[_Segment]:
     """Cut a conversation into pieces, each of one role."""
     if tokenizer.bos_id is not None:
         yield _Segment(None, ids=(tokenizer.bos_id,))
-    image = _Segment(None, ids=(tokenizer.image_id,) * tokens_per_image, is_image=True)
     system, turns = (turns[0].text, turns[1:]) if turns and turns[0].role == "system" else (None, turns)
     yield from _opening(system, row, tokenizer)
     for turn in turns:
@@ -110,7 +123,7 @@ def _segments(
             yield from _format(row.user or "", row, tokenizer)
             for number, words in enumerate(_question_pieces(turn.text, row, how)):
                 if number:
-                    yield image
+                    yield _Segment(None, ids=tuple(next(images)), is_image=True)
                 yield _Segment(words)
             yield from _format(row.user_end + row.assistant, row, tokenizer)
         else:

@@ -52,10 +52,15 @@ class ShardReader:
 
     def turns(self, row: int) -> tuple[Turn, ...]:
         """Read one record's conversation."""
+        return self.told(row)[0]
+
+    def told(self, row: int) -> tuple[tuple[Turn, ...], list[tuple[int, int]]]:
+        """Read one record's conversation, and the (width, height) of each of its images as they are stored."""
         place = row - self.first_row
         offset, size = self._json[place].tolist()
         data = json.loads(self._read(row, offset, size, self._json_sums[place]))
-        return tuple(Turn(**turn) for turn in data["turns"])
+        sizes = [(image["width"], image["height"]) for image in data["images"]]
+        return tuple(Turn(**turn) for turn in data["turns"]), sizes
 
     def num_images(self, row: int) -> int:
         """Count one record's images."""

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from tinyllava_core.data.inspect.decode import Scratch, decode
 from tinyllava_core.data.plan.prompt import Encoded
+from tinyllava_core.data.tensors.order import Order
 from tinyllava_core.parts import Vision
 from tinyllava_core.settings.model import ImageMode, Pixels
 from tinyllava_core.tokenizer import IGNORE
@@ -32,7 +32,9 @@ class Pack:
     labels_T: Tensor  # int64, IGNORE where not supervised
     position_T: Tensor  # int64, from 0 in each record
     record_T: Tensor  # int64, which record of the pack a token belongs to
-    pixels_N3HW: Tensor  # uint8; N may be 0
+    pixels_N3HW: Tensor  # uint8: images, or the tiles that they are cut into; N may be 0
+    tiles: tuple[int, ...] = ()  # how many of them are each record's
+    order: Order | None = None  # None: their tokens are read as they come
     features_NPV: Tensor | None = None  # the encoder's output in their place (then there are no pixels)
     places: Places | None = None  # None: to be found by whoever needs them
 
@@ -79,7 +81,7 @@ class Places:
         )
 
 
-_P = TypeVar("_P", Pack, Places)
+_P = TypeVar("_P", Pack, Places, Order)
 
 
 def mapped(held: _P, change: Callable[[Tensor], Tensor]) -> _P:
@@ -89,8 +91,8 @@ def mapped(held: _P, change: Callable[[Tensor], Tensor]) -> _P:
         value = getattr(held, field.name)
         if isinstance(value, Tensor):
             changed[field.name] = change(value)
-        elif isinstance(value, Places):
-            changed[field.name] = mapped(value, change)
+        elif isinstance(value, Places | Order):
+            changed[field.name] = mapped(value, change)  # type: ignore[type-var]
     return dataclasses.replace(held, **changed)
 
 
@@ -100,10 +102,12 @@ def join(
     image_size: int,
     features_NPV: Tensor | None = None,
     image_id: int | None = None,
+    tiles: tuple[int, ...] = (),
+    order: Order | None = None,
 ) -> Pack:
-    """Lay records one behind the other. `images` [3, H, W] uint8 each, or `features_NPV`, in the order of their tags.
+    """Lay records one behind the other. `images` [N, 3, H, W] uint8 each, or `features_NPV`, in the order of their tags.
 
-    `image_id`: the token that stands for images; with it the pack knows its places.
+    `image_id`: the token that stands for images; with it the pack knows its places. `tiles`: how many are each record's.
     """
     lengths = torch.tensor([len(record.ids) for record in records])
     total = int(lengths.sum())
@@ -116,17 +120,12 @@ def join(
         labels_T=labels_T,
         position_T=torch.arange(total) - starts,
         record_T=record_T,
-        pixels_N3HW=torch.stack(list(images))
-        if images
-        else torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8),
+        pixels_N3HW=torch.cat(list(images)) if images else torch.zeros(0, 3, image_size, image_size, dtype=torch.uint8),
         features_NPV=features_NPV,
+        tiles=tiles,
+        order=order,
         places=None if image_id is None else Places.of(ids_T, labels_T, record_T, image_id),
     )
-
-
-def pixels(image: bytes, vision: Vision, image_mode: ImageMode, way: Pixels = "fast") -> Tensor:
-    """Decode an image file and bring it to the encoder's size -> [3, H, W] uint8."""
-    return fit(decode(image, _SCRATCH), vision, image_mode, way)  # what comes out of `fit` is memory of its own
 
 
 def fit(image_HW3: np.ndarray, vision: Vision, image_mode: ImageMode, way: Pixels = "fast") -> Tensor:
@@ -136,16 +135,16 @@ def fit(image_HW3: np.ndarray, vision: Vision, image_mode: ImageMode, way: Pixel
     the mean colour. Resampling is torch's, antialiased, on uint8 (`fast`: within one grey level of Pillow's nearly
     everywhere), or Pillow's own (`pil`).
     """
-    resize = _resize if way == "fast" else _resize_pil
     if image_mode == "pad":
         image_HW3 = pad_square(image_HW3, mean_colour(vision))
     image_3HW = torch.from_numpy(image_HW3).permute(2, 0, 1)
     size = vision.image_size
     if not vision.crop:
-        return resize(image_3HW, size, size, vision.resample)
+        return resized(image_3HW, size, size, vision.resample, way)
     height, width = image_3HW.shape[1:]
     short, edge = min(height, width), vision.short_edge or size
-    image_3HW = resize(image_3HW, max(edge, height * edge // short), max(edge, width * edge // short), vision.resample)
+    down, across = (max(edge, length * edge // short) for length in (height, width))
+    image_3HW = resized(image_3HW, down, across, vision.resample, way)
     top, left = (image_3HW.shape[1] - size) // 2, (image_3HW.shape[2] - size) // 2
     return image_3HW[:, top : top + size, left : left + size].contiguous()
 
@@ -168,9 +167,6 @@ def _mean_and_std(mean: tuple[float, ...], std: tuple[float, ...], device: torch
     return first, second
 
 
-_SCRATCH = Scratch()
-
-
 def mean_colour(vision: Vision) -> tuple[int, int, int]:
     """Give the encoder's mean as a colour, cut to whole grey levels as LLaVA's expand2square does."""
     red, green, blue = (int(255 * value) for value in vision.mean)
@@ -190,7 +186,10 @@ def pad_square(image_HW3: np.ndarray, colour: tuple[int, int, int]) -> np.ndarra
     return square
 
 
-def _resize(image_3HW: Tensor, height: int, width: int, resample: str) -> Tensor:
+def resized(image_3HW: Tensor, height: int, width: int, resample: str, way: Pixels) -> Tensor:
+    """Scale an image of bytes -> [3, height, width] uint8. `resample`: bicubic or bilinear; lanczos too, for `pil`."""
+    if way == "pil":
+        return _resize_pil(image_3HW, height, width, resample)
     if image_3HW.shape[1:] == (height, width):
         return image_3HW.contiguous()
     batch_13HW = image_3HW[None]  # channels-last in memory, which torch's uint8 kernel is fastest on
@@ -198,6 +197,6 @@ def _resize(image_3HW: Tensor, height: int, width: int, resample: str) -> Tensor
 
 
 def _resize_pil(image_3HW: Tensor, height: int, width: int, resample: str) -> Tensor:
-    how = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}[resample]
+    how = Image.Resampling[resample.upper()]
     scaled = Image.fromarray(image_3HW.permute(1, 2, 0).numpy()).resize((width, height), how)
     return torch.from_numpy(np.array(scaled)).permute(2, 0, 1).contiguous()

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+TILES = "tiles.npy"  # how many tiles each image is, where they are cut
 _TYPES = {"float32": (np.float32, torch.float32), "bfloat16": (np.int16, torch.bfloat16)}  # NumPy has no bfloat16
 
 
@@ -22,7 +23,7 @@ _TYPES = {"float32": (np.float32, torch.float32), "bfloat16": (np.int16, torch.b
 class FeatureShape:
     """What features.bin is: its numbers in order, without a header."""
 
-    num_images: int
+    num_images: int  # pictures through the encoder: images, or the tiles that they are cut into
     num_patches: int
     width: int
     dtype: str  # float32 | bfloat16
@@ -56,12 +57,15 @@ class Features:
         )
         images = pq.read_table(shards / "index.parquet", columns=["image_sha256"])["image_sha256"].combine_chunks()
         self._ends = np.cumsum(np.append(0, images.value_lengths().to_numpy(zero_copy_only=False)))
-        _, self._which = distinct_images(shards)
+        places, self._which = distinct_images(shards)
+        tiles = np.load(folder / TILES) if (folder / TILES).is_file() else np.ones(len(places), np.int64)
+        self._tile_ends = np.cumsum(np.append(0, tiles))
 
     def of(self, rows: Sequence[int]) -> Tensor:
-        """Give the features of every image of some records, in order -> [N, P, V]; N may be 0."""
-        mine = [self._which[self._ends[row] : self._ends[row + 1]] for row in rows]
-        return torch.from_numpy(self._map[np.concatenate(mine)]).view(self._dtype)
+        """Give the features of every image of some records, tile by tile, in order -> [N, P, V]; N may be 0."""
+        mine = [image for row in rows for image in self._which[self._ends[row] : self._ends[row + 1]]]
+        tiles = [np.arange(self._tile_ends[image], self._tile_ends[image + 1]) for image in mine]
+        return torch.from_numpy(self._map[np.concatenate([np.empty(0, np.int64), *tiles])]).view(self._dtype)
 
 
 def open_features(folder: Path, shape: FeatureShape, mode: str) -> np.memmap:

@@ -15,16 +15,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tinyllava_core.data.plan.pack import deal
+from tinyllava_core.data.plan.picture_ids import picture_ids, tiles_of
 from tinyllava_core.data.plan.prompt import encode
 from tinyllava_core.data.shard.read import ShardReader
-from tinyllava_core.data.tensors.example import Pack, join, pixels
+from tinyllava_core.data.tensors.example import Pack, join
 from tinyllava_core.data.tensors.features import Features
+from tinyllava_core.data.tensors.order import order_of
+from tinyllava_core.data.tensors.tiles import opened
 from tinyllava_core.errors import BadInput
 from tinyllava_core.parts import Vision
-from tinyllava_core.settings.model import ImageMode, Pixels
+from tinyllava_core.parts.picture import Scheme
+from tinyllava_core.settings.model import Pixels
 from tinyllava_core.settings.writing import Writing
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -39,8 +44,7 @@ class Reading:
     prompt: str
     max_length: int
     vision: Vision
-    tokens_per_image: int
-    image_mode: ImageMode
+    scheme: Scheme
     pixels: Pixels = "fast"
     writing: Writing = field(default_factory=Writing)
 
@@ -84,15 +88,11 @@ class PlannedPacks(Dataset[Pack]):
         which = int(self._packs_before[step]) + number
         places = range(int(self._starts[which]), int(self._starts[which + 1]))
         if self.tokenizer is None:
-            self.tokenizer = load_tokenizer(self.reading.tokenizer_folder)
-        rows = [int(self._rows[place]) for place in places]
-        found = encode(
-            [self.reader.turns(row) for row in rows],
-            self.reading.prompt,
-            self.tokenizer,
-            self.reading.tokens_per_image,
-            self.reading.writing,
-        )
+            self.tokenizer = load_tokenizer(self.reading.tokenizer_folder, self.reading.scheme.marks)
+        rows, scheme = [int(self._rows[place]) for place in places], self.reading.scheme
+        turns, sizes = zip(*map(self.reader.told, rows), strict=True)
+        images = [picture_ids(scheme, one, self.tokenizer) for one in sizes]
+        found = encode(turns, self.reading.prompt, self.tokenizer, images, self.reading.writing)
         records = [record.cut(self.reading.max_length) for record in found]
         if "void" in self._planned:
             voids = self._planned["void"][places.start : places.stop]
@@ -100,15 +100,28 @@ class PlannedPacks(Dataset[Pack]):
         for place, record in zip(places, records, strict=True):
             planned = (int(self._planned["num_tokens"][place]), int(self._planned["num_supervised"][place]))
             assert (len(record.ids), record.num_supervised) == planned, f"plan and tokens disagree at position {place}"
-        size, image_id = self.reading.vision.image_size, self.tokenizer.image_id
-        if self.features is not None:
-            return join(records, [], size, self.features.of(rows), image_id=image_id)
-        images = [
-            pixels(image, self.reading.vision, self.reading.image_mode, self.reading.pixels)
-            for row in rows
-            for image in self.reader.images(row)
-        ]
-        return join(records, images, size, image_id=image_id)
+        return join(
+            records,
+            []
+            if self.features
+            else [
+                self._opened(*one)
+                for row, mine in zip(rows, sizes, strict=True)
+                for one in zip(self.reader.images(row), mine, strict=True)
+            ],
+            self.reading.vision.image_size,
+            self.features.of(rows) if self.features else None,
+            image_id=self.tokenizer.image_id,
+            tiles=tuple(tiles_of(scheme, one) for one in sizes),
+            order=order_of(scheme, [size for one in sizes for size in one]),
+        )
+
+    def _opened(self, image: bytes, size: tuple[int, int]) -> Tensor:
+        tiles_N3HW = opened(image, self.reading.vision, self.reading.scheme, self.reading.pixels)
+        assert len(tiles_N3HW) == self.reading.scheme.cut(*size).num_tiles, (
+            f"a picture is not of {size} pixels, as its record says"
+        )
+        return tiles_N3HW
 
 
 def rank_packs(packs: PlannedPacks, step: int, rank: int, world_size: int) -> list[tuple[int, bool]]:

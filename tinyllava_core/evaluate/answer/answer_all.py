@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-
-from torch import Tensor
+from pathlib import Path
 
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.answer.answer import Answerer, Asked
+from tinyllava_core.evaluate.answer.answer import ANY_SIZE, Answerer, Asked, Shown, Size
 from tinyllava_core.evaluate.answer.journal import Journal
 from tinyllava_core.evaluate.questions.questions import Question
 from tinyllava_core.job import Progress
@@ -46,47 +45,63 @@ def answer_all(
     left = journal.left
     total = journal.num_answered + len(left) if total is None else total
     started, before = time.monotonic(), count()
-    picture = _reader(answerer, images, condition)
+    picture, size = _reader(answerer, images, condition), _sizer(answerer, images)
 
     def read(batch: Batch) -> list[Asked]:
         return [_asked(question, ids, picture) for question, ids in batch]
 
-    for batch, asked in _read_ahead(batches(answerer, left, batch_size), read):
+    for batch, asked in _read_ahead(batches(answerer, left, batch_size, size), read):
         journal.add([question for question, _ in batch], answerer.answer(asked, max_new_tokens))
         done = count()
         rate = (done - before) / (time.monotonic() - started)
         on_progress(Progress(done=done, total=total, unit="questions", note=f"{rate:.1f} per second"))
 
 
-def batches(answerer: Answerer, questions: Sequence[Question], batch_size: int) -> list[Batch]:
+def batches(
+    answerer: Answerer, questions: Sequence[Question], batch_size: int, size: Callable[[str], Size]
+) -> list[Batch]:
     """Cut questions into batches, longest prompts first (what does not fit fails at once), one picture's side by side."""
-    asked = [(question, answerer.ids(question.text, num_images=len(question.pictures))) for question in questions]
+    asked = [
+        (question, answerer.ids(question.text, [size(name) for name in question.pictures])) for question in questions
+    ]
     asked.sort(key=lambda pair: (-(len(pair[1]) // _ABOUT), pair[0].image or "", -len(pair[1])))
     return [asked[start : start + batch_size] for start in range(0, len(asked), batch_size)]
 
 
-def _asked(question: Question, ids: list[int], picture: Callable[[str], tuple[str, Tensor]]) -> Asked:
+def _asked(question: Question, ids: list[int], picture: Callable[[str], tuple[str, Shown]]) -> Asked:
     seen = [picture(name) for name in question.pictures]
     return Asked(ids=ids, pictures=tuple(shown for _, shown in seen), names=tuple(name for name, _ in seen))
 
 
-def _reader(answerer: Answerer, images: ImagePlaces, condition: Condition) -> Callable[[str], tuple[str, Tensor]]:
+def _reader(answerer: Answerer, images: ImagePlaces, condition: Condition) -> Callable[[str], tuple[str, Shown]]:
     """Make a function: an image of the benchmark -> its name for the encoder, and what the model is shown of it.
 
     The name says which file it is and what was done to it: another benchmark's picture never has it.
     """
-    blank = ("", answerer.blank())
 
     @lru_cache(maxsize=_PICTURES)
-    def read(image: str) -> tuple[str, Tensor]:
+    def read(image: str) -> tuple[str, Shown]:
         if condition.blind:
-            return blank
-        file = images.find(image)
-        if file is None:
-            raise BadInput(f"{image}: was there when the evaluation began, is gone now: {images.told()}")
+            shown = answerer.blank(_sizer(answerer, images)(image))
+            return "blank {}x{}".format(*shown.size), shown
+        file = _file(images, image)
         return f"{condition.word} {image} {file.resolve()}", answerer.picture(file, condition, name=image)
 
     return read
+
+
+def _sizer(answerer: Answerer, images: ImagePlaces) -> Callable[[str], Size]:
+    """Make a function: an image of the benchmark -> its size, where that decides how many tokens it is."""
+    if answerer.loaded.scheme.is_fixed:
+        return lambda image: ANY_SIZE
+    return lambda image: answerer.size(_file(images, image))
+
+
+def _file(images: ImagePlaces, image: str) -> Path:
+    file = images.find(image)
+    if file is None:
+        raise BadInput(f"{image}: was there when the evaluation began, is gone now: {images.told()}")
+    return file
 
 
 def _read_ahead(batches: Sequence[Batch], read: Callable[[Batch], list[Asked]]) -> Iterator[tuple[Batch, list[Asked]]]:

@@ -43,7 +43,7 @@ def ask(folder: Path, images: Sequence[Path], question: str, max_new_tokens: int
             raise BadInput(f"{image}: no such file; expected a picture")
     answerer = load(folder, device)
     pictures = tuple(map(answerer.picture, images))
-    asked = Asked(ids=answerer.ids(question, num_images=len(pictures)), pictures=pictures)
+    asked = Asked(ids=answerer.ids(question, [one.size for one in pictures]), pictures=pictures)
     answer = answerer.answer([asked], max_new_tokens, Stream(answerer.tokenizer, answerer.stop_ids, _print))[0]
     print(flush=True)
     return answer

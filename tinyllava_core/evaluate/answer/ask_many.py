@@ -88,7 +88,7 @@ def _asked(answerer: Answerer, request: Request) -> Asked:
         pictures = tuple(map(answerer.picture, request.images))
     except BadInput as error:
         raise BadInput(f"{request.where}: {error}") from None
-    return Asked(ids=answerer.ids(request.question, num_images=len(pictures)), pictures=pictures)
+    return Asked(ids=answerer.ids(request.question, [one.size for one in pictures]), pictures=pictures)
 
 
 def _line(request: Request, answer: str) -> str:

@@ -157,15 +157,16 @@ def read(answerer: Answerer, body: bytes, max_new_tokens: int) -> Asked:
     if any(IMAGE_TAG in line.text for line in lines):
         raise BadInput(f"a text holds {IMAGE_TAG}, which stands for a picture; add the picture instead")
     turns = [Turn(role=line.role, text=IMAGE_TAG * len(line.images) + line.text) for line in lines]
-    ids = answerer.conversation_ids(turns)
+    names = [(image, f"picture {number}") for number, image in enumerate((i for line in lines for i in line.images), 1)]
+    pictures = tuple(answerer.decoded(_bytes(image, name), name) for image, name in names)
+    ids = answerer.conversation_ids(turns, [one.size for one in pictures])
     room = getattr(answerer.loaded.model.config.text_config, "max_position_embeddings", None)
     if room is not None and len(ids) + max_new_tokens > room:
         raise BadInput(
             f"the conversation is too long: {len(ids):,} tokens and an answer of up to {max_new_tokens:,}, of {room:,}; "
             "start a new one"
         )
-    names = [(image, f"picture {number}") for number, image in enumerate((i for line in lines for i in line.images), 1)]
-    return Asked(ids=ids, pictures=tuple(answerer.decoded(_bytes(image, name), name) for image, name in names))
+    return Asked(ids=ids, pictures=pictures)
 
 
 async def answer(

@@ -90,7 +90,7 @@ class TinyLlavaPipelines(lmms):  # type: ignore[misc]  # its module is not there
                 raise BadInput(f"{task}: {name} = {settings[name]!r}; {MODEL_ID} answers greedily only")
         visuals = doc_to_visual(self.task_dict[task][split][doc_id]) or []
         pictures = tuple(self.answerer.decoded(_png(visual), f"{task} {doc_id}") for visual in visuals)
-        ids = self.answerer.ids(context.replace(IMAGE_TAG, "").strip(), num_images=len(pictures))
+        ids = self.answerer.ids(context.replace(IMAGE_TAG, "").strip(), [one.size for one in pictures])
         until = settings.get("until") or []
         return (
             Asked(ids=ids, pictures=pictures),

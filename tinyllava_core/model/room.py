@@ -1,0 +1,41 @@
+"""Make room in a model for what a stage adds to it: tokens that mark the places of tiles, the newline of anyres. It trains nothing."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tinyllava_core.model.connector import Newline
+from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.parts.picture import Scheme
+
+
+def make_room(model: TinyLlava, scheme: Scheme, num_tokens: int, seed: int) -> None:
+    """Add what a scheme needs and the model does not have yet; what is there stays as it is. `num_tokens`: the tokenizer's."""
+    generator = torch.Generator().manual_seed(seed)
+    if scheme.mode == "anyres" and not model.config.newline:
+        model.config.newline = True
+        model.model.image_newline = Newline(model.shape.language_width)
+    embedding, head = model.get_input_embeddings(), model.lm_head
+    more = num_tokens - embedding.weight.shape[0] if scheme.marks else 0
+    if more <= 0:
+        return
+    embedding.weight = _longer(embedding.weight, more, generator)
+    embedding.num_embeddings += more
+    if model.config.tie_word_embeddings:
+        head.weight = embedding.weight
+    else:
+        head.weight = _longer(head.weight, more, generator)
+    if head.bias is not None:
+        head.bias = nn.Parameter(torch.cat([head.bias.detach(), head.bias.new_zeros(more)]))
+    head.out_features += more
+    model.config.text_config.vocab_size += more
+    model.model.language_model.config.vocab_size = model.config.text_config.vocab_size
+
+
+@torch.no_grad()
+def _longer(table: Tensor, more: int, generator: torch.Generator) -> nn.Parameter:
+    """Add rows that are like the others: of their mean and spread, channel by channel. No two are the same, even if none is trained."""
+    drawn = torch.randn(more, table.shape[1], generator=generator).to(table)
+    rows = table.mean(0) + drawn * table.std(0)
+    return nn.Parameter(torch.cat([table.detach(), rows]))
