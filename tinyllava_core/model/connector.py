@@ -56,20 +56,26 @@ class MixtureMlp(nn.Module):
 
 
 class PixelShuffle(nn.Module):
-    """Lay each S x S window's patches side by side in the channels, then an MLP: [N, P, V] -> [N, P / S^2, D]."""
+    """Lay each S x S window's patches side by side in the channels, then an MLP, or one matrix: [N, P, V] -> [N, P / S^2, D]."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         assert shape.shrink is not None
         self.shrink = shape.shrink
-        self.mlp = Mlp(shape.vision_width * self.shrink**2, shape.language_width, shape.layers or 0)
+        width_in = shape.vision_width * self.shrink**2
+        self.mlp: nn.Module
+        if shape.layers is None:
+            self.mlp = nn.Linear(width_in, shape.language_width, bias=False)
+        else:
+            self.mlp = Mlp(width_in, shape.language_width, shape.layers)
 
     def forward(self, features_NPV: Tensor) -> Tensor:
         """Windows in reading order."""
         num, patches, width = features_NPV.shape
         windows = isqrt(patches) // self.shrink
         cut = features_NPV.view(num, windows, self.shrink, windows, self.shrink, width)
-        return self.mlp(cut.transpose(2, 3).reshape(num, windows * windows, self.shrink**2 * width))
+        tokens: Tensor = self.mlp(cut.transpose(2, 3).reshape(num, windows * windows, self.shrink**2 * width))
+        return tokens
 
 
 class AveragePool(nn.Module):
@@ -175,6 +181,7 @@ CLASSES: dict[str, Callable[[Shape], nn.Module]] = {
     "qformer": QFormer,
     "mixture-mlp": MixtureMlp,
     "pixel-shuffle": PixelShuffle,
+    "pixel-shuffle-linear": PixelShuffle,
     "average-pool": AveragePool,
     "conv-abstractor": ConvAbstractor,
     "grid-queries": GridQueries,

@@ -98,6 +98,11 @@ def _shuffled(shape: Shape) -> int:
     return mlp_parameters(shape.vision_width * shape.shrink**2, shape.language_width, shape.layers)
 
 
+def _shuffled_bare(shape: Shape) -> int:
+    assert shape.shrink is not None
+    return shape.vision_width * shape.shrink**2 * shape.language_width
+
+
 def _fourier(shape: Shape) -> int:
     return mlp_parameters(shape.vision_width + 4 * NUM_FREQUENCIES, shape.language_width, shape.layers)
 
@@ -150,6 +155,8 @@ CONNECTORS: dict[str, Connector] = {
     "mixture-mlp": Connector(tokens=_all, parameters=_twice, layers=2, needs_mixture=True),
     # Source: arXiv 2404.16821 (InternVL 1.5), section 3.1: a window's patches side by side in the channels.
     "pixel-shuffle": Connector(tokens=_windows, parameters=_shuffled, layers=2, shrinks=True, needs_grid=True),
+    # Source: nanoVLM, models/modality_projector.py; transformers, Idefics3SimpleMLP: the same windows, one matrix without a bias.
+    "pixel-shuffle-linear": Connector(tokens=_windows, parameters=_shuffled_bare, shrinks=True, needs_grid=True),
     # Source: arXiv 2405.20985 (DeCo): adaptive average pooling is enough of an abstractor.
     "average-pool": Connector(tokens=_windows, parameters=_mlp, layers=2, shrinks=True, needs_grid=True),
     # Source: arXiv 2312.06742 (Honeybee), section 4.1: convolutions, pooling, convolutions; blocks of our own, lighter than its.

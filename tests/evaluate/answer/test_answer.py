@@ -51,7 +51,9 @@ def by_hand(answerer: Answerer, one: Asked) -> str:
     ids = list(one.ids)
     pictures = {}
     if one.pictures:
-        pictures["pixel_values"] = example.normalise(torch.stack(one.pictures), answerer.loaded.vision)
+        pictures["pixel_values"] = example.normalise(
+            torch.cat([picture.tiles_N3HW for picture in one.pictures]), answerer.loaded.vision
+        )
     with torch.inference_mode():
         for _ in range(MAX_NEW_TOKENS):
             logits = answerer.loaded.model(input_ids=torch.tensor([ids]), use_cache=False, **pictures).logits[0, -1]
@@ -79,8 +81,8 @@ def test_the_picture_matters_and_a_blank_one_takes_as_many_tokens(
     answerer: Answerer, asked: list[Asked], images: Path
 ) -> None:
     seen, other, blank = answerer.picture(images / "0.png"), answerer.picture(images / "1.png"), answerer.blank()
-    assert blank.shape == seen.shape
-    assert blank.unique().tolist() == [127]  # int(255 * .5)
+    assert blank.tiles_N3HW.shape == seen.tiles_N3HW.shape
+    assert blank.tiles_N3HW.unique().tolist() == [127]  # int(255 * .5)
     said = answerer.answer([Asked(ids=asked[0].ids, pictures=(one,)) for one in (seen, other, blank)], MAX_NEW_TOKENS)
     assert len(set(said)) == 3
 
