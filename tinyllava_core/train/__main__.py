@@ -26,7 +26,7 @@ from tinyllava_core.model import checkpoint, lora, quantize, trainable
 from tinyllava_core.model.assemble import assemble, pin
 from tinyllava_core.model.attention import name_of
 from tinyllava_core.model.device import use_gpu
-from tinyllava_core.model.room import make_room
+from tinyllava_core.model.grow import make_room
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import VISIONS, language_row, prompt_of, tokenizer_folder
 from tinyllava_core.recipe import Recipe
