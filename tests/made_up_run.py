@@ -181,7 +181,7 @@ def plan(folder: Path, stage: str, sources: list[str]) -> PlanResult:
         "num_packs": 9,
     }
     sums = {"num_tokens": sum(tokens), "num_supervised": sum(supervised), "num_images": len(names)}
-    return PlanResult(stage=stage, num_steps=40, **counts, **sums, padding_fraction=0.1)
+    return PlanResult(stage=stage, num_steps=40, **counts, **sums, num_tiles=sums["num_images"], padding_fraction=0.1)
 
 
 def train(folder: Path, stage: str, num_steps: int) -> TrainResult:

@@ -167,6 +167,7 @@ def leave_stage(home: Path, stage: str) -> None:
         "num_packs": 2,
         "num_supervised": 12,
         "num_images": 3,
+        "num_tiles": 3,
     }
     plan = PlanResult(stage=stage, num_steps=2, **counts, **planned, padding_fraction=0.1)
     leave_result(home, "plan", PLAN[stage], plan)

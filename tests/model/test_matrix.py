@@ -24,7 +24,14 @@ from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import IGNORE
 
-WITHOUT_GRID = {"pixel-shuffle", "average-pool", "conv-abstractor", "grid-queries", "fourier-mlp"}
+WITHOUT_GRID = {
+    "pixel-shuffle",
+    "pixel-shuffle-linear",
+    "average-pool",
+    "conv-abstractor",
+    "grid-queries",
+    "fourier-mlp",
+}
 RECIPES: dict[str, dict[str, int]] = {
     "pretrain": {"connector": 0},
     "sft": {"connector": 0, "language": 0},

@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForCausalLM,
     CLIPVisionModel,
     Dinov2Model,
+    DINOv3ViTModel,
     GenerationConfig,
     LlavaConfig,
     PreTrainedModel,
@@ -24,6 +25,7 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.model import mixers
 from tinyllava_core.model.mixture import MixtureConfig, MixtureVision
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts import LANGUAGES, VISIONS, Language, Vision, language_row, tokenizer_folder
@@ -40,6 +42,7 @@ _VISION_CLASSES: dict[str, type[PreTrainedModel]] = {
     "clip_vision_model": CLIPVisionModel,
     "clip": CLIPVisionModel,
     "dinov2": Dinov2Model,
+    "dinov3_vit": DINOv3ViTModel,
 }
 _CHECKED = (  # of a configuration, against parts/architecture.py
     "hidden_size",
@@ -64,7 +67,8 @@ def assemble(parts: Model, seed: int) -> TinyLlava:
     _check_tokenizer(language, tokenizer)
     vision = load_vision(parts.vision)
     _check_vision(parts.vision, row, vision.config)
-    text_config = from_pretrained(AutoConfig, language.weights, language.revision)
+    text_config = from_pretrained(AutoConfig, language.weights, language.revision).get_text_config(decoder=True)
+    mixers.check_known(text_config, parts.language)
     _check_config(f"language model {parts.language!r}", text_config, language.config or {})
     members = [VISIONS[member] for member in row.mixture] or [row]
     commits = {"vision": _commits(members), "language": _commits([language])}
@@ -179,6 +183,7 @@ def config_of(kind: Kind, name: str) -> Any:
     row = VISIONS[name] if kind == "vision" else language_row(name)
     config = from_pretrained(AutoConfig, row.weights if own is None else str(own.parent), None)
     config = getattr(config, "vision_config", config)  # CLIP's and SigLIP's files describe a text encoder too
+    config = config.get_text_config(decoder=True) if kind == "language" else config
     _check_config(f"{kind} {name!r}", config, published or {})
     return config
 

@@ -176,6 +176,8 @@ def why_not_plain_llava(model: TinyLlava) -> str | None:
         return f"its connector is {model.shape.kind}{layers}, that class has a two-layer MLP"
     if model.lm_head.bias is not None:
         return "its head has a bias (Phi), which that class would drop"
+    if model.lm_head.divisor != 1.0:
+        return "its logits are divided (Granite), which that class would not do"
     if model.lm_head.softcap is not None:
         return "its logits are soft-capped (Gemma 2), which that class would not do"
     if model.config.vision_config.model_type == "clip_dinov2":

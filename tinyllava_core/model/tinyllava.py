@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from tinyllava_core.model import attention
+from tinyllava_core.model import attention, mixers
 from tinyllava_core.model import connector as connectors
 from tinyllava_core.model.loss import token_losses
 from tinyllava_core.model.mixture import MixtureVision
@@ -31,7 +31,7 @@ PREFIXES: dict[str, tuple[str, ...]] = {
 
 
 class Head(nn.Linear):
-    """A language model's own head: with a bias where it has one (Phi), soft-capped where it is (Gemma 2).
+    """A language model's own head: with a bias where it has one (Phi), soft-capped (Gemma 2) or scaled (Granite) where it is.
 
     The losses of a pack are one call of it, in however many pieces they are taken: what shards the weights (ZeRO-3) gathers them
     once a call, on all ranks together, and each rank has another number of pieces.
@@ -40,6 +40,7 @@ class Head(nn.Linear):
     def __init__(self, config: Any, *, bias: bool) -> None:
         super().__init__(config.hidden_size, config.vocab_size, bias=bias)
         self.softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.divisor: float = getattr(config, "logits_scaling", 1.0)
 
     def forward(self, hidden: Tensor, labels_S: Tensor | None = None) -> Tensor:
         """[..., D] -> logits [..., vocabulary]; with labels, from [S, D] -> the loss of each [S]."""
@@ -48,8 +49,10 @@ class Head(nn.Linear):
         )
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[..., D] -> [..., vocabulary]. Source of the cap: arXiv 2408.00118, section 2."""
+        """[..., D] -> [..., vocabulary]. Source of the cap: arXiv 2408.00118, section 2; of the divisor: GraniteForCausalLM."""
         logits = nn.functional.linear(hidden, self.weight, self.bias)
+        if self.divisor != 1.0:
+            logits = logits / self.divisor
         return logits if self.softcap is None else torch.tanh(logits / self.softcap) * self.softcap
 
 
@@ -78,6 +81,13 @@ class TinyLlava(LlavaForConditionalGeneration):
         )
         self._own_attention: str = self.model.language_model.config._attn_implementation
         self.register_forward_pre_hook(_attend_as_transformers)  # `generate` and others that call the model as a whole
+
+    def train(self, mode: bool = True) -> TinyLlava:
+        """Set the mode of all parts but a frozen encoder, which stays as it is used: DINOv3 draws its positions anew in training."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.model.vision_tower.parameters()):
+            self.model.vision_tower.eval()
+        return self
 
     def image_tokens(self, pixels_N3HW: Tensor) -> Tensor:
         """Encode images into the language model's space -> [N, K, D]. A frozen encoder runs without autograd.
@@ -178,6 +188,7 @@ class TinyLlava(LlavaForConditionalGeneration):
         """Set the language model's attention; it stays set, because a backward pass may run the forward once more."""
         if self.model.language_model.config._attn_implementation != how:
             self.model.language_model.set_attn_implementation(how)
+            mixers.split_by_record(self.model.language_model)
 
 
 def patches(encoder: nn.Module, pixels_N3HW: Tensor, layer: int | Literal["final"], num_skipped: int) -> Tensor:

@@ -25,7 +25,7 @@ class Language:
     config: dict[str, Any] | None = None  # of parts/architecture.py; None: its folder has it
 
 
-def _row(weights: str, config: dict[str, Any], eos: str, num_tokens: int) -> Language:
+def _row(weights: str, config: dict[str, Any], eos: str | None, num_tokens: int | None = None) -> Language:
     return Language(
         weights=weights,
         config=config,
@@ -71,6 +71,25 @@ LANGUAGES: dict[str, Language] = {
     "smollm2-360m-instruct": _row("HuggingFaceTB/SmolLM2-360M-Instruct", architecture.SMOLLM2_360M, _IM_END, 49152),
     "smollm2-1.7b": _row("HuggingFaceTB/SmolLM2-1.7B", architecture.SMOLLM2_1_7B, _END, 49152),
     "smollm2-1.7b-instruct": _row("HuggingFaceTB/SmolLM2-1.7B-Instruct", architecture.SMOLLM2_1_7B, _IM_END, 49152),
+    "qwen3-4b-base": _row("Qwen/Qwen3-4B-Base", architecture.QWEN3_LARGE, _END, 151669),
+    "qwen3-4b": _row("Qwen/Qwen3-4B", architecture.QWEN3_LARGE, _IM_END, 151669),
+    # Their end token and vocabulary are not known here where there is none: the tokenizer says it.
+    "qwen3.5-0.8b": _row("Qwen/Qwen3.5-0.8B", architecture.QWEN3_5_SMALL, None),
+    "qwen3.5-2b": _row("Qwen/Qwen3.5-2B", architecture.QWEN3_5_MIDDLE, None),
+    "qwen3.5-4b": _row("Qwen/Qwen3.5-4B", architecture.QWEN3_5_LARGE, None),
+    "gemma-3-270m": _row("google/gemma-3-270m", architecture.GEMMA3_270M, "<eos>"),
+    "gemma-3-270m-it": _row("google/gemma-3-270m-it", architecture.GEMMA3_270M, None),
+    "gemma-3-1b-it": _row("google/gemma-3-1b-it", architecture.GEMMA3_1B, None),
+    "smollm3-3b-base": _row("HuggingFaceTB/SmolLM3-3B-Base", architecture.SMOLLM3, None),
+    "smollm3-3b": _row("HuggingFaceTB/SmolLM3-3B", architecture.SMOLLM3, _IM_END),
+    "llama-3.2-1b-instruct": _row("meta-llama/Llama-3.2-1B-Instruct", architecture.LLAMA_3_2_1B, "<|eot_id|>"),
+    "llama-3.2-3b-instruct": _row("meta-llama/Llama-3.2-3B-Instruct", architecture.LLAMA_3_2_3B, "<|eot_id|>"),
+    "olmo-2-1b": _row("allenai/OLMo-2-0425-1B", architecture.OLMO2, _END),
+    "phi-4-mini": _row("microsoft/Phi-4-mini-instruct", architecture.PHI4_MINI, _END),
+    "granite-3.3-2b": _row("ibm-granite/granite-3.3-2b-instruct", architecture.GRANITE, "<|end_of_text|>"),
+    "lfm2-350m": _row("LiquidAI/LFM2-350M", architecture.LFM2_350M, _IM_END),
+    "lfm2-700m": _row("LiquidAI/LFM2-700M", architecture.LFM2_700M, _IM_END),
+    "lfm2-1.2b": _row("LiquidAI/LFM2-1.2B", architecture.LFM2_1_2B, _IM_END),
 }
 
 

@@ -22,7 +22,7 @@ class Vision:
     patch_size: int  # pixels, square
     width: int  # channels of a hidden state
     num_layers: int
-    num_class_tokens: int  # leading tokens that are no patch: CLIP and DINOv2 1, SigLIP 0
+    num_class_tokens: int  # leading tokens that are no patch: CLIP and DINOv2 1, DINOv3 5, SigLIP 0
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     crop: bool = False  # short edge resized, then centre crop (CLIP, DINOv2); else squashed (SigLIP)
@@ -63,6 +63,34 @@ def _clip(weights: str, image_size: int) -> Vision:
         mean=_CLIP_MEAN,
         std=_CLIP_STD,
         crop=True,
+    )
+
+
+def _siglip2(name: str, image_size: int, width: int, num_layers: int) -> Vision:
+    return Vision(
+        weights=f"google/{name}",
+        image_size=image_size,
+        patch_size=16,
+        width=width,
+        num_layers=num_layers,
+        num_class_tokens=0,
+        mean=_HALF,
+        std=_HALF,
+        resample="bilinear",
+    )
+
+
+def _dinov3(name: str, width: int, num_layers: int) -> Vision:
+    return Vision(
+        weights=f"facebook/{name}-pretrain-lvd1689m",
+        image_size=224,
+        patch_size=16,
+        width=width,
+        num_layers=num_layers,
+        num_class_tokens=5,  # and four registers
+        mean=_IMAGENET_MEAN,
+        std=_IMAGENET_STD,
+        resample="bilinear",
     )
 
 
@@ -125,6 +153,13 @@ VISIONS = Visions(
         # 728: the reference implementation's first version cut a class token off that SigLIP does not have. For its weights only.
         "siglip-so400m-patch14-384-728": _siglip("google/siglip-so400m-patch14-384", "bicubic", drop_first_patch=True),
         "siglip2-so400m-patch14-384": _siglip("google/siglip2-so400m-patch14-384", "bilinear"),  # 729
+        # 256, 576, 1024 tokens. 512 is what nanoVLM and SmolVLM's smaller ones cut tiles of.
+        **{f"siglip2-base-patch16-{size}": _siglip2(f"siglip2-base-patch16-{size}", size, 768, 12) for size in (256, 384, 512)},
+        **{f"siglip2-so400m-patch16-{size}": _siglip2(f"siglip2-so400m-patch16-{size}", size, 1152, 27) for size in (256, 384, 512)},
+        # 196. The licence is its own, and the weights are given out on request.
+        "dinov3-vits16": _dinov3("dinov3-vits16", 384, 12),
+        "dinov3-vitb16": _dinov3("dinov3-vitb16", 768, 12),
+        "dinov3-vitl16": _dinov3("dinov3-vitl16", 1024, 24),
         "dinov2-large-patch14-224": Vision(  # 256
             weights="facebook/dinov2-large",
             image_size=224,
