@@ -25,4 +25,4 @@ def export(run: Run, trained: Artifact) -> Artifact:
         launch(job, one_process(run.recipe.launch), "export")
         return read_result(folder, job.kind, ExportResult)
 
-    return record(run, "export", "", ExportJob.VERSION, {}, {"checkpoint": trained}, make)
+    return record(run, "export", "", ExportJob.VERSION, {"format": run.recipe.export}, {"checkpoint": trained}, make)

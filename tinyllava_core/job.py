@@ -122,7 +122,7 @@ class ExportJob(Frozen):
     """Export a checkpoint: `python -m tinyllava_core.export JOB.yaml`."""
 
     MODULE: ClassVar[str] = "tinyllava_core.export"
-    VERSION: ClassVar[int] = 2  # raise when the same job gives another result than before
+    VERSION: ClassVar[int] = 3  # raise when the same job gives another result than before
     kind: Literal["export"] = "export"
     recipe: Recipe
     checkpoint: Path

@@ -17,6 +17,7 @@ from tinyllava_core.errors import BadInput, nearest, unknown
 from tinyllava_core.frozen import Frozen, known_keys, read_yaml
 from tinyllava_core.settings.data import Data
 from tinyllava_core.settings.evaluate import Evaluate
+from tinyllava_core.settings.export import ExportFormat
 from tinyllava_core.settings.inspect import Inspect
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.mix import Contamination as Contamination  # flows import the recipe, not its sections
@@ -52,10 +53,11 @@ class Recipe(Frozen):
     )
     sft: Training | None = Field(None, description="Visual instructions. null: no such stage.")
     evaluate: Evaluate = Evaluate()
-    export: Literal["hf-llava"] | None = Field(
+    export: ExportFormat | None = Field(
         "hf-llava",
-        description="Format of the exported checkpoint. hf-llava: transformers' own Llava, which cannot hold every model (a "
-        "connector other than the two-layer MLP, a head with a bias as Phi-2's). null: no export.",
+        description="Format of the exported checkpoint: one of transformers' own classes, none of which holds every model (a head "
+        "with a bias, as Phi-2's; another connector). hf-llava: Llava. hf-llava-next, hf-llava-onevision: anyres, without and "
+        "with tiling.max_tiles. hf-idefics3: tiles, pixel-shuffle-linear, vision_layer final. null: no export.",
     )
     shard: Shard = Shard()
     data: Data = Data()

@@ -183,7 +183,7 @@ class EvaluateResult:
 class ExportResult:
     """Stage `export`: the checkpoint in a format others load."""
 
-    format: str  # hf-llava
+    format: str  # of settings/export.py
     size_bytes: int
     max_logit_difference: float  # between this package's model and the exported one, same batch, fp32
     equal_generations: bool

@@ -11,7 +11,7 @@ import torch
 
 from tinyllava_core import parts
 from tinyllava_core.model.assemble import published
-from tinyllava_core.model.connector import build
+from tinyllava_core.model.connector import Newline, build
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
 from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS, Language, Vision, architecture
 from tinyllava_core.settings.model import Model
@@ -91,9 +91,18 @@ def add_rows(patch: pytest.MonkeyPatch, tokenizer: Path) -> None:
         patch.setitem(parts.CONNECTORS, kind, dataclasses.replace(CONNECTORS[kind], **fields))
 
 
-def choice(vision: str, connector: str, family: str) -> Model:
+MODES: dict[str, dict[str, Any]] = {
+    "square": {},
+    "tiles": {"tiling": {"long_side": 64, "upscale": False}},
+    "dynamic": {"tiling": {"max_tiles": 3}},
+    "anyres": {"tiling": {"grids": [[1, 2], [2, 1]]}},
+}
+
+
+def choice(vision: str, connector: str, family: str, mode: str = "square") -> Model:
     """Name one cell."""
-    return Model(vision=vision, connector=connector, language=f"tiny-{family}", **OPTIONS.get(connector, {}))
+    parts = {"vision": vision, "connector": connector, "language": f"tiny-{family}"} | OPTIONS.get(connector, {})
+    return Model.parse(parts | {"image_mode": mode} | MODES[mode], "test")
 
 
 def make(model: Model) -> TinyLlava:
@@ -110,4 +119,9 @@ def make(model: Model) -> TinyLlava:
     made.shape = model.shape
     made.config.connector = dataclasses.asdict(model.shape)
     made.model.multi_modal_projector = build(model.shape)
+    made.config.newline = model.scheme.mode == "anyres"
+    if made.config.newline:
+        made.model.image_newline = Newline(model.shape.language_width)
+    elif hasattr(made.model, "image_newline"):
+        del made.model.image_newline
     return made

@@ -1,4 +1,4 @@
-"""Any two of encoder, connector and family of language models: what each pair of parts could spoil for the other.
+"""Any two of encoder, connector, family of language models and way to cut pictures: what each could spoil for the other.
 
 A cell is built, trained a step in each way that a recipe may ask for, saved, loaded, asked with and without cache. What cannot be
 put together is refused, with the reason; nothing is skipped.
@@ -6,8 +6,10 @@ put together is refused, with the reason; nothing is skipped.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,10 +18,13 @@ from tiny import make_tokenizer
 from torch import Tensor
 from transformers import GenerationConfig, LlavaForConditionalGeneration
 
+from tinyllava_core.data.tensors.order import order_of
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint, trainable
-from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.model.records import Layout
+from tinyllava_core.model.tinyllava import TinyLlava, laid
 from tinyllava_core.parts import CONNECTORS
+from tinyllava_core.parts.picture import Scheme
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import IGNORE
@@ -53,13 +58,21 @@ def fits(vision: str, connector: str) -> bool:
     return not (mixture and connector in WITHOUT_GRID) and (mixture or connector != "mixture-mlp")
 
 
-def cells() -> list[tuple[str, str, str]]:
-    """Every connector with every family, its encoders in turn: any two parts meet, any three need not."""
+def modes(vision: str, connector: str) -> list[str]:
+    """List the ways to cut pictures that go with an encoder and a connector: anyres wants tokens on a square."""
+    no_square = vision == "tiny-mixture" or connector in ("resampler", "qformer", "mixture-mlp")
+    return [mode for mode in matrix.MODES if not (no_square and mode == "anyres")]
+
+
+def cells() -> list[tuple[str, str, str, str]]:
+    """Every connector with every family, its encoders and the modes in turn: any two meet, any three need not."""
     found = []
     for row, connector in enumerate(CONNECTORS):
         encoders = [vision for vision in matrix.ENCODERS if fits(vision, connector)]
         for column, family in enumerate(matrix.FAMILIES):
-            found.append((encoders[(row + column) % len(encoders)], connector, family))
+            vision = encoders[(row + column) % len(encoders)]
+            cuts = modes(vision, connector)
+            found.append((vision, connector, family, cuts[(row // 2 + column) % len(cuts)]))
     return found
 
 
@@ -68,55 +81,68 @@ CELLS = cells()
 
 def test_any_two_parts_that_fit_meet_in_a_cell() -> None:
     every = [
-        (vision, connector, family)
+        (vision, connector, family, mode)
         for vision in matrix.ENCODERS
         for connector in CONNECTORS
         for family in matrix.FAMILIES
         if fits(vision, connector)
+        for mode in modes(vision, connector)
     ]
-    for one, other in ((0, 1), (0, 2), (1, 2)):
+    for one, other in ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)):
         assert {(cell[one], cell[other]) for cell in CELLS} == {(cell[one], cell[other]) for cell in every}
-    assert len(CELLS) < len(every) / 2
+    assert len(CELLS) < len(every) / 8
 
 
-def pack(model: TinyLlava, images_of_records: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+SIZES = ((40, 30), (90, 31), (20, 70))  # pixels of the pictures, in turn
+
+
+def pack(scheme: Scheme, images_of_records: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Layout]:
     """Make a pack of records of so many images each, with 9 words and the last 3 of them supervised."""
     ids, position, record = [], [], []
+    sizes = [SIZES[number % 3] for number in range(sum(images_of_records))]
     draw = torch.Generator().manual_seed(len(images_of_records))
     for number, num_images in enumerate(images_of_records):
         words = torch.randint(3, matrix.VOCABULARY, (9 + number,), generator=draw).tolist()
-        one = [matrix.IMAGE_ID] * (num_images * model.shape.num_tokens) + words
+        seen = sizes[sum(images_of_records[:number]) :][:num_images]
+        one = [matrix.IMAGE_ID] * sum(scheme.cut(*size).tokens for size in seen) + words
         ids += one
         position += range(len(one))
         record += [number] * len(one)
     record_T, ids_T = torch.tensor(record), torch.tensor(ids)
     last = torch.cat([record_T[3:] != record_T[:-3], torch.ones(3, dtype=torch.bool)])
-    pixels = torch.randn(sum(images_of_records), 3, 32, 32, generator=draw)
-    return ids_T, torch.tensor(position), record_T, pixels, torch.where(last, ids_T, IGNORE)
+    num_tiles = sum(scheme.cut(*size).num_tiles for size in sizes)
+    pixels = torch.randn(num_tiles, 3, 32, 32, generator=draw)
+    labels_T, order = torch.where(last, ids_T, IGNORE), order_of(scheme, sizes)
+    layout = Layout.of(ids_T, record_T, labels_T, matrix.IMAGE_ID)
+    if order is not None:
+        layout = dataclasses.replace(layout, place_I=order.place_I, weight_I=order.weight_I)
+    return ids_T, torch.tensor(position), record_T, pixels, labels_T, layout
 
 
-@pytest.mark.parametrize(("vision", "connector", "family"), CELLS, ids=["-".join(cell) for cell in CELLS])
+@pytest.mark.parametrize(("vision", "connector", "family", "mode"), CELLS, ids=["-".join(cell) for cell in CELLS])
 def test_a_cell_trains_in_every_way_and_comes_back_whole(
-    vision: str, connector: str, family: str, tokenizer: Path, tmp_path: Path
+    vision: str, connector: str, family: str, mode: str, tokenizer: Path, tmp_path: Path
 ) -> None:
-    parts = matrix.choice(vision, connector, family)
+    parts = matrix.choice(vision, connector, family, mode)
     model = matrix.make(parts)
-    together, lone = pack(model, [1, 2]), pack(model, [0])
+    together, lone = pack(parts.scheme, [1, 2]), pack(parts.scheme, [0])
     for recipe, opened in RECIPES.items():
         train_one_step(model, recipe, opened, connector, [lone, together] if recipe == "share" else [together])
-    records_do_not_see_each_other(model, together)
+    records_do_not_see_each_other(model, parts.scheme, together)
     checkpoint.save(model, parts, "short", tokenizer, tmp_path / "checkpoint")
     loaded = checkpoint.load(tmp_path / "checkpoint").model
     before, after = model.state_dict(), loaded.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    asked = {
-        "input_ids": together[0][together[2] == 1][None],
-        "pixel_values": together[3][1:],
-    }  # two images in one record
+    ids_T, _, _, pixels, _, layout = pack(parts.scheme, [2])  # two images in one record
     with torch.no_grad():
+        image_ID = loaded.ordered(loaded.image_tokens(pixels), layout.place_I, layout.weight_I)
+        asked = {"inputs_embeds": laid(loaded.get_input_embeddings()(ids_T), image_ID, layout.image_I)[None]}
         mine, theirs = model(**asked).logits, loaded(**asked).logits
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
-        plain_class_agrees(model, tmp_path / "checkpoint", asked, mine)
+        if mode == "square":
+            asked = {"input_ids": ids_T[None], "pixel_values": pixels}
+            torch.testing.assert_close(model(**asked).logits, mine, atol=1e-5, rtol=1e-5)
+            plain_class_agrees(model, tmp_path / "checkpoint", asked, mine)
         answers_are_the_same_with_and_without_cache(loaded, asked)
 
 
@@ -125,7 +151,7 @@ def train_one_step(
     recipe: str,
     opened: dict[str, int],
     connector: str,
-    packs: list[tuple[Tensor, ...]],
+    packs: list[tuple[Any, ...]],
 ) -> None:
     """One optimizer step: just the opened parts move, and all of each."""
     if connector == "identity":
@@ -160,13 +186,18 @@ def identity_has_nothing_to_train(model: TinyLlava) -> None:
 
 
 @torch.no_grad()
-def records_do_not_see_each_other(model: TinyLlava, together: tuple[Tensor, ...]) -> None:
+def records_do_not_see_each_other(model: TinyLlava, scheme: Scheme, together: tuple[Any, ...]) -> None:
     """The second record's losses are those that it has alone."""
-    ids_T, position_T, record_T, pixels, labels_T = together
+    ids_T, position_T, record_T, pixels, labels_T, layout = together
     second = record_T == 1
-    alone = model.supervised_losses(
-        ids_T[second], position_T[second], record_T[second] - 1, pixels[1:], labels_T[second]
-    )
+    one = ids_T[second], record_T[second] - 1, labels_T[second]
+    own, first = Layout.of(*one, matrix.IMAGE_ID), scheme.cut(*SIZES[0])
+    if layout.place_I is not None:
+        place_I = layout.place_I[first.tokens :]
+        own = dataclasses.replace(
+            own, place_I=torch.where(place_I < 0, place_I, place_I - first.num_tiles * scheme.tokens)
+        )
+    alone = model.supervised_losses(one[0], position_T[second], one[1], pixels[first.num_tiles :], one[2], own)
     torch.testing.assert_close(model.supervised_losses(*together)[-len(alone) :], alone, atol=1e-5, rtol=1e-5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from collections import Counter
@@ -10,12 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tinyllava_core.evaluate.questions.questions import Files, Question
 from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.evaluate.score.scoring import score
 from tinyllava_core.toyworld.build import build
+from tinyllava_core.toyworld.posters import draw, make_poster
+from tinyllava_core.toyworld.scene import place_name, render
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,8 @@ def _pictures(world: Path, source: str) -> set[str]:
 def test_no_benchmark_picture_is_trained_on(world: Path) -> None:
     places = {hashlib.sha256(file.read_bytes()).hexdigest() for file in (world / "places" / "photos").iterdir()}
     trained = _pictures(world, "captions") | _pictures(world, "long-captions") | _pictures(world, "chat") | places
-    for name in ("pope", "vqa", "choice", "docs", "pairs"):
+    trained |= _pictures(world, "posters")
+    for name in ("pope", "vqa", "choice", "docs", "pairs", "asked-posters"):
         assert not trained & _pictures(world, name)
 
 
@@ -50,6 +56,7 @@ def test_every_record_names_an_image_of_its_archive(world: Path) -> None:
         ("captions", "captions.json", 4800),
         ("long-captions", "long-captions.json", 1200),
         ("chat", "chat.json", 4200),
+        ("posters", "posters.json", 2400),
     ):
         with zipfile.ZipFile(world / source / "images.zip") as archive:
             names = set(archive.namelist())
@@ -128,3 +135,23 @@ def test_a_twin_gives_an_oracle_all_and_a_guesser_chance(
     counted = score(row, None, questions, half)
     assert counted.score == pytest.approx(100 * (len(questions) // 2) / len(questions))
     assert {len(one.pictures) for one in questions} == {2 if name == "blink" else 1}
+
+
+def test_a_poster_is_nine_scenes_and_the_answers_say_what_is_printed_and_where(world: Path) -> None:
+    places = set()
+    for index in range(0, 60, 7):
+        scenes, which = make_poster("posters", index)
+        assert [scene.printed is not None for scene in scenes] == [place == which for place in range(9)]
+        said = [turn["value"] for turn in _read(world / "posters" / "posters.json")[index]["conversations"]]
+        assert said[1] == scenes[which].printed.text  # type: ignore[union-attr]
+        assert said[3] == place_name(which // 3, which % 3)
+        places.add(which)
+        with Image.open(io.BytesIO(draw(scenes))) as poster:
+            tile = poster.crop((which % 3 * 72, which // 3 * 72, which % 3 * 72 + 72, which // 3 * 72 + 72))
+            off = np.abs(np.asarray(tile, int) - np.asarray(render(scenes[which]), int))
+        assert poster.size == (216, 216)
+        assert off.mean() < 4  # JPEG's
+    assert len(places) > 3
+    asked = _read(world / "asked-posters" / "toy_posters_val.json")["data"]
+    assert len({row["questionId"] for row in asked}) == len(asked) == 200
+    assert max(Counter(row["answers"][0] for row in asked).values()) < 10

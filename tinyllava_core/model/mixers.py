@@ -23,9 +23,9 @@ _ATTENDS = {"full_attention", "sliding_attention", "chunked_attention", "attenti
 def split_by_record(language: nn.Module) -> None:
     """Let every layer of `language` that carries a state run record by record, where it is told of records. Done twice: nothing."""
     for module in language.modules():
-        kind = type(module)
+        kind: Any = type(module)
         if kind.__name__ in _CARRIERS and not hasattr(kind, "whole_forward"):
-            module.__class__ = _splitting(kind)  # not a function of the instance: a copy of it would call the original
+            module.__class__ = _splitting(kind)  # type: ignore[assignment]  # not a function of the instance: a copy of it would call the original
 
 
 def check_known(config: Any, name: str) -> None:
@@ -42,7 +42,7 @@ _HYBRIDS = ("lfm2", "qwen3_5_text", "granitemoehybrid")
 
 
 @cache
-def _splitting(kind: type[nn.Module]) -> type[nn.Module]:
+def _splitting(kind: Any) -> type[nn.Module]:
     """Make a class like `kind` that runs once a record."""
     return type(
         kind.__name__, (kind,), {"forward": _forward, "whole_forward": kind.forward, "__module__": kind.__module__}
