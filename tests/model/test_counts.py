@@ -141,6 +141,24 @@ def test_the_half_without_torch_counts_what_the_model_would_train(vision: str, f
         assert row.num_trained == sum(p.numel() for p in trained), row.part
 
 
+@pytest.mark.parametrize(
+    ("model", "language"),
+    [
+        ({"image_mode": "anyres"}, "qwen2-0.5b"),
+        ({"image_mode": "tiles", "vision_layer": "final"}, "tinyllama-1.1b"),
+        ({"image_mode": "tiles", "vision_layer": "final"}, "smollm2-135m"),
+    ],
+)
+def test_what_cutting_pictures_adds_is_counted_too(model: dict[str, str], language: str) -> None:
+    parts = Model.parse({"vision": SIGLIP, "language": language} | model, "test")
+    made, stage = skeleton(parts), training(vision=0, language=0)
+    trainable.choose(made, stage)
+    for row in part_counts(parts, stage):
+        mine = [p for name, p in made.named_parameters() if part_of(name) == row.part]
+        assert row.num_parameters == sum(p.numel() for p in mine), row.part
+        assert row.num_trained == sum(p.numel() for p in mine if p.requires_grad), row.part
+
+
 def test_every_connector_has_the_parameters_that_its_row_counts() -> None:
     language_width = 2048
     for kind, row in CONNECTORS.items():

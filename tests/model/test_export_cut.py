@@ -26,6 +26,7 @@ from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import load_tokenizer
 
 CUT: dict[ExportFormat, dict[str, Any]] = {
+    "hf-llava": {"image_mode": "dynamic", "tiling": {"max_tiles": 3}},
     "hf-llava-next": {"image_mode": "anyres"},
     "hf-llava-onevision": {"image_mode": "anyres", "tiling": {"max_tiles": 1}},
     "hf-idefics3": {
@@ -79,7 +80,12 @@ def test_another_process_loads_the_export_and_gives_equal_logits(
     ran = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr[-2000:]
     name, worst = ran.stdout.split()
-    classes = {"hf-llava-next": "LlavaNext", "hf-llava-onevision": "LlavaOnevision", "hf-idefics3": "Idefics3"}
+    classes = {
+        "hf-llava": "Llava",
+        "hf-llava-next": "LlavaNext",
+        "hf-llava-onevision": "LlavaOnevision",
+        "hf-idefics3": "Idefics3",
+    }
     assert name.startswith(f"{classes[kind]}For")
     assert float(worst) < 1e-5
 

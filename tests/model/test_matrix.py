@@ -65,14 +65,17 @@ def modes(vision: str, connector: str) -> list[str]:
 
 
 def cells() -> list[tuple[str, str, str, str]]:
-    """Every connector with every family, its encoders and the modes in turn: any two meet, any three need not."""
-    found = []
+    """Every connector with every family, its encoders in turn, and the mode that makes most new pairs: any two meet, three need not."""
+    found: list[tuple[str, str, str, str]] = []
+    met: set[tuple[str, str]] = set()  # part and mode
     for row, connector in enumerate(CONNECTORS):
         encoders = [vision for vision in matrix.ENCODERS if fits(vision, connector)]
         for column, family in enumerate(matrix.FAMILIES):
             vision = encoders[(row + column) % len(encoders)]
-            cuts = modes(vision, connector)
-            found.append((vision, connector, family, cuts[(row // 2 + column) % len(cuts)]))
+            parts = (vision, connector, family)
+            mode = max(modes(vision, connector), key=lambda cut: sum((part, cut) not in met for part in parts))
+            met |= {(part, mode) for part in parts}
+            found.append((*parts, mode))
     return found
 
 

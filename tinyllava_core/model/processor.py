@@ -20,10 +20,12 @@ def write_processor(row: Vision, image_mode: ImageMode, tokens_per_image: int, p
     """Write the files beside the tokenizer's, so that others prepare images and text as the training did.
 
     transformers' Llava processor counts an image's tokens from its patches: where the connector or a mixture of encoders makes
-    another number of them, no processor_config.json is written.
+    another number of them, no processor_config.json is written; and neither is where pictures are cut, which it does not do.
     """
-    write_aside(folder / "preprocessor_config.json", json.dumps(image_processor(row, image_mode), indent=2))
-    if tokens_per_image == row.num_patches and not row.mixture:
+    whole = image_mode in ("square", "pad")
+    if whole:
+        write_aside(folder / "preprocessor_config.json", json.dumps(image_processor(row, image_mode), indent=2))
+    if whole and tokens_per_image == row.num_patches and not row.mixture:
         processor = {
             "processor_class": "LlavaProcessor",
             "patch_size": row.patch_size,
