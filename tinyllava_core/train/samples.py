@@ -27,7 +27,7 @@ MOST = 4  # records
 def leave_samples(packs: PlannedPacks, out: Path) -> None:
     """Write samples.jsonl, and samples/*.png, of the first pack of step 0 into `out`: one line a record.
 
-    A line: slot in the pack, its `spans` (kind: image, learned or read; text, ids), and its `pictures`. Pixels that a stage
+    A line: slot in the pack, its `spans` (kind: image, learned or read; text, ids), and its `pictures`, cut ones tile by tile. Pixels that a stage
     does not have, because it trains on kept features, are no pictures.
     """
     pack = packs[0, 0]
@@ -37,10 +37,7 @@ def leave_samples(packs: PlannedPacks, out: Path) -> None:
     rows = []
     for slot in range(min(MOST, int(pack.record_T[-1]) + 1)):
         spans = list(_spans(pack, slot, packs.tokenizer))
-        num_images = (
-            sum(len(span["ids"]) for span in spans if span["kind"] == "image") // packs.reading.tokens_per_image
-        )
-        pictures = [_save(image, out, f"{slot}-{n}") for n, image in zip(range(num_images), pixels, strict=False)]
+        pictures = [_save(image, out, f"{slot}-{n}") for n, image in zip(range(pack.tiles[slot]), pixels, strict=False)]
         rows.append({"slot": slot, "spans": spans, "pictures": pictures})
     write_aside(out / FILE, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
