@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.plan.picture_ids import picture_ids
 from tinyllava_core.data.plan.prompt import Encoded, encode
 from tinyllava_core.data.record.record import IMAGE_TAG, Turn
 from tinyllava_core.data.tensors.example import Pack, join
+from tinyllava_core.data.tensors.order import order_of
 from tinyllava_core.errors import BadInput
-from tinyllava_core.evaluate.answer.answer import Answerer
+from tinyllava_core.evaluate.answer.answer import Answerer, Size
 from tinyllava_core.evaluate.questions.answers import own_id
 from tinyllava_core.evaluate.questions.questions import Files, Question
 from tinyllava_core.evaluate.score.benchmarks import benchmark
@@ -71,13 +73,23 @@ def packs(answerer: Answerer, given: list[Given]) -> Iterator[tuple[list[Given],
     """Lay answers out, some at a time, with their pictures as the evaluation showed them."""
     for first in range(0, len(given), _TOGETHER):
         some = given[first : first + _TOGETHER]
-        pictures = [answerer.picture(_file(one, name), name=name) for one in some for name in one.question.pictures]
-        records = encoded(answerer, some)
-        yield some, join(records, pictures, answerer.loaded.vision.image_size, image_id=answerer.tokenizer.image_id)
+        seen = [[answerer.picture(_file(one, name), name=name) for name in one.question.pictures] for one in some]
+        sizes = [[shown.size for shown in pictures] for pictures in seen]
+        yield (
+            some,
+            join(
+                encoded(answerer, some, sizes),
+                [shown.tiles_N3HW for pictures in seen for shown in pictures],
+                answerer.loaded.vision.image_size,
+                image_id=answerer.tokenizer.image_id,
+                tiles=tuple(sum(len(shown.tiles_N3HW) for shown in pictures) for pictures in seen),
+                order=order_of(answerer.loaded.scheme, [size for mine in sizes for size in mine]),
+            ),
+        )
 
 
-def encoded(answerer: Answerer, given: list[Given]) -> list[Encoded]:
-    """Write each question and its answer in the checkpoint's prompt format."""
+def encoded(answerer: Answerer, given: list[Given], sizes: list[list[Size]]) -> list[Encoded]:
+    """Write each question and its answer in the checkpoint's prompt format; `sizes`: of the pictures of each."""
     turns = [
         (
             Turn(role="user", text=IMAGE_TAG * len(one.question.pictures) + one.text),
@@ -85,7 +97,8 @@ def encoded(answerer: Answerer, given: list[Given]) -> list[Encoded]:
         )
         for one in given
     ]
-    return encode(turns, answerer.loaded.prompt, answerer.tokenizer, answerer.loaded.tokens_per_image)
+    images = [picture_ids(answerer.loaded.scheme, mine, answerer.tokenizer) for mine in sizes]
+    return encode(turns, answerer.loaded.prompt, answerer.tokenizer, images)
 
 
 def _file(one: Given, name: str) -> Path:
