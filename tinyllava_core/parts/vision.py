@@ -154,8 +154,14 @@ VISIONS = Visions(
         "siglip-so400m-patch14-384-728": _siglip("google/siglip-so400m-patch14-384", "bicubic", drop_first_patch=True),
         "siglip2-so400m-patch14-384": _siglip("google/siglip2-so400m-patch14-384", "bilinear"),  # 729
         # 256, 576, 1024 tokens. 512 is what nanoVLM and SmolVLM's smaller ones cut tiles of.
-        **{f"siglip2-base-patch16-{size}": _siglip2(f"siglip2-base-patch16-{size}", size, 768, 12) for size in (256, 384, 512)},
-        **{f"siglip2-so400m-patch16-{size}": _siglip2(f"siglip2-so400m-patch16-{size}", size, 1152, 27) for size in (256, 384, 512)},
+        **{
+            f"siglip2-base-patch16-{size}": _siglip2(f"siglip2-base-patch16-{size}", size, 768, 12)
+            for size in (256, 384, 512)
+        },
+        **{
+            f"siglip2-so400m-patch16-{size}": _siglip2(f"siglip2-so400m-patch16-{size}", size, 1152, 27)
+            for size in (256, 384, 512)
+        },
         # 196. The licence is its own, and the weights are given out on request.
         "dinov3-vits16": _dinov3("dinov3-vits16", 384, 12),
         "dinov3-vitb16": _dinov3("dinov3-vitb16", 768, 12),
