@@ -24,7 +24,10 @@ def find_plan(workspace: Path, recipe: Recipe, stage: str) -> Path | None:
     found: list[tuple[str, Path]] = []
     for file in workspace.glob("artifacts/plan/[0-9a-f]*/result.json"):
         told = json.loads(file.read_text(encoding="utf-8"))
-        if {key: value for key, value in told["spec"].items() if key in wanted} != wanted:
+        spec = told["spec"]
+        if {key: value for key, value in spec.items() if key in wanted} != wanted:
+            continue
+        if spec.get("order", 0) != wanted.get("order", 0) or spec.get("void_sha256") is not None:
             continue
         if _spec(workspace, "mix", _inputs(workspace, "shard", told["inputs"]["shard"]).get("mix", "")) == mix:
             found.append((told["made_at"], file.parent))

@@ -82,7 +82,7 @@ def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
         "epochs": training.epochs,
         "group_by": training.group_by,
         "held_out": training.held_out,
-        "order": training.order,
+        **({"order": training.order} if training.order else {}),
         "seed": recipe.seed,
     }
 
