@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.torture import __main__ as torture
+from tinyllava_core.errors import BadInput
 
 
 @pytest.mark.parametrize("kind", list(torture.KINDS))
@@ -25,3 +26,11 @@ def test_a_reader_that_breaks_its_promise_is_told_with_its_seed(monkeypatch):
     monkeypatch.setitem(torture.KINDS, "manifests", lambda chance: 1 / 0)
     found = torture.torture("manifests", iter([4]), seconds=60)
     assert found.wrong == [(4, "ZeroDivisionError: division by zero")]
+
+
+def test_a_strangers_value_makes_no_error_longer_than_a_page():
+    told = str(BadInput(f"a.csv, row 3: name = {'y' * 140_000!r}: expected a file name"))
+    assert told.startswith("a.csv, row 3: name = 'yyy")
+    assert told.endswith("yyy': expected a file name")
+    assert len(told) < 2000
+    assert str(BadInput("short")) == "short"

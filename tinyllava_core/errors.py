@@ -11,6 +11,11 @@ from pathlib import Path
 class BadInput(ValueError):
     """What is wrong (with the value), what was expected, what to do: one line. Programs end with exit code 2 on it."""
 
+    def __str__(self) -> str:
+        """Give the text; where a stranger's value makes it very long, without its middle."""
+        text = super().__str__()
+        return text if len(text) <= 2000 else f"{text[:1200]} [...] {text[-600:]}"
+
 
 def nearest(key: str, known: Iterable[str]) -> str:
     """Say which known key is nearest to `key`, for an error text: "; nearest: 'x'", or nothing if none is near."""

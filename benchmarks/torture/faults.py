@@ -70,7 +70,7 @@ class Place:
 
     home: Path
     recipe: Path
-    server: str
+    server: dict[str, str]  # the variables by which a run finds it
     calm: dict[str, dict[str, str]] = field(default_factory=dict)
     seconds: float = 10.0  # that the calm run took
     chance: random.Random = field(default_factory=lambda: random.Random(0))
@@ -106,7 +106,7 @@ class Place:
             "--until-plan",
         ]
         return subprocess.Popen(
-            command, cwd=CLONE, env=inherited | FAST | {"PREFECT_API_URL": self.server} | env, text=True, preexec_fn=limit,
+            command, cwd=CLONE, env=inherited | FAST | self.server | env, text=True, preexec_fn=limit,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -448,8 +448,8 @@ def prepared(home: Path) -> Iterator[Place]:
     """Lay out the data, start a server, do the calm run."""
     (home / "desk").mkdir()
     with api(home / "server", say=lambda text: None) as server:
-        os.environ["PREFECT_API_AUTH_STRING"] = str(server.key)
-        place = Place(home=home, recipe=lay_out(home / "desk"), server=server.api_url)
+        to_server = {"PREFECT_API_URL": server.api_url, "PREFECT_API_AUTH_STRING": str(server.key)}
+        place = Place(home=home, recipe=lay_out(home / "desk"), server=to_server)
         began = time.monotonic()
         well(*place.run(home / "calm"))
         place.seconds = time.monotonic() - began

@@ -1,6 +1,7 @@
 """Servers that mean harm: without end, to another address, in bytes that are no number, after passwords."""
 
 import base64
+import json
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -55,6 +56,14 @@ def test_a_header_whose_digit_is_none_is_no_crash(tmp_path, server, answer):
     assert retry_after_s("\xb2") == 0.0
     for text, number in (("12", 12), ("\xb2", None), ("9" * 5000, None), ("-1", None), ("", None)):
         assert attempt._number(text) == number
+
+
+def test_an_etag_that_is_no_ascii_is_not_sent_back(tmp_path, server):
+    server.files["/a"] = DATA
+    (tmp_path / "a.part").write_bytes(DATA[:1000])
+    (tmp_path / "a.part.json").write_text(json.dumps({"validator": "\xb2", "size_bytes": len(DATA)}))
+    fetch(f"{server.url}/a", tmp_path / "a", patience=QUICK)
+    assert (tmp_path / "a").read_bytes() == DATA
 
 
 def test_an_error_says_a_signed_url_without_its_signature(tmp_path, server):

@@ -61,7 +61,11 @@ def attempt(wanted: Wanted) -> None:
     have, validator, noted = _resume_point(wanted.part)
     if have == noted:
         return
-    headers = {"Range": f"bytes={have}-"} | ({"If-Range": validator} if validator else {}) if have else {}
+    headers = (
+        {"Range": f"bytes={have}-"} | ({"If-Range": validator} if validator.isascii() and validator else {})
+        if have
+        else {}
+    )
     floor = Floor(
         silence_s=wanted.patience.timeout_s,
         slowest_bytes_s=wanted.patience.slowest_bytes_s,
