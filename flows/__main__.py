@@ -1,6 +1,7 @@
 """Run the whole pipeline from one command: `python -m flows RECIPE [--set key=value ...] [--workspace DIR]`.
 
-It needs no server: it starts one for itself unless one answers. The story it runs is in full_pipeline.py.
+It needs no server: it starts one for itself unless one answers, or unless all is made already. The story it runs is in
+full_pipeline.py. What takes long to import is imported once the first line is on the screen.
 """
 
 from __future__ import annotations
@@ -12,17 +13,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tasks.of_study.variants import runs as planned_runs
-from tasks.running.alive import home
-from tasks.running.runner import check_runner
-from tasks.running.server import api
-from tasks.source import check_recipe
 from tinyllava_core.artifact import check_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load, read_overrides
@@ -32,6 +28,8 @@ if TYPE_CHECKING:
 
     from tasks.report import Outcome
 
+PIPELINE, PLANS, STUDY = "flows.full_pipeline:full_pipeline", "flows.plans:plans", "flows.study:study"
+ATTRIBUTION = "flows.attribution:attribution"
 # Prefect's own talk stays out of the console, ours goes there and to Prefect's pages.
 SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -102,19 +100,18 @@ def stop(number: int, _: FrameType | None) -> NoReturn:
 def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool = False) -> None:
     """Check the input, run the flow, print the scores. Raises BadInput before anything heavy starts, where it can."""
     recipe = load(name, overrides)
+    say(f"recipe    {recipe.name}: {recipe.description}")
+    from tasks.running.runner import check_runner
+    from tasks.source import check_recipe
+
     check_recipe(recipe, to_train=not until_plan)
     check_runner(recipe.launch)
-    print(f"recipe    {recipe.name}: {recipe.description}", flush=True)
-    with ready(workspace):
-        from flows.full_pipeline import full_pipeline
-        from flows.plans import plans
+    outcome = tell(PLANS if until_plan else PIPELINE, workspace, name, overrides)
+    if outcome is None:
+        return
+    if outcome.scores:
         from tasks.running.progress import CONSOLE
 
-        if until_plan:
-            plans(name, overrides, str(workspace))
-            return
-        outcome = full_pipeline(name, overrides, str(workspace))
-    if outcome.scores:
         CONSOLE.print(score_table(outcome))
     print(f"model     {outcome.checkpoint}")
     print(f"report    {outcome.report}")
@@ -123,35 +120,46 @@ def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool 
 
 def run_study(name: str, overrides: dict[str, Any], workspace: Path) -> None:
     """Check every recipe of the study, run them all. Raises BadInput before anything heavy starts."""
-    planned = planned_runs(name, overrides)
-    print(
-        f"study     {name}: {len(planned)} runs, {', '.join(dict.fromkeys(run.variant for run in planned))}", flush=True
-    )
-    with ready(workspace):
-        from flows.study import study
+    from tasks.of_study.variants import runs
 
-        study(name, overrides, str(workspace))
+    planned = runs(name, overrides)
+    say(f"study     {name}: {len(planned)} runs, {', '.join(dict.fromkeys(run.variant for run in planned))}")
+    tell(STUDY, workspace, name, overrides)
 
 
 def run_attribution(checkpoint: str, asked: dict[str, Any], workspace: Path) -> None:
     """Make the store of a checkpoint, and its checks. Raises BadInput before anything heavy starts."""
-    with ready(workspace):
-        from flows.attribution import attribution
-
-        attribution(checkpoint, **asked, workspace=str(workspace))
+    tell(ATTRIBUTION, workspace, checkpoint, **asked)
 
 
-@contextmanager
-def ready(workspace: Path) -> Iterator[None]:
-    """Have a server, the console and the signals ready while inside."""
+def tell(story: str, workspace: Path, *given: Any, **named: Any) -> Any:
+    """Run a flow, MODULE:NAME, on Prefect's pages; plainly, in a third of the time, where all that it makes is there."""
+    from tasks.running.alive import home
+    from tasks.running.server import api, offered
+
     os.environ.setdefault("PREFECT_HOME", str(home(workspace)))
     os.environ.update(SETTINGS)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    with api(workspace, say=lambda text: print(text, flush=True)):
+    named["workspace"] = str(workspace)
+    is_new = not (workspace.expanduser() / "artifacts").is_dir()
+    if story in (PIPELINE, PLANS) and not is_new and offered(workspace, lambda _: None) is None:
+        from tasks.run import is_all_made
+
+        flow = resolve_name(story)
+        if is_all_made(lambda: flow.fn(*given, **named)):
+            logging.getLogger().addHandler(Lines())
+            say("watch     nothing to watch: all is made")
+            return flow.fn(*given, **named)
+    with api(workspace, say):
         logging.getLogger().addHandler(Lines())
         logging.raiseExceptions = False  # a log that Prefect's server does not take is no news for the console
-        yield
+        return resolve_name(story)(*given, **named)
+
+
+def say(text: str) -> None:
+    """Print a line at once, wherever it goes."""
+    print(text, flush=True)
 
 
 def score_table(outcome: Outcome) -> Table:

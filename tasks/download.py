@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.progress import LOG, showing
 from tasks.running.retry import may_help
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.download import download as core
 from tinyllava_core.data.manifest.local_copies import with_copies
@@ -37,14 +35,8 @@ NOT_FETCHED: dict[str, Any] = dict.fromkeys(UNCHANGING, True)
 NOT_FETCHED |= {"images": {"__all__": {"url_table": {"distributor"}}}}
 
 
-@task(
-    name="download",
-    task_run_name="download: {source}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=[5, 60],
-    retry_condition_fn=may_help,
+@stage(
+    "download", task_run_name="download: {source}", retries=2, retry_delay_seconds=[5, 60], retry_condition_fn=may_help
 )
 def download(run: Run, source: str) -> Artifact:
     """Download what a manifest names. Raises BadInput if it is not as the manifest says."""

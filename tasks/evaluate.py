@@ -8,14 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from tasks.record import record, spec_of
 from tasks.run import Run
 from tasks.running.launch import launch
 from tasks.source import image_places, set_inputs
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, fingerprint, unfinished
 from tinyllava_core.data.manifest.manifest import Manifest, load
 from tinyllava_core.evaluate.score.benchmarks import benchmark as row
@@ -33,13 +32,15 @@ def _task_run_name() -> str:
     return f"evaluate: {titled(given['benchmark'], given['condition'])}"
 
 
-@task(name="answer", cache_policy=NO_CACHE, persist_result=False)
+@stage("answer")
 def answer(run: Run, trained: Artifact, downloads: Mapping[str, Artifact], sets: Mapping[str, Artifact]) -> Spent:
     """Answer all that the recipe asks for and that is not answered yet, in one process that loads the checkpoint once.
 
     Each benchmark under each condition stays an artifact of its own: what is answered waits in its folder for `evaluate`.
     Gives the seconds that each took.
     """
+    if run.looking:
+        return {}
     settings = run.recipe.evaluate
     todo = [
         _Evaluation(run, name, downloads[name], trained, word, sets)
@@ -54,7 +55,7 @@ def answer(run: Run, trained: Artifact, downloads: Mapping[str, Artifact], sets:
         return {(one.benchmark, one.condition): read_seconds(job.out) for one, job in held.items()}
 
 
-@task(name="evaluate", task_run_name=_task_run_name, cache_policy=NO_CACHE, persist_result=False)
+@stage("evaluate", task_run_name=_task_run_name)
 def evaluate(
     run: Run,
     benchmark: str,

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.evaluate import one_process
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.launch import launch
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.job import ExportJob, read_result
 from tinyllava_core.results import ExportResult
 
 
-@task(name="export", cache_policy=NO_CACHE, persist_result=False)
+@stage("export")
 def export(run: Run, trained: Artifact) -> Artifact:
     """Write a checkpoint as a folder that transformers loads by itself, and compare the two."""
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.evaluate import one_process
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.launch import launch
+from tasks.stage import stage
 from tasks.train import hub_commits, vision_ids
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.job import FeaturesJob, read_result
@@ -19,7 +17,7 @@ from tinyllava_core.recipe import StageName
 from tinyllava_core.results import FeaturesResult
 
 
-@task(name="features", task_run_name="features: {stage}", cache_policy=NO_CACHE, persist_result=False)
+@stage("features", task_run_name="features: {stage}")
 def features(run: Run, stage: StageName, shards: Artifact) -> Artifact:
     """Encode every image of a stage's shards. The connector and the language model are no part of the fingerprint."""
     recipe, parts, commits = run.recipe, run.recipe.model_in(stage), hub_commits(run.recipe)

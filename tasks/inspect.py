@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.progress import LOG, showing
 from tasks.source import image_places, set_inputs
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.inspect import inspect as core
 from tinyllava_core.data.manifest.local_copies import as_own
@@ -19,7 +17,7 @@ from tinyllava_core.data.record.formats import sniff_file
 from tinyllava_core.results import DownloadResult, InspectResult
 
 
-@task(name="inspect", task_run_name="inspect: {source}", cache_policy=NO_CACHE, persist_result=False)
+@stage("inspect", task_run_name="inspect: {source}")
 def inspect(
     run: Run, source: str, downloaded: Artifact, max_lost_fraction: float, sets: Mapping[str, Artifact]
 ) -> Artifact:

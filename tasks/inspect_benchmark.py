@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.progress import showing
 from tasks.source import image_places, set_inputs
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.inspect import images as core
 from tinyllava_core.data.manifest.manifest import load
@@ -20,7 +18,7 @@ from tinyllava_core.evaluate.score.benchmarks import benchmark as row
 from tinyllava_core.results import DownloadResult, InspectResult
 
 
-@task(name="inspect", task_run_name="inspect: {benchmark}", cache_policy=NO_CACHE, persist_result=False)
+@stage("inspect", task_run_name="inspect: {benchmark}")
 def inspect_benchmark(run: Run, benchmark: str, downloaded: Artifact, sets: Mapping[str, Artifact]) -> Artifact:
     """Look at every picture that a benchmark asks about. `sets`: at least the image sets that it draws on."""
     manifest, told = load(benchmark), downloaded.result(DownloadResult)

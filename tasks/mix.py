@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
 from tasks.source import Source
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.mix import mix as core
 from tinyllava_core.data.mix.spec import mix_spec
 
 
-@task(name="mix", task_run_name="mix: {stage}", cache_policy=NO_CACHE, persist_result=False)
+@stage("mix", task_run_name="mix: {stage}")
 def mix(run: Run, stage: str, sources: Mapping[str, Source], benchmarks: Mapping[str, Artifact]) -> Artifact:
     """Lay out the records of one training stage, without those that show a picture of benchmarks if they are to be dropped.
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.mix import overlap as core
@@ -18,7 +16,7 @@ from tinyllava_core.results import OverlapResult
 from tinyllava_core.settings.mix import Contamination, Duplicates
 
 
-@task(name="overlap", task_run_name="overlap: {name}", cache_policy=NO_CACHE, persist_result=False)
+@stage("overlap", task_run_name="overlap: {name}")
 def overlap(
     run: Run,
     name: str,

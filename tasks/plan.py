@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.progress import showing
 from tasks.running.retry import store_may_answer
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.plan import plan as core
 from tinyllava_core.data.plan.void import NOTHING, Void, of_ids, read_ids
@@ -21,14 +19,8 @@ from tinyllava_core.paths import expanded
 from tinyllava_core.results import PlanResult
 
 
-@task(
-    name="plan",
-    task_run_name="plan: {stage}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=[5, 60],
-    retry_condition_fn=store_may_answer,
+@stage(
+    "plan", task_run_name="plan: {stage}", retries=2, retry_delay_seconds=[5, 60], retry_condition_fn=store_may_answer
 )
 def plan(run: Run, stage: str, shards: Artifact) -> Artifact:
     """Decide which records each step of a stage takes, and how they are packed."""

@@ -17,10 +17,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
-from tasks.run import Run
+from tasks.run import NotMade, Run
 from tasks.running.books import leave, publish
 from tasks.running.progress import LOG, slug
-from tinyllava_core.artifact import Artifact, canonical, make_once
+from tinyllava_core.artifact import Artifact, canonical, find_made, make_once
 from tinyllava_core.results import RESULTS
 
 SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all of them are in its lineage row
@@ -75,6 +75,10 @@ def record(
     """
     started_at, started = datetime.now(UTC), time.monotonic()
     spec = spec_of(stage, spec)
+    if run.looking:
+        if (there := find_made(run.workspace, stage, version, spec, inputs)) is None:
+            raise NotMade(f"{stage} {name}")
+        return there
     artifact = make_once(run.workspace, stage, version, spec, inputs, make, resumable=resumable)
     seconds = round(time.monotonic() - started + spent_s, 3)
     _remember(run, artifact)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect import task
 from prefect.artifacts import create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.progress import LOG
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.evaluate.compare.compare import Difference
 from tinyllava_core.report import page as core
@@ -67,7 +66,7 @@ class Outcome:
         return table
 
 
-@task(name="report", cache_policy=NO_CACHE, persist_result=False)
+@stage("report")
 def report(
     run: Run,
     trained: Artifact,
@@ -81,7 +80,6 @@ def report(
     for scored in scores:
         result = scored.result(EvaluateResult)
         inputs[f"evaluate {titled(result.benchmark, result.condition)}"] = scored
-    facts = gather(run.workspace, run.run_id, run.recipe)
     made = record(
         run,
         "report",
@@ -89,10 +87,10 @@ def report(
         core.VERSION,
         {"recipe": run.recipe},
         inputs,
-        lambda folder: core.write_report(facts, folder / "report.html"),
+        lambda folder: core.write_report(gather(run.workspace, run.run_id, run.recipe), folder / "report.html"),
     )
     outcome = Outcome(
-        scores=tuple(score_rows(facts)),
+        scores=() if run.looking else tuple(score_rows(gather(run.workspace, run.run_id, run.recipe))),
         checkpoint=trained.folder / "checkpoint",
         report=made.folder / "report.html",
         lineage=run.workspace / "lineage.duckdb",

@@ -8,7 +8,8 @@ import json
 import platform
 import secrets
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -23,7 +24,7 @@ from prefect.utilities.urls import url_for
 from tasks.running.alive import alive, is_cancelled
 from tasks.running.books import check, leave, publish
 from tasks.running.parts import opened
-from tasks.running.progress import LOG, slug
+from tasks.running.progress import CONSOLE, LOG, slug
 from tasks.running.runner import check_runner
 from tasks.source import check_recipe
 from tinyllava_core.artifact import check_workspace
@@ -44,6 +45,28 @@ class Run:
     workspace: Path  # absolute
     recipe: Recipe
     run_parts: RunParts = run_parts  # has the parts of a data stage done
+    looking: bool = False  # only asks whether all is there: makes nothing, remembers nothing, says nothing
+
+
+class NotMade(Exception):
+    """What a run would have to make is not there: said to one that is only looking."""
+
+
+_looking: ContextVar[bool] = ContextVar("looking", default=False)
+
+
+def is_all_made(walk: Callable[[], object]) -> bool:
+    """Walk through a flow, called plainly, and tell whether all that it makes is there. Raises BadInput as the run would."""
+    token, disabled, quiet = _looking.set(True), LOG.disabled, CONSOLE.quiet
+    LOG.disabled = CONSOLE.quiet = True
+    try:
+        walk()
+    except NotMade:
+        return False
+    finally:
+        _looking.reset(token)
+        LOG.disabled, CONSOLE.quiet = disabled, quiet
+    return True
 
 
 @contextlib.contextmanager
@@ -56,6 +79,9 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str, t
     check_runner(recipe.launch)
     check_workspace(expanded(workspace))
     now, place = datetime.now(UTC), expanded(workspace).resolve()
+    if _looking.get():
+        yield Run(run_id="", workspace=place, recipe=recipe, looking=True)
+        return
     place.mkdir(parents=True, exist_ok=True)
     run = Run(run_id=f"{slug(recipe.name)}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}", workspace=place, recipe=recipe)
     leave(place, "run", run.run_id, [_row(run, overrides or {}, now)])

@@ -5,28 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.progress import showing
 from tasks.running.retry import store_may_answer
 from tasks.source import Source
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.shard import shard as core
 from tinyllava_core.data.shard.once import link_equal_tars
 from tinyllava_core.results import ShardResult
 
 
-@task(
-    name="shard",
-    task_run_name="shard: {stage}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=2,
-    retry_delay_seconds=[5, 60],
-    retry_condition_fn=store_may_answer,
+@stage(
+    "shard", task_run_name="shard: {stage}", retries=2, retry_delay_seconds=[5, 60], retry_condition_fn=store_may_answer
 )
 def shard(run: Run, stage: str, mixed: Artifact, sources: Mapping[str, Source]) -> Artifact:
     """Write the records of a mix, with their images, into shards in the mix's order."""

@@ -7,12 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.progress import LOG
+from tasks.stage import stage
 from tasks.train import weights_id
 from tinyllava_core import checkpoints
 from tinyllava_core.artifact import Artifact, file_sha256
@@ -23,7 +21,7 @@ from tinyllava_core.roads import Road, evaluation
 VERSION = 1
 
 
-@task(name="start", cache_policy=NO_CACHE, persist_result=False)
+@stage("start")
 def start(run: Run) -> Artifact:
     """Find the checkpoint that the recipe starts from. Raises BadInput if its model is not the recipe's."""
     word = run.recipe.start

@@ -8,14 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.books import leave, publish
 from tasks.running.launch import JobFailed, launch
 from tasks.running.progress import LOG
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.parts import VISIONS, Language, Vision, language_row
@@ -52,7 +50,7 @@ HOW = {
 }
 
 
-@task(name="train", task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False)
+@stage("train", task_run_name="{stage}")
 def train(
     run: Run,
     stage: StageName,

@@ -138,6 +138,16 @@ def _clear(partial: Path, resumable: bool) -> None:
         shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
+def find_made(
+    workspace: Path, stage: str, version: int, spec: BaseModel | Mapping[str, Any], inputs: Mapping[str, Artifact]
+) -> Artifact | None:
+    """Give the artifact of (stage, version, spec, inputs) if it is there. It makes nothing, not even a folder."""
+    name = fingerprint(stage, version, spec, inputs)
+    folder = workspace / "artifacts" / stage / name
+    there = (folder / "result.json").is_file()
+    return Artifact(stage=stage, fingerprint=name, folder=folder, made=False) if there else None
+
+
 @contextlib.contextmanager
 def unfinished(workspace: Path, stage: str, names: Sequence[str]) -> Iterator[dict[str, Path]]:
     """Hold those of the artifacts `names` (fingerprints) that are not finished, for as long as the block lasts -> their partial folders.

@@ -6,14 +6,13 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from prefect import task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 from prefect.states import State
 
 from tasks.report import Outcome
 from tasks.running.progress import LOG, slug
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, write_aside
 from tinyllava_core.evaluate.compare.score_pair import Kept, kept
 from tinyllava_core.paths import expanded
@@ -29,7 +28,7 @@ def outcome_of(state: State[Outcome]) -> Outcome | str:
     return state.result() if state.is_completed() else (state.message or state.name or "failed")
 
 
-@task(name="study", task_run_name="study: {study}", cache_policy=NO_CACHE, persist_result=False)
+@stage("study", task_run_name="study: {study}")
 def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | str], workspace: str) -> Path:
     """Write the table and the figures of a study; give the page. Raises RuntimeError, after that, if a run failed."""
     told, all_runs = grid.load(study), list(zip(planned, ended, strict=True))

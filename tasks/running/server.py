@@ -53,11 +53,12 @@ class Server:
 
 @contextlib.contextmanager
 def api(workspace: Path, say: Callable[[str], None] = print) -> Iterator[Server]:
-    """Give a server for the length of a block: the one that PREFECT_API_URL (or `up`) offers, or one of our own."""
+    """Let Prefect talk to a server for the length of a block: to the one that is offered, or to one of our own."""
     with _disk_asked(workspace), contextlib.ExitStack() as until_the_end:
         end_orphans(workspace)
-        server = _offered(workspace, say)
+        server = offered(workspace, say)
         if server is None:
+            say("server    Prefect's own starts, for this run's pages")
             server, own = start(workspace, free_port())
             until_the_end.callback(own.end, grace_s=10)
             until_the_end.enter_context(owned(workspace, own.mark))
@@ -94,8 +95,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _offered(workspace: Path, say: Callable[[str], None]) -> Server | None:
-    """Give the server that somebody offers, if it lets us in; say why it takes one of our own, if not."""
+def offered(workspace: Path, say: Callable[[str], None] = print) -> Server | None:
+    """Give the server that PREFECT_API_URL (or `up`) offers, if it lets us in; say why it takes one of our own, if not."""
     url = os.environ.get("PREFECT_API_URL")
     # At an address that nobody gave us anybody may listen: another user's server is none of ours.
     if healthy(url or STAYING_URL) and (url or is_ours(STAYING_URL)):

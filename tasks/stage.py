@@ -1,0 +1,34 @@
+"""A stage of the flow: Prefect's task inside a flow run; outside of one, where nothing is watched, the plain function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Stage(Task[P, R]):
+    """A task whose call needs no server where no flow run is: a run that finds everything made starts none."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the stage."""
+        return self.fn(*args, **kwargs) if FlowRunContext.get() is None else super().__call__(*args, **kwargs)
+
+
+def stage(
+    name: str, task_run_name: Callable[[], str] | str | None = None, **how: Any
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function a stage. `how`: what else Prefect's task takes; its own cache of results is off, artifacts are ours."""
+
+    def made(do: Callable[P, R]) -> Stage[P, R]:
+        return Stage(
+            do, name=name, task_run_name=task_run_name, tags=[name], cache_policy=NO_CACHE, persist_result=False, **how
+        )
+
+    return made
