@@ -1,4 +1,7 @@
-"""A run that finds all made starts no server and is soon over; one thing missing, and it goes the usual way."""
+"""A run that finds all made starts no server and is soon over; one thing missing, and it goes the usual way.
+
+Its name comes after test_command.py, whose first test is about the desk's first run.
+"""
 
 from __future__ import annotations
 
