@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -34,12 +35,13 @@ CLONE = Path(__file__).parents[2]
 
 def jobs(workspace: Path) -> list[psutil.Process]:
     """The processes whose job file is in this workspace."""
-    return [
-        process
-        for process in psutil.process_iter()
-        if process.status() != psutil.STATUS_ZOMBIE
-        and any(str(workspace) in word and word.endswith("JOB.yaml") for word in process.cmdline())
-    ]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended while we looked
+            words = process.cmdline() if process.status() != psutil.STATUS_ZOMBIE else []
+            if any(str(workspace) in word and word.endswith("JOB.yaml") for word in words):
+                found.append(process)
+    return found
 
 
 def lines(file: Path) -> list[dict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -29,13 +30,13 @@ def run(tmp_path: Path, script: str, how: Launch = PLAIN, **options) -> str:
 
 def living(word: str) -> list[psutil.Process]:
     """Every process whose command line has this word, but for zombies and this one."""
-    return [
-        process
-        for process in psutil.process_iter()
-        if process.pid != os.getpid()
-        and process.status() != psutil.STATUS_ZOMBIE
-        and any(word in part for part in process.cmdline())
-    ]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended while we looked
+            is_other = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+            if is_other and any(word in part for part in process.cmdline()):
+                found.append(process)
+    return found
 
 
 def test_a_finished_job_leaves_a_log_without_progress_lines(tmp_path: Path) -> None:
