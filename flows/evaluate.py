@@ -8,10 +8,11 @@ from prefect import flow
 
 from flows.full_pipeline import full_pipeline
 from tasks.report import Outcome
+from tasks.running.named import name_of_run
 from tasks.start import evaluation_of
 
 
-@flow(name="tinyllava", flow_run_name="evaluate {checkpoint}", persist_result=False)
+@flow(name="tinyllava", flow_run_name=name_of_run, persist_result=False)
 def evaluate(
     checkpoint: str = "latest",
     benchmarks: list[str] | None = None,

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
 
 from flows.data import fetch_images, find_overlaps, gather, keep_features, lay_out, mix_all
 from flows.evaluation import fetch_benchmarks, look_at, score
 from tasks.export import export
 from tasks.report import Outcome, report
 from tasks.run import begin
+from tasks.running.named import name_of_run
 from tasks.start import mixes_behind, start
 from tasks.train import train
 from tinyllava_core.recipe import load
 
 
-def _name() -> str:
-    """Name a run after its recipe, also where that is a path, and after the first fields that are set on it."""
-    given = flow_run.parameters
-    variant = [
-        f"{key}={value}" for key, value in (given["overrides"] or {}).items() if isinstance(value, int | float | str)
-    ]
-    return " ".join([Path(given["recipe"]).stem, *variant[:3]])
-
-
-@flow(name="tinyllava", flow_run_name=_name, persist_result=False)
+@flow(name="tinyllava", flow_run_name=name_of_run, persist_result=False)
 def full_pipeline(
     recipe: str = "toy", overrides: dict[str, Any] | None = None, workspace: str = "workspace"
 ) -> Outcome:

@@ -9,10 +9,11 @@ from prefect import flow
 from flows.data import fetch_images, find_overlaps, gather, lay_out, mix_all
 from flows.evaluation import fetch_benchmarks, look_at
 from tasks.run import begin
+from tasks.running.named import name_of_run
 from tinyllava_core.recipe import load
 
 
-@flow(name="tinyllava-plans", persist_result=False)
+@flow(name="tinyllava", flow_run_name=name_of_run, persist_result=False)
 def plans(recipe: str = "toy", overrides: dict[str, Any] | None = None, workspace: str = "workspace") -> None:
     """Download, mix, shard and plan; the whole pipeline then finds all of it. Parameters as in full_pipeline."""
     with begin(load(recipe, overrides), overrides, workspace, to_train=False) as run:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import flow, tags
 
 from flows.full_pipeline import full_pipeline
 from tasks.of_study.summary import outcome_of, summarise
 from tasks.of_study.variants import runs
+from tasks.running.named import name_of_run
 
 
-@flow(name="study", flow_run_name="{study}", persist_result=False)
+@flow(name="tinyllava", flow_run_name=name_of_run, persist_result=False)
 def study(study: str, overrides: dict[str, Any] | None = None, workspace: str = "workspace") -> Path:
     """Run every variant, one after the other; what variants share is made once. A run that fails stops no other.
 
@@ -22,5 +23,6 @@ def study(study: str, overrides: dict[str, Any] | None = None, workspace: str = 
         workspace: The folder of all artifacts; the table is in its studies/.
     """
     planned = runs(study, overrides)
-    ended = [outcome_of(full_pipeline(run.recipe, run.overrides, workspace, return_state=True)) for run in planned]
+    with tags(f"study:{Path(study).stem}"):
+        ended = [outcome_of(full_pipeline(run.recipe, run.overrides, workspace, return_state=True)) for run in planned]
     return summarise(study, planned, ended, workspace)

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from tasks.run import NotMade, Run
 from tasks.running.books import leave, publish
 from tasks.running.progress import LOG, slug
+from tasks.running.shown import show, table
 from tinyllava_core.artifact import Artifact, canonical, find_made, make_once
 from tinyllava_core.results import RESULTS
 
@@ -157,14 +158,10 @@ def _task_run_id() -> str | None:
 def _show(artifact: Artifact, name: str, how: str) -> None:
     """Show an artifact on Prefect's page of its task, and there in the task's name that it was found."""
     context = TaskRunContext.get()
-    if context is None:
-        return
-    if not artifact.made:
+    if context is not None and not artifact.made:
         context.task_run.name += " (cached)"  # sent along with the task's last state
-    told = artifact.manifest()
-    rows = "\n".join(f"| {field} | {value} |" for field, value in told["result"].items())
-    text = f"**{artifact.stage} {name}**: {how}\n\n`{artifact.folder}`\n\n| | |\n|---|---|\n{rows}\n"
-    try:
-        create_markdown_artifact(text, key=slug(f"{artifact.stage}-{name}"), description=f"{artifact.stage} {name}")
-    except Exception as error:  # a picture of the work, not the work
-        LOG.warning("%s %s is not shown in Prefect: %s", artifact.stage, name, error)
+    title = artifact.stage if name in ("", artifact.stage) else f"{artifact.stage} {name}"
+    text = f"### {title}\n\n{how}, in `{artifact.folder}`\n\n{table(artifact.manifest()['result'])}\n"
+    said = f"{title}: {numbers(artifact)}, {how}"
+    key = slug(f"{artifact.stage}-{name}")
+    show(title, create_markdown_artifact, markdown=text, key=key, description=said)

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect.artifacts import create_table_artifact
-from prefect.context import TaskRunContext
+from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from tasks.record import record
 from tasks.run import Run
-from tasks.running.progress import LOG
+from tasks.running.shown import link_to, show
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.evaluate.compare.compare import Difference
@@ -95,7 +94,9 @@ def report(
         report=made.folder / "report.html",
         lineage=run.workspace / "lineage.duckdb",
     )
-    _show(outcome)
+    show("scores", create_table_artifact, table=outcome.condition_table(), key="scores", description=TOLD)
+    link = {"link": link_to(run.workspace, outcome.report), "link_text": f"The report of {run.run_id}"}
+    show("report", create_link_artifact, **link, key="report-page", description=f"The report: {outcome.report}")
     return outcome
 
 
@@ -117,13 +118,3 @@ def _clean(row: ScoreRow) -> str:
 
 def _percent(measured: Measured | None) -> str:
     return f"{measured.score:.1f} ± {measured.stderr:.1f}" if measured else ""
-
-
-def _show(outcome: Outcome) -> None:
-    """Show the scores as a table on Prefect's page of the run."""
-    if TaskRunContext.get() is None:
-        return
-    try:
-        create_table_artifact(outcome.condition_table(), key="scores", description=TOLD)
-    except Exception as error:  # a picture of the scores, not the scores
-        LOG.warning("the scores are not shown in Prefect: %s", error)

@@ -16,13 +16,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.utilities.urls import url_for
 
 from tasks.running.alive import alive, is_cancelled
 from tasks.running.books import check, leave, publish
+from tasks.running.named import tag, text_of
 from tasks.running.parts import opened
 from tasks.running.progress import CONSOLE, LOG, slug
 from tasks.running.runner import check_runner
@@ -91,6 +91,7 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str, t
         LOG.info("run       %s, workspace %s", run.run_id, place)
         if flow_run.id:
             LOG.info("watch     %s", url_for("flow-run", flow_run.id))
+            tag(flow_run.id, [f"recipe:{recipe.name}"])
         try:
             yield replace(run, run_parts=run_parts)
             state = "Completed"
@@ -107,7 +108,7 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str, t
 
 
 def _row(run: Run, overrides: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    recipe = yaml.safe_dump(run.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    recipe = text_of(run.recipe)
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "run_id": run.run_id,

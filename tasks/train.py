@@ -8,17 +8,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from prefect.artifacts import create_image_artifact
+
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.books import leave, publish
 from tasks.running.launch import JobFailed, launch
-from tasks.running.progress import LOG
+from tasks.running.progress import LOG, slug
+from tasks.running.shown import inline, show
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.parts import VISIONS, Language, Vision, language_row
 from tinyllava_core.parts.hub import commit_of
 from tinyllava_core.recipe import Recipe, StageName
+from tinyllava_core.report.facts import curve
+from tinyllava_core.report.figures import alone, draw_curve
 from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
 
@@ -92,6 +97,15 @@ def train(
     trained = record(run, stage, stage, TrainJob.VERSION, train_spec(recipe, stage), inputs, make, resumable=True)
     for line in part_lines(trained):
         LOG.info("%s", line)
+    drawn, ended = curve(stage, trained), trained.result(TrainResult)
+    said = f"Loss of {stage}: {ended.first_loss:.3g} at first, {ended.last_loss:.3g} at last, {ended.num_steps:,} steps"
+    show(
+        f"loss of {stage}",
+        create_image_artifact,
+        image_url=inline(alone(draw_curve(drawn))),
+        key=slug(f"loss-{stage}"),
+        description=said,
+    )
     return trained
 
 

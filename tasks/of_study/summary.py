@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prefect.artifacts import create_markdown_artifact
-from prefect.context import TaskRunContext
 from prefect.states import State
 
 from tasks.report import Outcome
 from tasks.running.progress import LOG, slug
+from tasks.running.shown import show
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, write_aside
 from tinyllava_core.evaluate.compare.score_pair import Kept, kept
@@ -45,8 +45,8 @@ def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | 
     for line in (*table.markdown(rows).splitlines(), units):
         LOG.info("%s", line)
     LOG.info("study     %s", folder / "study.html")
-    if TaskRunContext.get() is not None:
-        create_markdown_artifact(table.markdown(rows), key=slug(f"study-{told.name}"), description=told.description)
+    told_as = {"key": slug(f"study-{told.name}"), "description": told.description}
+    show(f"study {told.name}", create_markdown_artifact, markdown=table.markdown(rows), **told_as)
     if failed:
         raise RuntimeError(
             f"{len(failed)} of {len(planned)} runs failed; the first: {failed[0]}. The same command goes on from here"

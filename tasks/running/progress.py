@@ -45,6 +45,7 @@ def showing(title: str) -> Iterator[Callable[[Progress], None]]:
     with Bars(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal) as bars:
         bar, part = bars.add_task(title, total=None, unit="", note=""), ("", 0)
         last_line = started = time.monotonic()
+        pace = Pace()
 
         def show(progress: Progress) -> None:
             nonlocal bar, part, last_line
@@ -53,11 +54,13 @@ def showing(title: str) -> Iterator[Callable[[Progress], None]]:
                 bars.remove_task(bar)
                 bar = bars.add_task(title, total=progress.total or None, unit="", note="")
             bars.update(bar, completed=progress.done, unit=progress.unit, note=progress.note)
-            artifact.show(progress)
             now = time.monotonic()
+            pace.seen(progress, now)
+            said = line(title, progress, now - started) + pace.left(progress)
+            artifact.show(progress, said)
             if not CONSOLE.is_terminal and now - last_line >= LINE_EVERY_S:
                 last_line = now
-                LOG.info("%s", line(title, progress, now - started))
+                LOG.info("%s", said)
 
         yield show
     artifact.close()
@@ -68,6 +71,29 @@ def line(title: str, progress: Progress, seconds: float) -> str:
     note = f", {progress.note}" if progress.note else ""
     total = f" of {progress.total:,}" if progress.total else ""
     return f"{title}: {progress.done:,}{total} {progress.unit} in {seconds:.0f} s{note}"
+
+
+class Pace:
+    """How fast a part of a stage goes, from its first progress on: what was there already is not counted as done now."""
+
+    def __init__(self) -> None:
+        self._part, self._done, self._since, self._rate = ("", 0), 0, 0.0, 0.0
+
+    def seen(self, progress: Progress, now: float) -> None:
+        """Take one progress, at a time in seconds."""
+        if self._part != (progress.unit, progress.total):
+            self._part, self._done, self._since = (progress.unit, progress.total), progress.done, now
+        spent = now - self._since
+        self._rate = (progress.done - self._done) / spent if spent > 0 else 0.0
+
+    def left(self, progress: Progress) -> str:
+        """Say how long the rest will take at this pace: ", 2:05 left"; nothing where it cannot be known."""
+        rest = progress.total - progress.done
+        if self._rate <= 0 or rest <= 0:
+            return ""
+        minutes, seconds = divmod(round(rest / self._rate), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f", {f'{hours}:{minutes:02}' if hours else minutes}:{seconds:02} left"
 
 
 def slug(text: str) -> str:
@@ -85,10 +111,10 @@ class _Artifact:
         self.written = float("-inf")
         self.usable = TaskRunContext.get() is not None
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: Progress, said: str) -> None:
         self.percent = 100.0 * progress.done / progress.total if progress.total else 0.0
         if time.monotonic() - self.written >= ARTIFACT_EVERY_S:
-            self._write(f"{self.title}: {progress.unit}")
+            self._write(said)
 
     def close(self) -> None:
         if self.id is not None:
@@ -105,7 +131,7 @@ class _Artifact:
                 assert isinstance(made, UUID)
                 self.id = made
             else:
-                update_progress_artifact(self.id, progress=self.percent)
+                update_progress_artifact(self.id, progress=self.percent, description=description)
         except Exception as error:  # the server is away: the stage goes on without being watched
             self.usable = False
             LOG.warning("%s: progress is no longer shown in Prefect: %s", self.title, error)

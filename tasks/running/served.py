@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 SOON_S, MOST_IN_A_ROW = 20.0, 5  # a server that is killed this often within so short a life each time is given up
@@ -42,14 +43,18 @@ def keep(port: int) -> int:
 
 
 def serve(port: int) -> None:
-    """Serve Prefect's API and pages on the loopback interface, to its own pages and to those who have the key."""
+    """Serve Prefect's API and pages, and reports, on the loopback interface, to its own pages and to those who have the key."""
     os.umask(0o077)
     import uvicorn
     from prefect.server.api.server import create_app
 
+    from tasks.running.key import VARIABLE
+    from tasks.running.reports import Reports
     from tinyllava_core.data.web.door import Door
 
-    uvicorn.run(Door(create_app()), host="127.0.0.1", port=port, log_level="warning", lifespan="on")
+    workspace = Path(os.environ["PREFECT_HOME"]).parent
+    inside = Reports(create_app(), workspace, os.environ[VARIABLE], port)
+    uvicorn.run(Door(inside), host="127.0.0.1", port=port, log_level="warning", lifespan="on")
 
 
 if __name__ == "__main__":

@@ -8,23 +8,28 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+import yaml
 
 from tasks.running.alive import bury, home
 from tasks.running.key import VARIABLE, is_ours, key_file, key_of, lets_in, write_private
 from tasks.running.server import CLONE, SETTINGS, STAYING_URL, Server, healthy, start, using
 from tinyllava_core import process_tree as tree
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.data.web.door import is_taken
 from tinyllava_core.errors import BadInput
 
 POOL = "local"
 OURS = "# Made by `make up`, taken away by `make down`: how Prefect's commands reach the server."
 # What a run may ask of the worker: nothing. Prefect's own template would take a command and an environment from whoever
 # makes a run, and start that.
-POOL_TEMPLATE = {
+POOL_TEMPLATE: dict[str, Any] = {
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
     "job_configuration": {"stream_output": True},
 }
+GPU_QUEUE, GPU_RUNS = "gpu", 1  # each run takes the GPUs of this machine that its recipe asks for
 
 
 def up(workspace: Path) -> None:
@@ -34,20 +39,31 @@ def up(workspace: Path) -> None:
     if healthy(server.api_url):
         _check(server)
         print(f"server    already at {server.ui_url}")
+    elif is_taken("127.0.0.1", urlsplit(server.api_url).port or 4200):
+        raise RuntimeError(
+            f"something that is no Prefect server listens at {server.api_url}; end it, or set "
+            "PREFECT_API_URL=http://127.0.0.1:PORT/api with a free port"
+        )
     else:
         _, planted = start(workspace, urlsplit(server.api_url).port or 4200, guarded=False)
         _write_marks(workspace, marks := {**marks, "server": planted.mark})
         print(f"server    {server.ui_url}, its pages ask for the key in {key_file(workspace)}")
     _tell_commands(server)
-    here = {**SETTINGS, "PREFECT_API_URL": server.api_url, "PREFECT_HOME": str(home(workspace))}
-    here[VARIABLE] = str(server.key)
+    here = {**SETTINGS, "PREFECT_API_URL": server.api_url, "PREFECT_UI_URL": server.ui_url, VARIABLE: str(server.key)}
+    here |= {"PREFECT_HOME": str(home(workspace)), "TINYLLAVA_WORKSPACE": str(workspace.resolve())}
     template = home(workspace) / "pool.json"
-    write_aside(template, json.dumps(POOL_TEMPLATE))
+    job = {
+        **POOL_TEMPLATE["job_configuration"],
+        "working_dir": str(Path.cwd()),
+    }  # relative paths are what they are here
+    write_aside(template, json.dumps({**POOL_TEMPLATE, "job_configuration": job}))
     _prefect(
         here, "work-pool", "create", POOL, "--type", "process", "--base-job-template", str(template), "--overwrite"
     )
+    with using(server):
+        _limit_gpu_runs()
     _prefect(here, "--no-prompt", "deploy", "--all")
-    print("deployed  tinyllava/full-pipeline, tinyllava/evaluate")
+    print(f"deployed  {', '.join(f'tinyllava/{name}' for name in deployments())}")
     if tree.members(marks.get("worker", "none")):
         print(f"worker    already at work on pool {POOL!r}")
     else:
@@ -55,6 +71,10 @@ def up(workspace: Path) -> None:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
         with log.open("ab") as output:
             quick = here | {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # Prefect's default of 10 makes a person wait
+            quick |= {
+                "PYTHONPATH": str(CLONE),
+                "PYTHONSAFEPATH": "1",
+            }  # a tasks.py in the working directory is a person's
             planted = tree.plant(command, output, environment=quick, folder=CLONE, guarded=False)
         _write_marks(workspace, marks | {"worker": planted.mark})
         print(f"worker    on pool {POOL!r}, log: {log}")
@@ -62,6 +82,23 @@ def up(workspace: Path) -> None:
         for name in bury(workspace):
             print(f"crashed   {name}: its process had been killed")
     print("next      prefect deployment run tinyllava/full-pipeline --watch")
+
+
+def deployments() -> list[str]:
+    """Name what prefect.yaml deploys."""
+    return [one["name"] for one in yaml.safe_load((CLONE / "prefect.yaml").read_text())["deployments"]]
+
+
+def _limit_gpu_runs() -> None:
+    """Make the queue of the runs that train or answer, so many at once. One that is there keeps its limit: a person's."""
+    from prefect import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_work_queue_by_name(GPU_QUEUE, work_pool_name=POOL)
+        except ObjectNotFound:
+            client.create_work_queue(GPU_QUEUE, work_pool_name=POOL, concurrency_limit=GPU_RUNS)
 
 
 def _check(server: Server) -> None:
@@ -88,7 +125,9 @@ def _tell_commands(server: Server) -> None:
     file = Path("prefect.toml")
     if not file.exists() or file.read_text().startswith(OURS):
         file.unlink(missing_ok=True)
-        write_private(file, f'{OURS}\n[api]\nurl = "{server.api_url}"\nauth_string = "{server.key}"\n')
+        write_private(
+            file, f'{OURS}\nui_url = "{server.ui_url}"\n[api]\nurl = "{server.api_url}"\nauth_string = "{server.key}"\n'
+        )
     else:
         print(f"note: {file.resolve()} is your own; Prefect's commands need {VARIABLE}, the key, in their environment")
 

@@ -93,11 +93,3 @@ def test_without_a_stage_the_checkpoint_is_only_scored(told: list[tuple[str, ...
         ("score", "start"),
         ("report", "start"),
     ]
-
-
-def test_a_run_is_named_after_its_recipe_and_what_is_set_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"recipe": "mine/share.yaml", "overrides": {"sft.lr": 1e-5, "sft.mix": [{"source": "a"}], "seed": 7}}
-    monkeypatch.setattr(story, "flow_run", type("Runtime", (), {"parameters": given}))
-    assert story._name() == "share sft.lr=1e-05 seed=7"
-    given["overrides"] = None
-    assert story._name() == "share"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import socket
 
 from tinyllava_core.commands.arguments import add_checkpoint, add_workspace, become
 from tinyllava_core.commands.ask import named_checkpoint
@@ -42,17 +40,9 @@ def check(args: argparse.Namespace) -> None:
     """Raises BadInput for numbers that cannot be."""
     if not 0 <= args.port <= 65535:
         raise BadInput(f"--port = {args.port}; expected 0 to 65535")
-    if args.port and _is_taken(args.host, args.port):
+    from tinyllava_core.data.web.door import is_taken
+
+    if args.port and is_taken(args.host, args.port):
         raise BadInput(f"--port = {args.port}: something listens there already; name another, or 0 for any free one")
     if args.max_new_tokens < 1:
         raise BadInput(f"--max-new-tokens = {args.max_new_tokens}; expected 1 or more")
-
-
-def _is_taken(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return error.errno == errno.EADDRINUSE
-    return False

@@ -146,19 +146,18 @@ def stage_rows(facts: RunFacts) -> list[StageRow]:
 
 def curves(facts: RunFacts) -> list[Curve]:
     """Read the losses of each training stage."""
-    found = []
-    for stage in TRAININGS:
-        for folder in facts.folders(stage):
-            steps, lives = whole_rows(folder / "steps.jsonl"), whole_rows(folder / "lives.jsonl")
-            found.append(
-                Curve(
-                    stage=stage,
-                    steps=tuple(row["step"] for row in steps),
-                    losses=tuple(row["loss"] for row in steps),
-                    resumed_at=tuple(life["from_step"] for life in lives if life["from_step"] > 0),
-                )
-            )
-    return found
+    return [curve(stage, folder) for stage in TRAININGS for folder in facts.folders(stage)]
+
+
+def curve(stage: str, folder: Path) -> Curve:
+    """Read the losses of one training stage, finished or going on in `folder`."""
+    steps, lives = whole_rows(folder / "steps.jsonl"), whole_rows(folder / "lives.jsonl")
+    return Curve(
+        stage=stage,
+        steps=tuple(row["step"] for row in steps),
+        losses=tuple(row["loss"] for row in steps),
+        resumed_at=tuple(life["from_step"] for life in lives if life["from_step"] > 0),
+    )
 
 
 def mix_rows(facts: RunFacts) -> list[MixRow]:

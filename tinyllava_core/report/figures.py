@@ -15,6 +15,11 @@ from tinyllava_core.report.facts import Curve
 
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 54, 56, 14, 38  # margins; the last value is written into the right one
+STYLE = (  # of a figure that stands alone; page.html has its own, for light and dark
+    ".paper{fill:#fff} text{fill:#63666b;font:12px system-ui,sans-serif} .value{fill:#1c1d1f;font-weight:600} "
+    ".grid{stroke:#e3e3df} .axis{stroke:#63666b} .raw,.smooth{fill:none;stroke:#1f5fae} .raw{opacity:.32} "
+    ".smooth{stroke-width:2} .end{fill:#1f5fae} .resumed{stroke:#b0601a;stroke-dasharray:3 3}"
+)
 MAX_POINTS = 500  # of a drawn line
 COLOURS = 8  # s0 ... s7 of style.css
 
@@ -161,6 +166,14 @@ class Frame:
             f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
             f'<text class="name" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(name)}</text>'
         )
+
+
+def alone(svg: str) -> str:
+    """Make a figure a picture of its own, outside the page whose style sheet colours it: dark on white."""
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{2 * HEIGHT}" '
+    return svg.replace("<svg ", head, 1).replace(
+        ">", f'><style>{STYLE}</style><rect class="paper" width="100%" height="100%"/>', 1
+    )
 
 
 def running_mean(values: Sequence[float], window: int) -> list[float]:

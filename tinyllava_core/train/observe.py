@@ -55,7 +55,8 @@ class Observer:
         )
         self._ledger.add(row)
         self._curves.add(self._metrics(row, losses, rates, norms, waited_s))
-        tell(Progress(done=step + 1, total=len(self._packs.num_packs), unit="steps", note=f"loss {loss:.3f}"))
+        note = f"loss {loss:.3f}, {row.num_records / max(seconds, 1e-9):,.1f} records/s"
+        tell(Progress(done=step + 1, total=len(self._packs.num_packs), unit="steps", note=note))
         if spike := self._spikes.seen(loss):
             told = f"step {step}: {spike}; {self._planned.describe(step)}"
             if self._stop_on_spike:

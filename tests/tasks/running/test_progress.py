@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tasks.running import progress
-from tasks.running.progress import line, showing, slug
+from tasks.running.progress import Pace, line, showing, slug
 from tinyllava_core.job import Progress
 
 HALF = Progress(done=150, total=300, unit="steps", note="loss 1.23")
@@ -52,6 +52,22 @@ def test_lines_are_rare(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_line_without_a_note_has_no_loose_end() -> None:
     assert line("shard", Progress(done=1200, total=4800, unit="records"), 3.4) == "shard: 1,200 of 4,800 records in 3 s"
+
+
+def test_what_is_left_is_told_at_the_pace_since_this_run_began() -> None:
+    """A run that went on at step 200 has done 50 steps in 10 s: 350 more take 70 s."""
+    pace = Pace()
+    pace.seen(Progress(done=200, total=600, unit="steps"), now=100.0)
+    assert pace.left(Progress(done=200, total=600, unit="steps")) == ""
+    pace.seen(here := Progress(done=250, total=600, unit="steps"), now=110.0)
+    assert pace.left(here) == ", 1:10 left"
+    pace.seen(one := Progress(done=1, total=7201, unit="questions"), now=110.0)
+    assert pace.left(one) == ""
+    pace.seen(two := Progress(done=2, total=7202, unit="questions"), now=111.0)
+    assert pace.left(two) == ""  # another total: another part of the stage
+    pace.seen(three := Progress(done=3, total=7202, unit="questions"), now=112.0)
+    assert pace.left(three) == ", 1:59:59 left"
+    assert pace.left(Progress(done=7202, total=7202, unit="questions")) == ""
 
 
 def test_an_unknown_total_is_no_fault() -> None:

@@ -6,7 +6,9 @@ the answers as well. Such a request says where it comes from, or by which name i
 
 from __future__ import annotations
 
+import errno
 import json
+import socket
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +54,17 @@ class Door:
             if origin is None or origin[1] != host[1] or (len(both) > 1 and not both <= set(LOOPBACK)):
                 return f"asked by a page of {origins[0]!r}; only this server's own pages may ask it"
         return None
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Tell whether something listens at a port of this machine already."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _headers(scope: Message, name: bytes) -> list[str]:
