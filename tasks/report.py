@@ -52,17 +52,25 @@ class Outcome:
         ]
 
     def condition_table(self) -> list[dict[str, str]]:
-        """Lay every score out as a row of cells: each benchmark under each condition, with its difference from the seen one."""
+        """Lay every score out as a row of cells: each benchmark under each condition, with its difference from the seen one.
+
+        Five columns, or six where a clean score is known: an artifact's page has 580 of a window's 1,280 pixels for them.
+        """
         table = []
         for row in self.scores:
-            told = {"benchmark": row.benchmark, "variant": row.variant, "metric": row.metric or HIDDEN}
-            counts = {"questions": f"{row.num_questions:,}"}
+            name = " ".join(filter(None, (row.benchmark, row.variant and f"({row.variant})", row.metric or HIDDEN)))
+            told = {"benchmark": f"{name}, {row.num_questions:,} questions"}
             if row.submission:
-                table.append({**told, "condition": "", "score": row.submission, **_change(None), "clean": "", **counts})
+                table.append(
+                    {**told, "images": "", "score": row.submission, "change": "", "95 % interval": "", "clean": ""}
+                )
             for word, measured, change in row.conditions:
-                cells = {"condition": word, "score": _percent(measured), **_change(change)}
-                table.append({**told, **cells, "clean": _clean(row) if word == SEEN else "", **counts})
-        return table
+                cells = {"images": word, "score": _percent(measured), **_change(change)}
+                table.append({**told, **cells, "clean": _clean(row) if word == SEEN else ""})
+        kept = (
+            [column for column in table[0] if column != "clean" or any(row["clean"] for row in table)] if table else []
+        )
+        return [{column: row[column] for column in kept} for row in table]
 
 
 @stage("report")
@@ -102,11 +110,11 @@ def report(
 
 def _change(change: Difference | None) -> dict[str, str]:
     if change is None:
-        return {"change": "", "95 % interval": "", "verdict": ""}
+        return {"change": "", "95 % interval": ""}
+    verdict = "within noise" if change.is_noise else f"p {change.p_holm:.4f}"
     return {
-        "change": f"{change.difference:+.1f}",
+        "change": f"{change.difference:+.1f}, {verdict}",
         "95 % interval": f"{change.ci_low:+.1f} .. {change.ci_high:+.1f}",
-        "verdict": "within noise" if change.is_noise else f"p {change.p_holm:.4f}",
     }
 
 
