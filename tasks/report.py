@@ -10,7 +10,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from tasks.record import record
 from tasks.run import Run
-from tasks.running.shown import link_to, show
+from tasks.running.shown import address, show
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.evaluate.compare.compare import Difference
@@ -54,23 +54,25 @@ class Outcome:
     def condition_table(self) -> list[dict[str, str]]:
         """Lay every score out as a row of cells: each benchmark under each condition, with its difference from the seen one.
 
-        Five columns, or six where a clean score is known: an artifact's page has 580 of a window's 1,280 pixels for them.
+        Few and short columns: an artifact's page has 580 of a window's 1,280 pixels for them.
         """
         table = []
         for row in self.scores:
-            name = " ".join(filter(None, (row.benchmark, row.variant and f"({row.variant})", row.metric or HIDDEN)))
-            told = {"benchmark": f"{name}, {row.num_questions:,} questions"}
+            words = dict.fromkeys(
+                (row.benchmark, row.variant, row.metric or HIDDEN)
+            )  # a variant may be called as its metric
+            told = {"benchmark": " ".join(filter(None, words))}
             if row.submission:
-                table.append(
-                    {**told, "images": "", "score": row.submission, "change": "", "95 % interval": "", "clean": ""}
-                )
+                table.append({**told, "images": "", "score": row.submission, **_change(None)})
             for word, measured, change in row.conditions:
-                cells = {"images": word, "score": _percent(measured), **_change(change)}
-                table.append({**told, **cells, "clean": _clean(row) if word == SEEN else ""})
-        kept = (
-            [column for column in table[0] if column != "clean" or any(row["clean"] for row in table)] if table else []
-        )
-        return [{column: row[column] for column in kept} for row in table]
+                table.append({**told, "images": word, "score": _percent(measured), **_change(change)})
+                if word == SEEN and row.clean is not None:
+                    left = {
+                        "change": f"without {row.clean.num_contaminated:,} of {row.num_questions:,}",
+                        "95 % interval": "",
+                    }
+                    table.append({**told, "images": "clean", "score": _percent(row.clean.measured), **left})
+        return table
 
 
 @stage("report")
@@ -103,8 +105,9 @@ def report(
         lineage=run.workspace / "lineage.duckdb",
     )
     show("scores", create_table_artifact, table=outcome.condition_table(), key="scores", description=TOLD)
-    link = {"link": link_to(run.workspace, outcome.report), "link_text": f"The report of {run.run_id}"}
-    show("report", create_link_artifact, **link, key="report-page", description=f"The report: {outcome.report}")
+    link = address(run.workspace, "report", made.fingerprint) or outcome.report.as_uri()
+    told = {"key": "report-page", "description": f"The report: {outcome.report}"}
+    show("report", create_link_artifact, link=link, link_text="Open the report", **told)
     return outcome
 
 
@@ -116,12 +119,6 @@ def _change(change: Difference | None) -> dict[str, str]:
         "change": f"{change.difference:+.1f}, {verdict}",
         "95 % interval": f"{change.ci_low:+.1f} .. {change.ci_high:+.1f}",
     }
-
-
-def _clean(row: ScoreRow) -> str:
-    if row.clean is None:
-        return ""
-    return f"{_percent(row.clean.measured)} without {row.clean.num_contaminated:,}".strip()
 
 
 def _percent(measured: Measured | None) -> str:

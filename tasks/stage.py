@@ -28,7 +28,13 @@ def stage(
 
     def made(do: Callable[P, R]) -> Stage[P, R]:
         return Stage(
-            do, name=name, task_run_name=task_run_name, tags=[name], cache_policy=NO_CACHE, persist_result=False, **how
+            do,
+            name=name,
+            task_run_name=task_run_name or name,
+            tags=[name],
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            **how,
         )
 
     return made

@@ -15,15 +15,14 @@ from tasks.run import Run
 from tasks.running.books import leave, publish
 from tasks.running.launch import JobFailed, launch
 from tasks.running.progress import LOG, slug
-from tasks.running.shown import inline, show
+from tasks.running.reports import drawn
+from tasks.running.shown import address, inline, show
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.parts import VISIONS, Language, Vision, language_row
 from tinyllava_core.parts.hub import commit_of
 from tinyllava_core.recipe import Recipe, StageName
-from tinyllava_core.report.facts import curve
-from tinyllava_core.report.figures import alone, draw_curve
 from tinyllava_core.results import TrainResult
 from tinyllava_core.settings.launch import Launch
 
@@ -91,22 +90,23 @@ def train(
             commits=hub_commits(recipe) if starts_from_parts(recipe, stage) else {},
             out=folder,
         )
+        _show_loss(run, stage, of, folder, f"Loss of {stage}, up to now: reload the page")
         launch_again_halved(job, recipe.launch)
         return read_result(folder, job.kind, TrainResult)
 
     trained = record(run, stage, stage, TrainJob.VERSION, train_spec(recipe, stage), inputs, make, resumable=True)
     for line in part_lines(trained):
         LOG.info("%s", line)
-    drawn, ended = curve(stage, trained), trained.result(TrainResult)
-    said = f"Loss of {stage}: {ended.first_loss:.3g} at first, {ended.last_loss:.3g} at last, {ended.num_steps:,} steps"
-    show(
-        f"loss of {stage}",
-        create_image_artifact,
-        image_url=inline(alone(draw_curve(drawn))),
-        key=slug(f"loss-{stage}"),
-        description=said,
-    )
+    told = trained.result(TrainResult)
+    said = f"Loss of {stage}: {told.first_loss:.3g} at first, {told.last_loss:.3g} at last, {told.num_steps:,} steps"
+    _show_loss(run, stage, trained.fingerprint, trained.folder, said)
     return trained
+
+
+def _show_loss(run: Run, stage: str, fingerprint: str, folder: Path, said: str) -> None:
+    """Show the loss curve on Prefect's page: drawn when it is looked at, by the workspace's own server; by another as it is now."""
+    url = address(run.workspace, stage, fingerprint) or inline(drawn(stage, folder))
+    show(f"loss of {stage}", create_image_artifact, image_url=url, key=slug(f"loss-{stage}"), description=said)
 
 
 def launch_again_halved(job: TrainJob, how: Launch) -> None:

@@ -37,14 +37,14 @@ def inline(svg: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
-def link_to(workspace: Path, page: Path) -> str:
-    """Give the address of a report: on the very server whose page shows it, if that is the workspace's own; else its file's."""
+def address(workspace: Path, stage: str, fingerprint: str) -> str | None:
+    """Give the address of a report or a loss curve on the very server whose pages show it; None if that is not the workspace's own."""
     file = key_file(workspace)
     key = get_current_settings().api.auth_string
     asked = key.get_secret_value() if key is not None else None
     if asked is None or not file.is_file() or file.read_text() != asked:
-        return page.as_uri()
-    return place(asked, page.parent.name)
+        return None
+    return place(asked, stage, fingerprint)
 
 
 def _name(field: str) -> str:

@@ -170,6 +170,10 @@ class Frame:
 
 def alone(svg: str) -> str:
     """Make a figure a picture of its own, outside the page whose style sheet colours it: dark on white."""
+    svg = (
+        svg
+        or f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="No step yet"><text x="{LEFT}" y="{HEIGHT // 2}">no step yet</text></svg>'
+    )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{2 * HEIGHT}" '
     return svg.replace("<svg ", head, 1).replace(
         ">", f'><style>{STYLE}</style><rect class="paper" width="100%" height="100%"/>', 1

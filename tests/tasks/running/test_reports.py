@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
@@ -10,10 +12,8 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from tasks.running.key import key_of
-from tasks.running.reports import Reports, place
-from tasks.running.shown import inline, link_to, table
-from tinyllava_core.report.facts import Curve
-from tinyllava_core.report.figures import alone, draw_curve
+from tasks.running.reports import Reports, drawn, place
+from tasks.running.shown import address, inline, table
 
 NAME = "0123456789abcdef"
 
@@ -32,7 +32,7 @@ def browser(tmp_path: Path) -> TestClient:
 
 
 def test_a_report_is_given_to_who_has_its_address(page: Path, browser: TestClient) -> None:
-    answer = browser.get(place("the key", NAME))
+    answer = browser.get(place("the key", "report", NAME))
     assert (answer.status_code, answer.text) == (200, "<p>92.3</p>")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
@@ -40,12 +40,12 @@ def test_a_report_is_given_to_who_has_its_address(page: Path, browser: TestClien
 @pytest.mark.parametrize(
     "path",
     [
-        f"/report/{NAME}/{'0' * 32}",
-        f"/report/{NAME}",
-        place("another key", NAME),
-        place("the key", NAME).replace(NAME, "fedcba9876543210"),
-        f"/report/%2e%2e%2f{NAME}/{'0' * 32}",
-        place("the key", "fedcba9876543210"),  # a true ticket, and no such report
+        f"/made/report/{NAME}/{'0' * 32}",
+        f"/made/report/{NAME}",
+        place("another key", "report", NAME),
+        place("the key", "report", NAME).replace(NAME, "fedcba9876543210"),
+        f"/made/report/%2e%2e%2f{NAME}/{'0' * 32}",
+        place("the key", "report", "fedcba9876543210"),  # a true ticket, and no such report
     ],
 )
 def test_nobody_else_gets_one(page: Path, browser: TestClient, path: str) -> None:
@@ -61,12 +61,12 @@ def test_the_rest_is_answered_inside_and_may_ask_this_server_alone(browser: Test
     ]
 
 
-def test_a_report_is_linked_on_its_own_server_and_as_a_file_elsewhere(page: Path, tmp_path: Path) -> None:
+def test_a_report_has_an_address_on_its_own_workspace_s_server_alone(tmp_path: Path) -> None:
     with temporary_settings({PREFECT_API_AUTH_STRING: "another server's"}):
-        assert link_to(tmp_path, page) == page.as_uri()
+        assert address(tmp_path, "report", NAME) is None
     key = key_of(tmp_path)
     with temporary_settings({PREFECT_API_AUTH_STRING: key}):
-        assert link_to(tmp_path, page) == place(key, NAME)
+        assert address(tmp_path, "report", NAME) == place(key, "report", NAME)
 
 
 def test_a_stage_s_numbers_are_rounded_and_named_in_words() -> None:
@@ -81,15 +81,26 @@ def test_a_stage_s_numbers_are_rounded_and_named_in_words() -> None:
     ]
 
 
-def test_a_loss_curve_is_a_picture_by_itself() -> None:
+@pytest.mark.parametrize("name", [NAME, f".{NAME}.partial"])
+def test_a_loss_curve_is_a_picture_by_itself_also_while_its_training_goes_on(
+    tmp_path: Path, browser: TestClient, name: str
+) -> None:
     """Read by another program than the one that writes it: XML with a name space, without anything from elsewhere."""
-    import base64
-    from xml.etree import ElementTree
-
-    address = inline(alone(draw_curve(Curve(stage="sft", steps=(0, 1, 2), losses=(3.0, 2.0, 1.5), resumed_at=(1,)))))
-    head, body = address.split(",")
-    assert head == "data:image/svg+xml;base64"
-    root = ElementTree.fromstring(base64.b64decode(body))
+    folder = tmp_path / "artifacts" / "sft" / name
+    folder.mkdir(parents=True)
+    (folder / "steps.jsonl").write_text("".join(f'{{"step": {at}, "loss": {3 - at}}}\n' for at in range(3)))
+    (folder / "lives.jsonl").write_text('{"from_step": 0}\n{"from_step": 1}\n')
+    answer = browser.get(place("the key", "sft", NAME))
+    assert answer.headers["content-type"] == "image/svg+xml"
+    root = ElementTree.fromstring(answer.text)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    lines = [child.get("class") for child in root if child.tag.endswith("polyline")]
-    assert lines == ["raw", "smooth"]
+    assert [child.get("class") for child in root if child.tag.endswith("polyline")] == ["raw", "smooth"]
+    head, body = inline(drawn("sft", folder)).split(",")
+    assert head == "data:image/svg+xml;base64"
+    assert base64.b64decode(body).decode() == answer.text
+
+
+def test_before_the_first_step_the_curve_is_an_empty_picture(tmp_path: Path) -> None:
+    (tmp_path / "steps.jsonl").touch()
+    (tmp_path / "lives.jsonl").touch()
+    assert ElementTree.fromstring(drawn("sft", tmp_path)).tag == "{http://www.w3.org/2000/svg}svg"
