@@ -150,6 +150,7 @@ class ChatJob(Frozen):
     checkpoint: Path  # its folder, or the artifact folder of a trained stage
     host: str = "127.0.0.1"
     port: int = 7860  # 0: any free one
+    starters: tuple[str, ...] = ()  # what the page offers to ask; none: what any model may be asked
     max_new_tokens: int = 256
     device: Device = "auto"
 

@@ -263,8 +263,9 @@ def robust(tmp_path: Path) -> RunFacts:
     run.make("evaluate", "toy-pope blur-3", inputs, blurred)
     run.make("evaluate", "hidden", inputs, hidden)
     mix = run.facts().one("mix", "sft")
-    columns = ("benchmark", "benchmark_image", "dropped")
-    rows = [("toy-pope", "0.png", False), ("toy-pope", "1.png", True), ("other", "2.png", False)]
+    columns = ("benchmark", "benchmark_image", "how", "dropped")
+    rows = [("toy-pope", "0.png", way, False) for way in ("looks", "pixels", "looks")]
+    rows += [("toy-pope", "1.png", "bytes", True), ("other", "2.png", "bytes", False)]
     pq.write_table(
         pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows]),
         mix.folder / "contamination.parquet",
@@ -295,6 +296,7 @@ def test_a_clean_score_leaves_out_the_pictures_that_a_mix_has_and_kept(robust: R
     """0.png: questions 0 and 4, both right. Without them 3 of 6 are right."""
     pope, vqa, _ = score_rows(robust)
     assert (pope.clean.num_contaminated, pope.clean.measured.score) == (2, 50.0)
+    assert pope.clean.num_by_way == {"the same pixels": 2}  # the surest of the ways in which 0.png was found
     assert vqa.clean is None
 
 
@@ -304,7 +306,7 @@ def test_the_page_shows_conditions_clean_scores_and_files_to_upload(robust: RunF
     parser.feed((tmp_path / "report.html").read_text())
     text = " ".join(parser.words)
     assert parser.open == []
-    for told in ("toy-pope blur-3 37.5 ± 1.4 −25.0", "2 of 8", "not public", "submission.json", "within noise"):
+    for told in ("toy-pope blur-3 37.5 ± 1.4 −25.0", "2 of 8", "2: the same pixels", "not public", "submission.json", "within noise"):
         assert told in text, told
 
 

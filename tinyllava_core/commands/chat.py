@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from tinyllava_core.commands.arguments import add_checkpoint, add_workspace, become
-from tinyllava_core.commands.ask import named_checkpoint
 from tinyllava_core.errors import BadInput
 
 HELP = "a page to talk to a trained checkpoint on"
@@ -27,12 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Let the page's server take this process's place."""
+    from tinyllava_core.artifact import Artifact
+    from tinyllava_core.checkpoints import find, folder_of
+    from tinyllava_core.data.shard.asked import first_questions
     from tinyllava_core.job import ChatJob
 
     check(args)
-    args.checkpoint = named_checkpoint(args)
-    named = {name: getattr(args, name) for name in ("checkpoint", "host", "port", "max_new_tokens", "device")}
-    job = ChatJob(**named)
+    found = find(args.workspace, args.checkpoint)
+    shards = found.inputs_from("shard", args.workspace).get("shard") if isinstance(found, Artifact) else None
+    starters = first_questions(shards.folder) if shards else ()  # what it was asked in training
+    named = {name: getattr(args, name) for name in ("host", "port", "max_new_tokens", "device")}
+    job = ChatJob(checkpoint=folder_of(found), starters=tuple(starters), **named)
     become(job.MODULE, job.model_dump_json())
 
 

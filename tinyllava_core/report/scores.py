@@ -41,6 +41,7 @@ class Clean:
     """A score without the questions whose pictures the training mixes have."""
 
     num_contaminated: int  # questions left out
+    num_by_way: Mapping[str, int]  # of them: by the surest way in which their pictures equal a mix's
     measured: Measured | None  # None: no question is left
 
 
@@ -94,25 +95,38 @@ def score_rows(facts: RunFacts) -> list[ScoreRow]:
         rows.append((name, mine))
     corrected = dict(zip(paired, holm(list(paired.values())), strict=True))
     return [
-        _row(name, mine, {word: one for (of, word), one in corrected.items() if of == name}, tainted.get(name, set()))
+        _row(name, mine, {word: one for (of, word), one in corrected.items() if of == name}, tainted.get(name, {}))
         for name, mine in rows
     ]
 
 
-def contaminated(facts: RunFacts) -> dict[str, set[str]]:
-    """Read which pictures of which benchmarks the run's mixes were found to have, and kept."""
-    found: dict[str, set[str]] = {}
+# Ways in which a benchmark's picture and one of a mix are found equal, the surest first. Only the last is no proof.
+WAYS = {
+    "bytes": "the same file",
+    "pixels": "the same pixels",
+    "coco_id": "the same COCO number",
+    "vg_id": "the same Visual Genome number",
+    "openimages_id": "the same Open Images name",
+    "looks": "looks alike, not trained on for sure",
+}
+
+
+def contaminated(facts: RunFacts) -> dict[str, dict[str, str]]:
+    """Read which pictures of which benchmarks the run's mixes were found to have, and kept, and the surest way each was found."""
+    found: dict[str, dict[str, str]] = {}
     for _, artifact in (*facts.of("mix"), *facts.of("overlap")):
         path = artifact.folder / "contamination.parquet"
         if path.is_file():
-            table = pq.read_table(path, columns=["benchmark", "benchmark_image", "dropped"])
+            table = pq.read_table(path, columns=["benchmark", "benchmark_image", "how", "dropped"])
             for row in table.to_pylist():
                 if not row["dropped"]:
-                    found.setdefault(row["benchmark"], set()).add(row["benchmark_image"])
+                    ways = found.setdefault(row["benchmark"], {})
+                    before = ways.get(row["benchmark_image"], row["how"])
+                    ways[row["benchmark_image"]] = min(before, row["how"], key=list(WAYS).index)
     return found
 
 
-def _row(name: str, mine: Conditions, changes: Mapping[str, Difference], tainted: set[str]) -> ScoreRow:
+def _row(name: str, mine: Conditions, changes: Mapping[str, Difference], tainted: Mapping[str, str]) -> ScoreRow:
     result, artifact = mine.get(SEEN) or next(iter(mine.values()))
     measured = {word: found for word, (one, _) in mine.items() if (found := _measured(one))}
     submission = str(artifact.folder / result.submission) if result.submission else None
@@ -150,17 +164,19 @@ def _changes(mine: Conditions) -> dict[str, Difference]:
     }
 
 
-def _clean(result: EvaluateResult, artifact: Artifact, tainted: set[str]) -> Clean | None:
-    """Score again without the questions about pictures that were trained on; None if there are none."""
+def _clean(result: EvaluateResult, artifact: Artifact, tainted: Mapping[str, str]) -> Clean | None:
+    """Score again without the questions about pictures that a mix has, or has one like; None if there are none."""
     items = _items(artifact)
-    kept = [one for one in items if one.image not in tainted]
+    ways = [None if one.image is None else tainted.get(one.image) for one in items]
+    kept = [one for one, way in zip(items, ways, strict=True) if way is None]
     if len(kept) == len(items):
         return None
     measured = None
     if kept:
         headline = estimates(benchmark(result.scorer).variant(result.variant), kept)[0]
         measured = Measured(score=headline.value, stderr=headline.stderr, max_score=headline.max_score)
-    return Clean(num_contaminated=len(items) - len(kept), measured=measured)
+    by_way = {told: ways.count(way) for way, told in WAYS.items() if way in ways}
+    return Clean(num_contaminated=len(items) - len(kept), num_by_way=by_way, measured=measured)
 
 
 def _items(artifact: Artifact) -> Sequence[Item]:

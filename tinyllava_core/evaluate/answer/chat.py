@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
     answerer.decode = DecoderProcess()
     host, port = door.getsockname()[:2]
     key = None if host.startswith("127.") else secrets.token_urlsafe(16)
-    app = guarded(make_app(answerer, todo.max_new_tokens), (host, *LOOPBACK), key)
+    app = guarded(make_app(answerer, todo.max_new_tokens, todo.starters), (host, *LOOPBACK), key)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
     print(f"chat at http://{host}:{port}/{f'?key={key}' if key else ''} (Ctrl-C ends it)", flush=True)
     server.run(sockets=[door])
@@ -103,7 +103,7 @@ def guarded(app: Inside, names: Collection[str], key: str | None) -> Inside:
     return Door(app, names) if key is None else Door(keyed, None)
 
 
-def make_app(answerer: Answerer, max_new_tokens: int) -> Starlette:
+def make_app(answerer: Answerer, max_new_tokens: int, starters: Sequence[str] = ()) -> Starlette:
     """Build the page and what it asks for."""
     one_at_a_time, held = threading.Lock(), asyncio.Semaphore(MOST_AT_ONCE)
 
@@ -111,7 +111,7 @@ def make_app(answerer: Answerer, max_new_tokens: int) -> Starlette:
         return HTMLResponse(PAGE.read_text(encoding="utf-8"))
 
     async def about(_: Request) -> Response:
-        return JSONResponse(facts(answerer))
+        return JSONResponse({**facts(answerer), "starters": list(starters)})
 
     async def reply(request: Request) -> Response:
         if held.locked():
