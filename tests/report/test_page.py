@@ -306,7 +306,14 @@ def test_the_page_shows_conditions_clean_scores_and_files_to_upload(robust: RunF
     parser.feed((tmp_path / "report.html").read_text())
     text = " ".join(parser.words)
     assert parser.open == []
-    for told in ("toy-pope blur-3 37.5 ± 1.4 −25.0", "2 of 8", "2: the same pixels", "not public", "submission.json", "within noise"):
+    for told in (
+        "toy-pope blur-3 37.5 ± 1.4 −25.0",
+        "2 of 8",
+        "2: the same pixels",
+        "not public",
+        "submission.json",
+        "within noise",
+    ):
         assert told in text, told
 
 
