@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command `tinyllava`: one file in commands/ for each of its words, one row here.
 
 It starts fast and imports neither Prefect nor torch: what needs them is another program, which takes this one's place.
@@ -70,6 +71,10 @@ COMMANDS: dict[str, ModuleType] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Exit code 2, with one line on stderr, if the input is at fault."""
     parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may follow: eval "$(register-python-argcomplete tinyllava)"
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
     args, rest = parser.parse_known_args(argv)
     more = getattr(COMMANDS[args.command], "MORE", None)
     if rest and (more is None or any(word.startswith("-") for word in rest)):

@@ -64,7 +64,7 @@ def test_a_stages_plan_is_found_by_what_it_was_made_for(workspace: tuple[Path, R
 
 
 def test_a_plan_is_told_as_it_is(capsys: pytest.CaptureFixture[str], workspace: tuple[Path, Recipe]) -> None:
-    words = ["check", "toy", "--set", "sft.global_batch=3", "sft.max_length=64", "--estimate"]
+    words = ["check", "toy", "--set", "sft.global_batch=3", "sft.max_length=64"]
     assert cli.main([*words, "--workspace", str(workspace[0])]) == 0
     out = capsys.readouterr().out
     assert "sft             plan " in out
@@ -74,7 +74,7 @@ def test_a_plan_is_told_as_it_is(capsys: pytest.CaptureFixture[str], workspace: 
     assert rows["voided"]["sft"] == "0"
 
 
-def test_data_that_is_here_is_planned_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_data_that_is_here_is_planned_first_if_asked_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert is_here(load("toy"))
     assert not is_here(load("base"))
     asked: list[list[str]] = []
@@ -83,7 +83,11 @@ def test_data_that_is_here_is_planned_first(monkeypatch: pytest.MonkeyPatch, tmp
         returncode = 2
 
     monkeypatch.setattr(subprocess, "run", lambda words, **_: asked.append(words) or Failed())
-    assert cli.main(["check", "toy", "--set", "sft.lr=1e-4", "--workspace", str(tmp_path)]) == 2
+    assert cli.main(["check", "toy", "--set", "sft.lr=1e-4", "--workspace", str(tmp_path)]) == 0
+    assert (asked, list(tmp_path.iterdir())) == ([], [])  # an empty folder stays empty
+    assert cli.main(["check", "base", "--plan", "--workspace", str(tmp_path)]) == 2
+    assert asked == []
+    assert cli.main(["check", "toy", "--plan", "--set", "sft.lr=1e-4", "--workspace", str(tmp_path)]) == 2
     expected = ["-m", "flows", "toy", "--set", "sft.lr=1e-4", "--workspace", str(tmp_path), "--until-plan"]
     assert asked == [[sys.executable, *expected]]
 

@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_counted_is_one_line(empty: Path, capsys: pytest
     folder.mkdir(parents=True)
     odd = {"model_type": "falcon", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 9}
     (folder / "config.json").write_text(json.dumps(odd))
-    words = ["check", "toy", "--estimate", "--set", f"model.language={folder}", "pretrain.prompt=plain"]
+    words = ["check", "toy", "--set", f"model.language={folder}", "pretrain.prompt=plain"]
     assert cli.main([*words, "sft.prompt=vicuna", "--workspace", str(empty)]) == 2
     told = capsys.readouterr().err.splitlines()
     assert told[-1].startswith(f"error: language {str(folder)!r} cannot be counted: ")

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 HELP = "say what a recipe will train, on what, with how much memory and time, before it is run"
 DESCRIPTION = (
-    "Takes each stage's plan from the workspace; makes it if the data is on this machine; "
-    "else expects what the manifests' counts and the lengths known of published data say."
+    "Takes each stage's plan from the workspace; without one, expects what the manifests' counts and the lengths known of "
+    "published data say. It downloads nothing; --plan makes the plans first, if all data is on this machine."
 )
 
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a name (`tinyllava recipes`), or a path to a YAML file")
     add_overrides(parser)
     add_workspace(parser)
-    parser.add_argument("--estimate", action="store_true", help="make no plan, whatever data is here")
+    parser.add_argument("--plan", action="store_true", help="make the plans, if all data is on this machine")
     parser.add_argument("--gpu", default="A100", help="kind of GPU, for its speed and memory (default: A100)")
     # Source of 0.4: models of 1-7 billion parameters on A100s come to 0.4-0.5 in the table of MosaicML's llm-foundry.
     parser.add_argument(
@@ -47,9 +47,11 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.data.plan.ready import missing_parts
     from tinyllava_core.estimate.cached import find_plan, is_here
     from tinyllava_core.estimate.gpus import gpu_row
+    from tinyllava_core.estimate.here import lacks, to_download
     from tinyllava_core.estimate.sizes import unchecked
     from tinyllava_core.estimate.stage import estimate
     from tinyllava_core.recipe import load, read_overrides
+    from tinyllava_core.room import in_words
     from tinyllava_core.settings.trained import check_something_to_train
 
     if not 0 < args.utilisation <= 1:
@@ -59,7 +61,9 @@ def act(args: argparse.Namespace) -> None:
     for stage in recipe.stages():
         check_something_to_train(recipe.model_in(stage), recipe.training(stage), stage)
     plans = {stage: find_plan(args.workspace, recipe, stage) for stage in recipe.stages()}
-    if not all(plans.values()) and not args.estimate and is_here(recipe):
+    if args.plan and not all(plans.values()):
+        if not is_here(recipe):
+            raise BadInput(f"--plan: the data of {recipe.name} is not on this machine; a run downloads it")
         _make_plans(args.recipe, args.set, args.workspace)
         plans = {stage: find_plan(args.workspace, recipe, stage) for stage in recipe.stages()}
     found = [estimate(recipe, stage, plan) for stage, plan in plans.items()]
@@ -76,6 +80,14 @@ def act(args: argparse.Namespace) -> None:
             )
         print()
     show(("", *(one.stage for one in found)), rows, args.format)
+    if args.format == "table":
+        download, wrong = to_download(recipe), list(lacks(recipe, args.workspace))
+        print(f"\nto download     {f'about {in_words(download)}' if download else 'nothing of a stated size'}")
+        print(
+            f"this machine    {f'lacks {len(wrong)} of what a run needs' if wrong else 'lacks nothing that is known beforehand'}"
+        )
+        for what, there, advice in wrong:
+            print(f"- {what}: {there}; {advice}")
 
 
 def _part_lines(faults: list[BadInput]) -> list[str]:
@@ -95,7 +107,7 @@ def _make_plans(recipe: str, settings: list[str], workspace: Path) -> None:
     command = [sys.executable, "-m", "flows", recipe, *words, "--workspace", str(workspace), "--until-plan"]
     ran = subprocess.run(command, stdout=sys.stderr.fileno(), check=False)
     if ran.returncode != 0:
-        raise BadInput(f"the data stages of {recipe} ended with {ran.returncode}; see above, or take --estimate")
+        raise BadInput(f"the data stages of {recipe} ended with {ran.returncode}; see above")
 
 
 def _data_rows(found: list[StageEstimate]) -> list[Row]:

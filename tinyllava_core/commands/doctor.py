@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import platform
 import shutil
@@ -13,7 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinyllava_core.commands.arguments import add_format, add_workspace
+from tinyllava_core.commands.arguments import add_format, add_overrides, add_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
 
@@ -38,13 +39,23 @@ LOW_GB = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="say also what this recipe needs of the machine")
+    add_overrides(parser)
     add_format(parser)
     add_workspace(parser)
 
 
 def act(args: argparse.Namespace) -> None:
     """Look, and show it: ok, or what to do."""
-    rows = [*_programs(), *_gpus(), *_place(args.workspace), *_ports(), *_credentials()]
+    if args.recipe is None:
+        asked = _credentials()
+    else:
+        from tinyllava_core.estimate.here import credentials, lacks
+        from tinyllava_core.recipe import load, read_overrides
+
+        recipe = load(args.recipe, read_overrides(args.set))
+        asked = itertools.chain(credentials(recipe), lacks(recipe, args.workspace))
+    rows = [*_programs(), *_gpus(), *_place(args.workspace), *_ports(), *asked]
     show(("what", "found", "advice"), rows, args.format)
 
 

@@ -1,0 +1,83 @@
+"""What a recipe needs of this machine and whether it is here, asked before anything is downloaded. It makes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from tinyllava_core.artifact import check_workspace
+from tinyllava_core.data.manifest.local_copies import missing, with_copies
+from tinyllava_core.data.manifest.manifest import Manifest, load
+from tinyllava_core.errors import BadInput
+from tinyllava_core.estimate.gpus import has_gpu
+from tinyllava_core.recipe import Recipe
+from tinyllava_core.room import in_words
+from tinyllava_core.show import Row
+
+SIDE_BY_SIDE = 3  # an archive, what is unpacked of it, and the tars of a mix; the first may go once a run is over
+
+
+def manifests_of(recipe: Recipe) -> list[Manifest]:
+    """List the manifests that a run of the recipe downloads: sources, benchmarks, and the image sets they draw on."""
+    sources = [entry.source for stage in recipe.stages() for entry in recipe.training(stage).mix]
+    used = [load(name) for name in dict.fromkeys((*sources, *recipe.all_benchmarks()))]
+    return [*used, *(load(name) for name in dict.fromkeys(name for one in used for name in one.sets))]
+
+
+def lacks(recipe: Recipe, workspace: Path) -> Iterator[Row]:
+    """List what would end a run of the recipe here, or end it late: (what, found, what to do)."""
+    try:
+        check_workspace(workspace)
+    except BadInput as error:
+        yield "workspace", "cannot be used", str(error)
+    if recipe.launch.device == "cuda" and recipe.launch.nodes == 1 and not has_gpu():
+        yield "GPU", "none here", "launch.device is cuda: run it on another machine, or set launch.device=auto"
+    used = manifests_of(recipe)
+    by_hand = set(missing(used, recipe.data))
+    for manifest in used:
+        if manifest.name in by_hand:
+            place = f"--set 'data.local={{{manifest.name}: PLACE}}'"
+            yield manifest.name, "a person must fetch it", f"{(manifest.manual or '').strip()} Then: {place}"
+    needed, free = SIDE_BY_SIDE * to_download(recipe), shutil.disk_usage(_there(workspace)).free
+    if needed > free:
+        yield (
+            "disk",
+            f"{in_words(free)} free",
+            f"about {in_words(needed)} needed; another --workspace, or `tinyllava gc`",
+        )
+
+
+def to_download(recipe: Recipe) -> float:
+    """Add up the bytes that a run downloads: stated, or about; what nobody states counts nothing, own copies neither."""
+    size = 0.0
+    for manifest in manifests_of(recipe):
+        if manifest.manual or with_copies(manifest, recipe.data) is not manifest:
+            continue
+        size += manifest.size_bytes() or (manifest.about_gb or 0) * 1e9
+    return size
+
+
+def credentials(recipe: Recipe) -> Iterator[Row]:
+    """Say of each credential that the recipe needs whether it is set, never its value: (variable, found, what needs it)."""
+    from tinyllava_core.evaluate.score.benchmarks import benchmark
+
+    for name in recipe.evaluate.benchmarks:
+        manifest = load(name)
+        if manifest.scorer and benchmark(manifest.scorer).variant(manifest.variant).judged:
+            for variable in ("TINYLLAVA_JUDGE_URL", "TINYLLAVA_JUDGE_MODEL"):
+                yield variable, _set(variable), f"{manifest.name} is scored by a judge"
+    if "wandb" in recipe.watch.loggers and os.environ.get("WANDB_MODE") != "offline":
+        yield "WANDB_API_KEY", _set("WANDB_API_KEY"), "watch.loggers: [wandb]; none is needed with WANDB_MODE=offline"
+    if any(place.startswith("hub://") for manifest in manifests_of(recipe) for place in manifest.urls()):
+        yield "HF_TOKEN", _set("HF_TOKEN"), "data of the hub, where its owner wants to be asked"
+
+
+def _set(variable: str) -> str:
+    return "set" if os.environ.get(variable) else "not set"
+
+
+def _there(workspace: Path) -> Path:
+    place = workspace.expanduser().absolute()
+    return next(folder for folder in (place, *place.parents) if folder.exists())
