@@ -154,5 +154,5 @@ def test_a_found_stage_is_seen_as_such_in_prefect(prefect_server: str, run: Run)
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts()
     shown = [str(artifact.data) for artifact in artifacts if artifact.key == "mix-sft"]
-    assert any("**mix sft**: made in " in text for text in shown)
-    assert any("**mix sft**: cached" in text for text in shown)
+    assert any(text.startswith("### mix sft\n\nmade in ") for text in shown)
+    assert any(text.startswith("### mix sft\n\ncached, in ") for text in shown)
