@@ -16,14 +16,16 @@ R = TypeVar("R")
 class Stage(Task[P, R]):
     """A task whose call needs no server where no flow run is: a run that finds everything made starts none."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Run the stage."""
-        return self.fn(*args, **kwargs) if FlowRunContext.get() is None else super().__call__(*args, **kwargs)
+        if FlowRunContext.get() is None:
+            return self.fn(*args, **kwargs)
+        return super().__call__(*args, **kwargs)  # type: ignore[no-any-return, misc]
 
 
 def stage(
     name: str, task_run_name: Callable[[], str] | str | None = None, **how: Any
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[Callable[P, R]], Stage[P, R]]:
     """Make a function a stage. `how`: what else Prefect's task takes; its own cache of results is off, artifacts are ours."""
 
     def made(do: Callable[P, R]) -> Stage[P, R]:
