@@ -47,11 +47,9 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.data.plan.ready import missing_parts
     from tinyllava_core.estimate.cached import find_plan, is_here
     from tinyllava_core.estimate.gpus import gpu_row
-    from tinyllava_core.estimate.here import lacks, to_download
     from tinyllava_core.estimate.sizes import unchecked
     from tinyllava_core.estimate.stage import estimate
     from tinyllava_core.recipe import load, read_overrides
-    from tinyllava_core.room import in_words
     from tinyllava_core.settings.trained import check_something_to_train
 
     if not 0 < args.utilisation <= 1:
@@ -78,16 +76,18 @@ def act(args: argparse.Namespace) -> None:
             print(
                 f"{'sizes':<15} {', '.join(names)}: from the tables, no config.json on this disk to hold them against"
             )
-        print()
+        print(f"{'this machine':<15} {_said_of_here(recipe, args.recipe, args.workspace)}\n")
     show(("", *(one.stage for one in found)), rows, args.format)
-    if args.format == "table":
-        download, wrong = to_download(recipe), list(lacks(recipe, args.workspace))
-        print(f"\nto download     {f'about {in_words(download)}' if download else 'nothing of a stated size'}")
-        print(
-            f"this machine    {f'lacks {len(wrong)} of what a run needs' if wrong else 'lacks nothing that is known beforehand'}"
-        )
-        for what, there, advice in wrong:
-            print(f"- {what}: {there}; {advice}")
+
+
+def _said_of_here(recipe: Recipe, word: str, workspace: Path) -> str:
+    """Say in one line what a run downloads, and what it lacks here."""
+    from tinyllava_core.estimate.here import lacks, to_download
+    from tinyllava_core.room import in_words
+
+    size, wrong = to_download(recipe), [what for what, _, _ in lacks(recipe, workspace)]
+    fetched = f"{in_words(size)} to download" if size else "nothing of a known size to download"
+    return f"{fetched}; lacks {', '.join(wrong)}: `tinyllava doctor {word}`" if wrong else f"{fetched}; lacks nothing"
 
 
 def _part_lines(faults: list[BadInput]) -> list[str]:

@@ -13,10 +13,14 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinyllava_core.commands.arguments import add_format, add_overrides, add_workspace
 from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
+
+if TYPE_CHECKING:
+    from tinyllava_core.recipe import Recipe
 
 HELP = "say what this machine has for a run: packages, GPUs, disk, ports, credentials"
 PACKAGES = ("prefect", "torch", "transformers", "duckdb", "deepspeed")
@@ -50,11 +54,11 @@ def act(args: argparse.Namespace) -> None:
     if args.recipe is None:
         asked = _credentials()
     else:
-        from tinyllava_core.estimate.here import credentials, lacks
+        from tinyllava_core.estimate.here import lacks
         from tinyllava_core.recipe import load, read_overrides
 
         recipe = load(args.recipe, read_overrides(args.set))
-        asked = itertools.chain(credentials(recipe), lacks(recipe, args.workspace))
+        asked = itertools.chain(_needed(recipe), lacks(recipe, args.workspace))
     rows = [*_programs(), *_gpus(), *_place(args.workspace), *_ports(), *asked]
     show(("what", "found", "advice"), rows, args.format)
 
@@ -107,3 +111,24 @@ def _ports() -> Iterator[Row]:
 def _credentials() -> Iterator[Row]:
     for variable, use in CREDENTIALS.items():
         yield variable, "set" if os.environ.get(variable) else "not set", use
+
+
+def _needed(recipe: Recipe) -> Iterator[Row]:
+    """Say of each credential that the recipe needs whether it is set, never its value: (variable, found, what needs it)."""
+    from tinyllava_core.data.manifest.manifest import load
+    from tinyllava_core.estimate.here import manifests_of
+    from tinyllava_core.evaluate.score.benchmarks import benchmark
+
+    for name in recipe.evaluate.benchmarks:
+        manifest = load(name)
+        if manifest.scorer and benchmark(manifest.scorer).variant(manifest.variant).judged:
+            for variable in ("TINYLLAVA_JUDGE_URL", "TINYLLAVA_JUDGE_MODEL"):
+                yield variable, _set(variable), f"{manifest.name} is scored by a judge"
+    if "wandb" in recipe.watch.loggers and os.environ.get("WANDB_MODE") != "offline":
+        yield "WANDB_API_KEY", _set("WANDB_API_KEY"), "watch.loggers: [wandb]; none is needed with WANDB_MODE=offline"
+    if any(place.startswith("hub://") for manifest in manifests_of(recipe) for place in manifest.urls()):
+        yield "HF_TOKEN", _set("HF_TOKEN"), "data of the hub, where its owner wants to be asked"
+
+
+def _set(variable: str) -> str:
+    return "set" if os.environ.get(variable) else "not set"

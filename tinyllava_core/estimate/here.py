@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,12 +33,9 @@ def lacks(recipe: Recipe, workspace: Path) -> Iterator[Row]:
         yield "workspace", "cannot be used", str(error)
     if recipe.launch.device == "cuda" and recipe.launch.nodes == 1 and not has_gpu():
         yield "GPU", "none here", "launch.device is cuda: run it on another machine, or set launch.device=auto"
-    used = manifests_of(recipe)
-    by_hand = set(missing(used, recipe.data))
-    for manifest in used:
-        if manifest.name in by_hand:
-            place = f"--set 'data.local={{{manifest.name}: PLACE}}'"
-            yield manifest.name, "a person must fetch it", f"{(manifest.manual or '').strip()} Then: {place}"
+    if by_hand := missing(manifests_of(recipe), recipe.data):
+        advice = "each manifest says from where (manual); then data.local={NAME: PLACE}, or a tree as data.root"
+        yield "by hand", ", ".join(dict.fromkeys(by_hand)), f"a person must fetch these: {advice}"
     needed, free = SIDE_BY_SIDE * to_download(recipe), shutil.disk_usage(_there(workspace)).free
     if needed > free:
         yield (
@@ -57,25 +53,6 @@ def to_download(recipe: Recipe) -> float:
             continue
         size += manifest.size_bytes() or (manifest.about_gb or 0) * 1e9
     return size
-
-
-def credentials(recipe: Recipe) -> Iterator[Row]:
-    """Say of each credential that the recipe needs whether it is set, never its value: (variable, found, what needs it)."""
-    from tinyllava_core.evaluate.score.benchmarks import benchmark
-
-    for name in recipe.evaluate.benchmarks:
-        manifest = load(name)
-        if manifest.scorer and benchmark(manifest.scorer).variant(manifest.variant).judged:
-            for variable in ("TINYLLAVA_JUDGE_URL", "TINYLLAVA_JUDGE_MODEL"):
-                yield variable, _set(variable), f"{manifest.name} is scored by a judge"
-    if "wandb" in recipe.watch.loggers and os.environ.get("WANDB_MODE") != "offline":
-        yield "WANDB_API_KEY", _set("WANDB_API_KEY"), "watch.loggers: [wandb]; none is needed with WANDB_MODE=offline"
-    if any(place.startswith("hub://") for manifest in manifests_of(recipe) for place in manifest.urls()):
-        yield "HF_TOKEN", _set("HF_TOKEN"), "data of the hub, where its owner wants to be asked"
-
-
-def _set(variable: str) -> str:
-    return "set" if os.environ.get(variable) else "not set"
 
 
 def _there(workspace: Path) -> Path:

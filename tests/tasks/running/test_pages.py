@@ -41,7 +41,9 @@ def test_a_stage_s_artifacts_lead_to_the_report_and_the_loss_on_the_same_server(
         page.goto(f"{base}/v2/artifacts/artifact/{ids['loss-sft']}")
         picture = page.locator(f"img[src*='{name}']").first
         picture.wait_for(timeout=60_000)
-        page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
+        page.wait_for_function(
+            "image => image.complete && image.naturalWidth > 0", arg=picture.element_handle(), timeout=120_000
+        )
         page.goto(f"{base}/v2/artifacts/artifact/{ids['report-page']}")
         page.get_by_text("Open the report").first.wait_for(timeout=60_000)
         link = page.get_by_role("link", name="Open the report").first.get_attribute("href")
