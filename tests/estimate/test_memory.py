@@ -41,9 +41,34 @@ def test_offloading_takes_the_moments_off_the_gpu() -> None:
 
 def test_checkpointing_keeps_one_residual_a_block() -> None:
     kept, again = found(**{"sft.gradient_checkpointing": False}), found()
-    encoder = 8 * 729 * 1152 * 34
-    assert kept.activations == 8192 * 2560 * 32 * 34 + encoder
-    assert again.activations == 8192 * 2560 * (32 * 4 + 34) + encoder
+    block = 3 * 46_080 + 8 * 2560  # Phi-2: four matrices 2560 x 2560, and two 2560 x 10240: what goes in and out
+    encoder = 8 * 729 * (3 * 20_128 + 8 * 1152)  # SigLIP: four 1152 x 1152, and two 1152 x 4304; one block at a time
+    assert kept.activations == 8192 * block * 32 + encoder
+    assert again.activations == 8192 * (2560 * 32 * 4 + block) + encoder
+
+
+def test_each_engine_holds_its_share() -> None:
+    """Eight ranks. Frozen weights are whole on each under fsdp; what waits in the CPU's memory is nowhere here."""
+    alone = {"launch.zero_stage": None, "launch.launcher": "torchrun"}
+    keep, reshard, away = (
+        found(**alone | fields)
+        for fields in (
+            {"launch.fsdp": "keep"},
+            {"launch.fsdp": "reshard"},
+            {"launch.fsdp": "reshard", "launch.offload": "all"},
+        )
+    )
+    assert (keep.weights, keep.gradients, keep.optimizer) == (4 * (P - T) + T / 2, 4 * T, T)
+    assert keep.copies == 2 * T
+    assert (reshard.weights, reshard.gradients, reshard.optimizer) == (keep.weights, T / 2, T)
+    assert 0 < reshard.copies < keep.copies
+    assert (away.weights, away.gradients, away.optimizer) == (4 * (P - T), 0, 0)
+    assert found(**alone).total > keep.total > reshard.total > away.total
+    plain, one, two, three = (found(**{"launch.zero_stage": stage}) for stage in (None, 1, 2, 3))
+    assert one.copies - plain.copies == T / 2  # DeepSpeed's own fp32 copy of a share of 1 / 8
+    assert one.buckets == two.buckets == three.buckets == 2 * 4 * 500_000_000
+    assert three.copies == T / 2 + 4e9
+    assert found(**{"launch.offload": "optimizer"}).gradients == 0
 
 
 def test_logits_stand_in_pieces() -> None:

@@ -153,8 +153,8 @@ def _cost_rows(
 ) -> list[Row]:
     launch, memories = recipe.launch, [one.memory for one in found]
     ranks = launch.processes * launch.nodes
-    cut = f"ZeRO-{launch.zero_stage}" if launch.zero_stage else "no ZeRO"
-    state = [one.weights + one.bf16_copies + one.gradients + one.optimizer + one.buckets for one in memories]
+    cut = f"ZeRO-{launch.zero_stage}" if launch.zero_stage else f"fsdp {launch.fsdp}" if launch.fsdp else "no ZeRO"
+    state = [one.weights + one.copies + one.gradients + one.optimizer + one.buckets for one in memories]
     work = [one.activations + one.logits for one in memories]
     hours = [one.gpu_hours(peak, args.utilisation) for one in found]
     fits = ["" if one.total < 0.95e9 * memory_gb else f": more than {memory_gb:g}" for one in memories]
