@@ -146,6 +146,8 @@ def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:
     training = recipe.training(stage).model_dump(
         mode="json", exclude=IN_PLAN | HOW | {"image_mode"}
     )  # it is in the model
+    if training["average"] is None:
+        del training["average"]  # weights from before this was a choice are still these
     spec = {"model": recipe.model_in(stage).model_dump(mode="json"), "training": training, "seed": recipe.seed}
     if starts_from_parts(recipe, stage):
         language, commits = language_row(recipe.model.language), hub_commits(recipe)

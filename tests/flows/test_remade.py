@@ -94,6 +94,8 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "sft.lr": ({}, 1e-4),
     "sft.schedule": ({}, "linear"),
     "sft.decay_fraction": ({"sft.schedule": "wsd", "sft.decay_fraction": 0.1}, 0.2),
+    "sft.average.count": ({"sft.average.every": 5, "sft.average.count": 2}, 3),
+    "sft.average.every": ({"sft.average.every": 5, "sft.average.count": 2}, 6),
     "sft.warmup_fraction": ({}, 0.1),
     "sft.weight_decay": ({}, 0.1),
     "sft.betas": ({}, [0.9, 0.95]),

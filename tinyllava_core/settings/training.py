@@ -59,6 +59,13 @@ class Language(Part):
     )
 
 
+class Average(Frozen):
+    """Which weights of a stage the mean is taken of: those after its last step, and some before."""
+
+    count: int = Field(ge=2, description="How many, the last step's among them.")
+    every: int = Field(ge=1, description="Optimizer steps from one to the next.")
+
+
 class Training(Frozen):
     """One training stage: its data, its order, its optimizer."""
 
@@ -115,6 +122,11 @@ class Training(Frozen):
     )
     decay_fraction: float | None = Field(
         None, gt=0, lt=1, description="wsd: part of the steps with a falling learning rate, usually 0.1 to 0.2."
+    )
+    average: Average | None = Field(
+        None,
+        description="End with the mean of the last weights in place of the last ones: less noise where the rate does not fall to zero. "
+        "Costs count x 4 bytes a trained parameter on the disk, until the end. null: off. Paper: none.",
     )
     warmup_fraction: float = Field(
         0.03, ge=0, lt=1, description="Part of the steps with a rising learning rate. Paper: 0.03."

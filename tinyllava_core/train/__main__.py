@@ -36,6 +36,7 @@ from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import load_tokenizer
 from tinyllava_core.train import flops, memory
+from tinyllava_core.train.average import Averaged
 from tinyllava_core.train.engines.engine import Engine
 from tinyllava_core.train.engines.fsdp import FsdpEngine
 from tinyllava_core.train.engines.plain import TorchEngine
@@ -94,6 +95,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     ledger, losses = Ledger(job.out), RecordLosses(job.out)
     first_step = ledger.load(engine, newest) if (newest := ledger.newest()) else 0
     planned = PlannedSteps(job.plan)
+    averaged = Averaged(training.average, model, len(packs.num_packs), job.out, job.stage) if training.average else None
     curves = None
     if rank() == 0:
         print(
@@ -119,6 +121,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         device=device,
         seed=job.recipe.seed,
         held_out=held_out,
+        averaged=averaged,
         moved=moved,
         halving=model.config.image_token_id if job.has_halved_packs else None,
     )
@@ -134,6 +137,8 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         if rank() == 0:
             leave_samples(packs, job.out)  # at the end: before, the tokenizer's threads would be forked
             rows = trainable.part_rows(model, training, names)
+            if averaged:
+                averaged.put()
             finish(model, job, rows, ledger, {"device": device.type, "engine": engine.name, "attention": attends})
     barrier()
 
@@ -229,7 +234,8 @@ def finish(model: TinyLlava, job: TrainJob, rows: list[trainable.PartRow], ledge
         **how,
     )
     write_result(out, "train", result)
-    shutil.rmtree(out / "resume", ignore_errors=True)
+    for kept in ("resume", "average"):
+        shutil.rmtree(out / kept, ignore_errors=True)
     losses.clear()
 
 

@@ -16,6 +16,7 @@ from tinyllava_core.data.tensors.example import Pack
 from tinyllava_core.data.tensors.stream import PlannedPacks, rank_packs, stream
 from tinyllava_core.settings.training import Training
 from tinyllava_core.settings.watch import Watch
+from tinyllava_core.train.average import Averaged
 from tinyllava_core.train.engines.engine import Engine, Norms
 from tinyllava_core.train.engines.ranks import any_rank, rank, world_size
 from tinyllava_core.train.ledger import Ledger
@@ -53,6 +54,7 @@ class Work:
     seed: int
     moved: Moved
     held_out: HeldOut | None = None
+    averaged: Averaged | None = None
     halving: int | None = None  # the image token: cut every pack in two
 
 
@@ -77,6 +79,8 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
             if work.observer:
                 seconds = time.monotonic() - started
                 work.observer.step_done(step, losses, rates, norms, waited, seconds)
+            if work.averaged:
+                work.averaged.take(step, work.engine.whole)
             if work.held_out and ((step + 1) % training.held_out_every == 0 or step + 1 == num_steps):
                 held_out = work.held_out.measure(work.engine, step, training.precision, work.device)
                 if work.observer:
