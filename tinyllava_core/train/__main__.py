@@ -95,12 +95,9 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     ledger, losses = Ledger(job.out), RecordLosses(job.out)
     first_step = ledger.load(engine, newest) if (newest := ledger.newest()) else 0
     planned = PlannedSteps(job.plan)
-    averaged = Averaged(training.average, model, len(packs.num_packs), job.out, job.stage) if training.average else None
     curves = None
     if rank() == 0:
-        print(
-            f"{job.stage}: {engine.name} on {world_size()} x {device.type}, packed attention by {attends}", flush=True
-        )
+        say_how(job, engine, device, attends)
         ledger.open_life(first_step, world_size(), device.type, started_at)
         losses.cut(first_step)
         curves = Curves.open(job.out, f"{job.recipe.name} {job.stage}", job.recipe.watch.loggers, first_step)
@@ -121,7 +118,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         device=device,
         seed=job.recipe.seed,
         held_out=held_out,
-        averaged=averaged,
+        averaged=Averaged.of(job, model, len(packs.num_packs)),
         moved=moved,
         halving=model.config.image_token_id if job.has_halved_packs else None,
     )
@@ -137,10 +134,15 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         if rank() == 0:
             leave_samples(packs, job.out)  # at the end: before, the tokenizer's threads would be forked
             rows = trainable.part_rows(model, training, names)
-            if averaged:
-                averaged.put()
-            finish(model, job, rows, ledger, {"device": device.type, "engine": engine.name, "attention": attends})
+            how = {"device": device.type, "engine": engine.name, "attention": attends}
+            finish(model, job, rows, ledger, how, work.averaged)
     barrier()
+
+
+def say_how(job: TrainJob, engine: Engine, device: torch.device, attends: str) -> None:
+    """Say what is about to train the stage."""
+    where = f"{world_size()} x {device.type}"
+    print(f"{job.stage}: {engine.name} on {where}, packed attention by {attends}", flush=True)
 
 
 def spare_and_speed(model: TinyLlava, training: Training, launch: Launch) -> None:
@@ -205,13 +207,22 @@ def save_checkpoint(model: TinyLlava, job: TrainJob, folder: Path) -> None:
     checkpoint.save(model, parts, reading(job).prompt, tokenizer_folder(language_row(parts.language)), folder)
 
 
-def finish(model: TinyLlava, job: TrainJob, rows: list[trainable.PartRow], ledger: Ledger, how: dict[str, str]) -> None:
-    """Save the checkpoint, leave the result, and say where not just the right tensors moved."""
+def finish(
+    model: TinyLlava,
+    job: TrainJob,
+    rows: list[trainable.PartRow],
+    ledger: Ledger,
+    how: dict[str, str],
+    averaged: Averaged | None,
+) -> None:
+    """Save the checkpoint, of the mean where that is asked for, leave the result, and say where not just the right tensors moved."""
     out = job.out
     for wrong in trainable.not_as_wanted(rows, job.stage):
         print(f"warning: {wrong}; the checkpoint is kept, parts.jsonl has the numbers", file=sys.stderr, flush=True)
     (out / "parts.jsonl").unlink(missing_ok=True)
     append_rows(out / "parts.jsonl", [{field: getattr(row, field) for field in row.__slots__} for row in rows])
+    if averaged:
+        averaged.put()
     save_checkpoint(model, job, out / "checkpoint")
     (losses := RecordLosses(out)).join(job.plan)
     steps, measured = read_rows(ledger.steps), read_rows(out / "held_out.jsonl")

@@ -17,6 +17,7 @@ from torch import nn
 
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
+from tinyllava_core.job import TrainJob
 from tinyllava_core.settings.training import Average
 from tinyllava_core.train.engines.ranks import barrier, rank
 
@@ -34,6 +35,12 @@ class Averaged:
                 f"{stage}.average: {asked.count} weights, one every {asked.every} steps, need {needed} steps, and the stage has "
                 f"{num_steps}; lower average.count or average.every"
             )
+
+    @classmethod
+    def of(cls, job: TrainJob, model: nn.Module, num_steps: int) -> Averaged | None:
+        """Begin a job's mean; None if its stage asks for none. Raises BadInput if the stage has too few steps."""
+        asked = job.recipe.training(job.stage).average
+        return cls(asked, model, num_steps, job.out, job.stage) if asked else None
 
     def take(self, step: int, whole: Callable[[], AbstractContextManager[None]]) -> None:
         """Keep the trained weights as they are after `step`, if it counts; all ranks ask. `whole`: the engine's."""
