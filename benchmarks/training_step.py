@@ -2,7 +2,7 @@
 
     python benchmarks/training_step.py [--steps 6] [--rounds 3]
 
-Three ways to the same gradients, on the same records, weights and cores, in turn within each round:
+Three ways to the same gradients, on the same records, weights and cores, in turn within each step:
   ours      packs of the plan, each record attending to itself
   padded    as LLaVA trains: micro-batches padded to their longest record, a blank image encoded for a record without one, logits
             everywhere; with and without sorting each step's records by length first (group_by_length)
@@ -16,18 +16,20 @@ not decide the ratios; rates are for one core-second. The losses of a step must 
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import drawn
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,7 +46,6 @@ from transformers import (
 from tinyllava_core.data.plan.pack import pack as pack_places
 from tinyllava_core.data.plan.prompt import Encoded
 from tinyllava_core.data.tensors.example import join
-from tinyllava_core.estimate import lengths
 from tinyllava_core.model import trainable
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts.connector import Shape
@@ -52,7 +53,9 @@ from tinyllava_core.recipe import load
 from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import IGNORE
 from tinyllava_core.train.engines.plain import TorchEngine
+from tinyllava_core.train.passes import layout_of
 
+T = TypeVar("T")
 PATCHES, SIZE = 81, 72  # 9 x 9 patches of 8 px
 IMAGE, VOCABULARY, LONGEST, BATCH, MICRO = 1, 8192, 227, 32, 8  # 2048 / 9 tokens
 
@@ -67,22 +70,23 @@ class Example:
 
 def draw(count: int, seed: int) -> list[Example]:
     """Draw records as long as those of recipe `base`'s sft (estimate/lengths.yaml), everything scaled by 1/9."""
-    real = lengths.draw(load("base").sft.mix, 9 * PATCHES, captions=False, count=count, seed=seed)
+    encoded = drawn.draw(
+        load("base").sft.mix,
+        PATCHES,
+        VOCABULARY,
+        LONGEST,
+        captions=False,
+        count=count,
+        seed=seed,
+        image_id=IMAGE,
+        scale=1 / 9,
+    )
     rng = np.random.default_rng(seed)
-    found = []
-    for tokens, supervised, images in zip(real.num_tokens, real.num_supervised, real.num_images, strict=True):
-        before = PATCHES * int(images)
-        text = int(np.clip(round(tokens / 9) - before, 4, LONGEST - before))
-        learned = int(np.clip(round(supervised / 9), 1, text - 1))
-        ids = rng.integers(4, VOCABULARY, text).tolist()
-        encoded = Encoded(
-            ids=[IMAGE] * before + ids,
-            labels=[IGNORE] * (before + text - learned) + ids[text - learned :],
-            image_ends=(before,) if before else (),
-        )
-        image = torch.from_numpy(rng.integers(0, 256, (3, SIZE, SIZE), np.uint8)) if images else None
-        found.append(Example(encoded, image))
-    return found
+
+    def image(record: Encoded) -> Tensor | None:
+        return torch.from_numpy(rng.integers(0, 256, (3, SIZE, SIZE), np.uint8)) if record.image_ends else None
+
+    return [Example(record, image(record)) for record in encoded]
 
 
 def make_models() -> tuple[LlavaForConditionalGeneration, TinyLlava]:
@@ -116,6 +120,7 @@ def make_models() -> tuple[LlavaForConditionalGeneration, TinyLlava]:
     )
     theirs = LlavaForConditionalGeneration(config)
     shape = Shape(kind="mlp", vision_width=192, language_width=320, num_patches=PATCHES, grid=9, layers=2)
+    config = copy.deepcopy(config)  # ours says in it which attention it takes
     config.connector, config.num_skipped, config.head_bias = dataclasses.asdict(shape), 0, False
     ours = TinyLlava(config)
     ours.load_state_dict(theirs.state_dict())
@@ -147,13 +152,15 @@ def our_step(model: TinyLlava, engine: TorchEngine, step: list[Example]) -> floa
     for number, places in enumerate(packs):
         members = [step[place] for place in places]
         images = [example.image for example in members if example.image is not None]
-        pack = join([example.encoded for example in members], images, SIZE)
+        pack = join([example.encoded for example in members], images, SIZE, image_id=IMAGE)
+        assert pack.places is not None
         losses = engine.losses(
             pack.ids_T,
             pack.position_T,
             pack.record_T,
             normalised(images) if images else torch.zeros(0, 3, SIZE, SIZE),
             pack.labels_T,
+            layout_of(pack.places),
         )
         mean = losses.sum() / total
         engine.backward(mean, is_last=number + 1 == len(packs))
@@ -212,21 +219,32 @@ def padded_step(model: LlavaForConditionalGeneration, optimizer: Any, step: list
 
 
 class Clock(TrainerCallback):
-    """Takes the time of each of the Trainer's steps."""
+    """Takes the time of each of the Trainer's steps; the other ways take that step before, so that all meet the same machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, others: Callable[[int], None]) -> None:
         self.seconds: list[float] = []
+        self._others, self._collating = others, 0.0
+
+    def collate(self, rows: list[Example]) -> dict[str, Tensor]:
+        """Collate, which the Trainer does before it says that a step begins."""
+        seconds, batch = timed(lambda: collate(rows, blank=False))
+        self._collating += seconds
+        return batch
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self.started = time.process_time()
+        self._others(len(self.seconds))
+        self._started = time.process_time() - self._collating
+        self._collating = 0.0
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.seconds.append(time.process_time() - self.started)
+        self.seconds.append(time.process_time() - self._started)
 
 
-def trainer_steps(model: LlavaForConditionalGeneration, steps: list[list[Example]], folder: str) -> list[float]:
-    """Let the Trainer take the same steps, in the same order -> seconds of each (collating counts in all three ways)."""
-    clock = Clock()
+def trainer_steps(
+    model: LlavaForConditionalGeneration, steps: list[list[Example]], folder: str, others: Callable[[int], None]
+) -> list[float]:
+    """Let the Trainer take the same steps, in the same order -> seconds of each; collating counts, as in all ways."""
+    clock = Clock(others)
     arguments = TrainingArguments(
         output_dir=folder,
         per_device_train_batch_size=MICRO,
@@ -248,44 +266,46 @@ def trainer_steps(model: LlavaForConditionalGeneration, steps: list[list[Example
         model=model,
         args=arguments,
         train_dataset=flat,
-        data_collator=lambda rows: collate(rows, blank=False),
+        data_collator=clock.collate,
         callbacks=[clock],
     ).train()
     return clock.seconds
 
 
-def timed(act: Callable[[], float]) -> tuple[float, float]:
+def timed(act: Callable[[], T]) -> tuple[float, T]:
     started = time.process_time()
     value = act()
     return time.process_time() - started, value
 
 
-def rounds(count: int, num_steps: int) -> Iterator[dict[str, list[float]]]:
-    for number in range(count):
-        steps = [draw(BATCH, 1000 * number + step) for step in range(num_steps)]
-        theirs, ours = make_models()
-        engine = TorchEngine(ours, trainable.groups(ours, TRAINING), TRAINING)
-        padded, sorted_ = make_models()[0], make_models()[0]
-        optimizers = [
-            torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-4, weight_decay=0.0)
-            for m in (padded, sorted_)
-        ]
-        found: dict[str, list[float]] = {"useful": [float(sum(len(e.encoded.ids) for e in step)) for step in steps]}
-        losses: dict[str, list[float]] = {}
-        for step in steps:
-            for name, act in (
-                ("ours", partial(our_step, ours, engine, step)),
-                ("padded", partial(padded_step, padded, optimizers[0], step, by_length=False)),
-                ("padded, by length", partial(padded_step, sorted_, optimizers[1], step, by_length=True)),
-            ):
-                seconds, loss = timed(act)
-                found.setdefault(name, []).append(seconds)
-                losses.setdefault(name, []).append(loss)
-        with tempfile.TemporaryDirectory() as folder:
-            found["trainer"] = trainer_steps(theirs, steps, folder)
-        for name, values in losses.items():
-            np.testing.assert_allclose(values, losses["ours"], rtol=2e-4, err_msg=f"the losses of {name} are not ours")
-        yield found
+def one_round(steps: list[list[Example]]) -> dict[str, list[float]]:
+    """Take the same steps in each way, in turn -> seconds of each step by way, and its useful tokens."""
+    theirs, ours = make_models()
+    engine = TorchEngine(ours, trainable.groups(ours, TRAINING), TRAINING)
+    padded, sorted_ = make_models()[0], make_models()[0]
+    optimizers = [
+        torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-4, weight_decay=0.0)
+        for m in (padded, sorted_)
+    ]
+    found: dict[str, list[float]] = {"useful": [float(sum(len(e.encoded.ids) for e in step)) for step in steps]}
+    losses: dict[str, list[float]] = {}
+
+    def others(number: int) -> None:
+        step = steps[number]
+        for name, act in (
+            ("ours", partial(our_step, ours, engine, step)),
+            ("padded", partial(padded_step, padded, optimizers[0], step, by_length=False)),
+            ("padded, by length", partial(padded_step, sorted_, optimizers[1], step, by_length=True)),
+        ):
+            seconds, loss = timed(act)
+            found.setdefault(name, []).append(seconds)
+            losses.setdefault(name, []).append(loss)
+
+    with tempfile.TemporaryDirectory() as folder:
+        found["trainer"] = trainer_steps(theirs, steps, folder, others)
+    for name, values in losses.items():
+        np.testing.assert_allclose(values, losses["ours"], rtol=2e-4, err_msg=f"the losses of {name} are not ours")
+    return found
 
 
 def main() -> None:
@@ -295,7 +315,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     rates: dict[str, list[float]] = {}
-    for found in rounds(given.rounds, given.steps):
+    for number in range(given.rounds):
+        found = one_round([draw(BATCH, 1000 * number + step) for step in range(given.steps)])
         useful = found.pop("useful")
         for name, seconds in found.items():  # a round's first step warms up
             rates.setdefault(name, []).extend(tokens / s for tokens, s in zip(useful[1:], seconds[1:], strict=True))

@@ -16,6 +16,7 @@ from tinyllava_core.model import attention, kernels
 from tinyllava_core.model.kernels import FLASH, FLEX, LOOP, VARLEN, Ask
 from tinyllava_core.model.records import Records
 from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.train.compiled import compile_blocks
 
 LENGTHS = (5, 1, 9)
 ASK = Ask(scaling=0.3, window=None, softcap=None, dropout=0.0)
@@ -209,23 +210,37 @@ def test_a_pack_with_its_layout_asks_the_device_nothing_forward_and_backward(tin
     assert losses.shape == (4,)
 
 
-def test_blocks_that_are_compiled_meet_other_lengths_without_being_compiled_again(tiny_model: TinyLlava) -> None:
-    """Graphs are counted, by a backend that only counts; the attention stands outside of them."""
+@pytest.mark.parametrize("again", [False, True])
+def test_blocks_that_are_made_again_are_compiled_once_for_all_lengths_and_layers(
+    tiny_model: TinyLlava, again: bool
+) -> None:
+    """Graphs are counted, by a backend that only counts; the attention stands outside of them. `again`: in the backward pass."""
     graphs = []
 
     def counting(graph: Any, _: Any) -> Any:
         graphs.append(graph)
         return graph.forward
 
-    torch._dynamo.reset()
-    for block in tiny_model.model.language_model.layers:
-        block.compile(dynamic=True, backend=counting)
-    made = []
-    for lengths in ((5, 1, 9), (4, 7), (3, 3, 3, 3, 8), (30,)):
+    def gradients(lengths: tuple[int, ...]) -> list[Tensor]:
         record_T = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
         position_T = torch.cat([torch.arange(length) for length in lengths])
         ids_T = torch.arange(len(record_T)) % 5 + 5
-        tiny_model.supervised_losses(ids_T, position_T, record_T, torch.zeros(0, 3, 24, 24), ids_T).sum().backward()
+        losses = tiny_model.supervised_losses(ids_T, position_T, record_T, torch.zeros(0, 3, 24, 24), ids_T)
+        layers = tiny_model.model.language_model.layers
+        return list(torch.autograd.grad(losses.sum(), list(layers.parameters())))
+
+    packs = ((5, 1, 9), (4, 7), (3, 3, 3, 3, 8), (30,))
+    wanted = [gradients(lengths) for lengths in packs]
+    tiny_model.train()
+    if again:
+        tiny_model.model.language_model.gradient_checkpointing_enable(
+            gradient_checkpointing_kwargs={"use_reentrant": False}
+        )
+    torch._dynamo.reset()
+    compile_blocks(tiny_model.model.language_model, counting)
+    made = []
+    for lengths, theirs in zip(packs, wanted, strict=True):
+        torch.testing.assert_close(gradients(lengths), theirs)
         made.append(len(graphs))
     torch._dynamo.reset()
     assert made[0] > 0

@@ -37,6 +37,7 @@ from tinyllava_core.settings.training import Training
 from tinyllava_core.tokenizer import load_tokenizer
 from tinyllava_core.train import flops, memory
 from tinyllava_core.train.average import Averaged
+from tinyllava_core.train.compiled import compile_blocks
 from tinyllava_core.train.engines.engine import Engine
 from tinyllava_core.train.engines.fsdp import FsdpEngine
 from tinyllava_core.train.engines.plain import TorchEngine
@@ -152,8 +153,7 @@ def spare_and_speed(model: TinyLlava, training: Training, launch: Launch) -> Non
         if training.recomputes(part) and (part == "language" or training.part(part).trainable_from_layer is not None):
             module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if launch.compile:
-            for block in trainable.blocks(module):
-                block.compile(dynamic=True)  # lengths differ from pack to pack
+            compile_blocks(module)
 
 
 def load_start(job: TrainJob) -> TinyLlava:
