@@ -28,13 +28,11 @@ RUN = {  # and whether it holds; None: a speed row, or nothing that a CPU can sh
     "dtypes": True,
     "kernel varlen": None,
     "packed is unpacked, bf16": True,
-    "packed is unpacked, fp32": True,
     "waits": None,
     "recompiles": True,
     "kernel flex": True,
     "kernel loop": True,
     "phi-2 sft packed": None,
-    "phi-2 sft packed, compiled": None,
     "phi-2 sft padded, as LLaVA": None,
     "tinyllama sft packed, fsdp reshard": None,
     "tinyllama sft packed, deepspeed zero-2": None,
@@ -59,7 +57,7 @@ def test_a_dry_run_on_a_bare_machine_gives_every_row_and_says_what_fails(tmp_pat
     told = tmp_path / "told.json"
     alone = os.environ | {"PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(FILE), "--tiny", "--out", str(told), "--only", *RUN]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=900, env=alone, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=3000, env=alone, check=False)
     rows = json.loads(told.read_text())["rows"]
     assert set(rows) == {*RUN, *others}
     failed = {name for name, row in rows.items() if "fault" in row}
@@ -89,11 +87,11 @@ def test_a_row_that_takes_the_process_along_or_hangs_takes_no_other_along(
     monkeypatch.setattr(gpu, "__file__", str(child))
     monkeypatch.setattr(gpu, "ROW_SECONDS", 2)
     asked = ["first", "crash", "second", "hang", "third"]
-    found = list(gpu.rows(asked, True, time.monotonic() + 60, tmp_path / "log"))
+    found = list(gpu.rows(asked, False, time.monotonic() + 60, tmp_path / "log"))
     assert [row["name"] for row in found] == asked
     assert {row["name"]: row["fault"] for row in found if "fault" in row} == {
         "crash": "its process ended with exit code -6",
         "hang": "its process ended with exit code -9",
     }
-    late = list(gpu.rows(["first"], True, time.monotonic() - 1, tmp_path / "log"))
+    late = list(gpu.rows(["first"], False, time.monotonic() - 1, tmp_path / "log"))
     assert late == [{"name": "first", "fault": "no time was left"}]
