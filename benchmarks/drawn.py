@@ -46,7 +46,7 @@ class DrawnPacks(Dataset[Pack]):
     def __init__(self, steps: list[list[Encoded]], capacity: int, vision: Vision, image_id: int) -> None:
         self.reading = SimpleNamespace(vision=vision)
         self._image_id, size = image_id, vision.image_size
-        self.noise: list[Tensor] = [torch.randint(0, 256, (3, size, size), dtype=torch.uint8) for _ in range(8)]
+        self.noise: list[Tensor] = [torch.randint(0, 256, (1, 3, size, size), dtype=torch.uint8) for _ in range(8)]
         self.packs = [
             [[records[place] for place in places] for places in pack_places([len(r.ids) for r in records], capacity)]
             for records in steps
@@ -83,7 +83,7 @@ class DrawnSteps:
     def squares(self, step: int) -> int:
         return sum(len(record.ids) ** 2 for pack in self._packs[step] for record in pack)
 
-    def num_images(self, step: int) -> int:
+    def num_tiles(self, step: int) -> int:
         return sum(len(record.image_ends) for pack in self._packs[step] for record in pack)
 
     def describe(self, step: int) -> str:

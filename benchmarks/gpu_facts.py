@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import multiprocessing
 import os
 import signal
@@ -17,10 +18,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from drawn import DrawnPacks
 from gpu_speed import Clock, Size, Way, drawn_packs, make, packed, recipe_of
+from PIL import Image
 from torch import Tensor, nn
 
 from tinyllava_core.data.tensors.example import Pack, join
@@ -137,7 +140,7 @@ def packed_is_unpacked(precision: str, size: Size) -> Fact:
     torch.set_float32_matmul_precision("highest")
     together = run(model, packs[0, 0], packs, precision, size)
     gradients = taken(model, together)
-    alone_losses, alone, images = [], None, iter(packs[0, 0].pixels_N3HW)
+    alone_losses, alone, images = [], None, iter(packs[0, 0].pixels_N3HW.split(1))
     for record in packs.packs[0][0]:
         own = [next(images) for _ in record.image_ends]
         one = join([record], own, packs.reading.vision.image_size, image_id=model.config.image_token_id)
@@ -267,9 +270,11 @@ def answers(size: Size) -> Fact:
 def asked(asks: Answerer, number: int) -> Asked:
     """Ask about a picture of noise, in words of the toy world."""
     words = ("what colour is the circle?", "how many shapes are there?", "is there a star?", "where is the square?")
-    size, draw = asks.loaded.vision.image_size, torch.Generator().manual_seed(number)
-    picture = torch.randint(0, 256, (3, size, size), dtype=torch.uint8, generator=draw)
-    return Asked(ids=asks.ids(words[number % 4], num_images=1), pictures=(picture,))
+    size, file = asks.loaded.vision.image_size, io.BytesIO()
+    noise = np.random.default_rng(number).integers(0, 256, (size, size, 3), np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    picture = asks.decoded(file.getvalue(), f"noise {number}")
+    return Asked(ids=asks.ids(words[number % 4], [picture.size]), pictures=(picture,))
 
 
 def toy(precision: str, size: Size) -> Recipe:

@@ -108,7 +108,7 @@ def measure(model: str, stage: str, way_name: str, size: Size) -> dict[str, Any]
     seconds = clock.ends[-1] - clock.ends[size.steps // 2 - 1]
     planned, cost = DrawnSteps(packs), flops.cost(made)
     work = sum(
-        cost.of(packs.num_tokens[s], planned.squares(s), packs.num_supervised[s], planned.num_images(s)) for s in warm
+        cost.of(packs.num_tokens[s], planned.squares(s), packs.num_supervised[s], planned.num_tiles(s)) for s in warm
     )
     found: dict[str, Any] = {
         "records/s": sum(packs.num_records[s] for s in warm) / seconds,
@@ -233,7 +233,7 @@ def padded_loss(model: TinyLlava, records: Sequence[Encoded], packs: DrawnPacks,
         ids_BT[row, len(record.ids) :], mask_BT[row, mine] = 3, 1  # 3: some word that is no image
     used = sum(len(record.image_ends) for record in records)
     blanks = sum(not record.image_ends for record in records)  # they come last: nothing refers to them
-    pixels = torch.stack([packs.noise[n % len(packs.noise)] for n in range(used + blanks)]).to(size.device)
+    pixels = torch.cat([packs.noise[n % len(packs.noise)] for n in range(used + blanks)]).to(size.device)
     is_image_BT = (ids_BT == image_id).to(size.device)
     with torch.autocast(size.device.type, torch.bfloat16):
         tokens_NKD = model.image_tokens(normalise(pixels, packs.reading.vision))[:used]

@@ -152,7 +152,7 @@ def our_step(model: TinyLlava, engine: TorchEngine, step: list[Example]) -> floa
     for number, places in enumerate(packs):
         members = [step[place] for place in places]
         images = [example.image for example in members if example.image is not None]
-        pack = join([example.encoded for example in members], images, SIZE, image_id=IMAGE)
+        pack = join([example.encoded for example in members], [image[None] for image in images], SIZE, image_id=IMAGE)
         assert pack.places is not None
         losses = engine.losses(
             pack.ids_T,
