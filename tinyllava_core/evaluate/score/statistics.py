@@ -56,6 +56,19 @@ def ratio(sums_RC: Floats) -> Floats:
     return 100 * sums_RC[:, 0] / np.maximum(sums_RC[:, 1], 1e-12)
 
 
+def share(part_R: Floats, whole_R: Floats) -> Floats:
+    """Give 100 * part / whole of two counts, 0 where the whole is 0."""
+    return 100 * part_R / np.maximum(whole_R, 1)
+
+
+def f1(sums_RC: Floats) -> Floats:
+    """Give 100 * 2 TP / (2 TP + FP + FN) of true positives, false positives, true negatives, false negatives.
+
+    The harmonic mean of precision and recall, 0 where both are 0.
+    """
+    return share(2 * sums_RC[:, 0], 2 * sums_RC[:, 0] + sums_RC[:, 1] + sums_RC[:, 3])
+
+
 def mean_measure(name: str, values: Sequence[float], rows: Sequence[int] | None = None) -> Measure:
     """Make the measure: 100 * mean of scores in 0..1, over all items or those at `rows` (values are of all items)."""
     all_I = np.asarray(values, dtype=np.float64)

@@ -220,6 +220,33 @@ def test_vizwiz_normalises_the_answer_and_not_the_people(tmp_path: Path) -> None
     assert score(benchmark("vizwiz"), "vlmevalkit", asked, said).score == 100  # all ten say 2 dogs
 
 
+def test_vizwiz_tells_what_cannot_be_answered_by_that_word_alone(tmp_path: Path) -> None:
+    """Second task: two of three found, one false. Ranks of two kinds: recall x precision + the rest x share of positives."""
+    said = ("Unanswerable.", "unanswerable", "a dog", "unanswerable", "cannot be answered: unanswerable")
+    for place, label in enumerate(("answerable", "answer_type", "category")):
+        rows = []
+        for n, known in enumerate((0, 0, 0, 1, 1)):
+            kind = {"answerable": known, "answer_type": "other"} if place == 0 else {}
+            rows.append({"image": f"{n}.jpg", "question": "?", "answers": [{"answer": "dog"}] * 10} | kind)
+            if place:
+                rows[-1][label] = "other" if known else "unanswerable"
+        asked = benchmark("vizwiz").variant(None).read(Files(annotations=write_json(tmp_path / f"{label}.json", rows)))
+        for variant in ("official", "lmms-eval", "vlmevalkit"):
+            found = score(benchmark("vizwiz"), variant, asked, {f"{n}.jpg": text for n, text in enumerate(said)})
+            assert found.value("unanswerable.f1") == pytest.approx(200 / 3)
+            assert found.value("unanswerable.average_precision") == pytest.approx(100 * (4 / 9 + 1 / 3 * 3 / 5))
+    nobody = score(benchmark("vizwiz"), None, asked, {f"{n}.jpg": "dog" for n in range(5)})
+    assert nobody.value("unanswerable.f1") == 0
+    assert nobody.value("unanswerable.average_precision") == pytest.approx(60)  # the share of positives
+
+
+def test_vizwizs_answerable_is_0_or_1(tmp_path: Path) -> None:
+    row = {"image": "0.jpg", "question": "?", "answers": [{"answer": "dog"}] * 10, "answer_type": "other"}
+    path = write_json(tmp_path / "val.json", [row | {"answerable": 2}])
+    with pytest.raises(BadInput, match="answerable = 2; expected 0 or 1"):
+        benchmark("vizwiz").variant(None).read(Files(annotations=path))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [("Yes.", "yes"), ("no, it is not", "no"), ("Not", ""), ("yes-no", ""), ("yes and no", ""), ("Nope", ""),

@@ -86,6 +86,22 @@ def test_the_score_is_relative_and_unread_pairs_stay_in_the_means(tmp_path: Path
     assert (found.num_unparsed, found.items[2].parsed) == (1, "-1 -1")
 
 
+def test_both_means_are_rounded_to_three_places_before_they_are_divided(tmp_path: Path) -> None:
+    """`summarize_gpt_review.py`: 20 / 3 is 6.667, 23 / 3 is 7.667; unrounded the ratio were 86.9565, not 86.9571."""
+    with judge_server(["7 6", "8 6", "8 8"]) as server:
+        found = judged(tmp_path, server.url, read(write(tmp_path, ["conv"] * 3)))
+    assert found.score == pytest.approx(86.957088, abs=1e-6)
+    assert (found.value("model.all"), found.value("reference.conv")) == (pytest.approx(66.67), pytest.approx(76.67))
+
+
+def test_without_any_grade_both_sides_are_minus_one_and_a_reference_of_nothing_is_worth_nothing(tmp_path: Path) -> None:
+    for name, replies, relative in (("unread", ["good", "bad"], 100), ("zero", ["0 5", "0 9"], 0)):
+        (tmp_path / name).mkdir()
+        with judge_server(replies) as server:
+            found = judged(tmp_path / name, server.url, read(write(tmp_path / name, ["conv", "conv"])))
+        assert found.score == relative
+
+
 def test_a_file_that_is_missing_or_lacks_a_row_is_told(tmp_path: Path) -> None:
     write(tmp_path, ["conv"])
     (tmp_path / "context.jsonl").write_text('{"image": "other.jpg", "caption": "x"}')

@@ -1,6 +1,7 @@
 """LLaVA-Bench-in-the-Wild: 60 open questions about 24 pictures; a judge compares each answer with GPT-4's own.
 
-The score is the mean grade of the model's answers in percent of the reference answers' mean grade, so it can pass 100.
+The score is the mean grade of the model's answers in percent of the reference answers' mean grade, so it can pass 100;
+both means are rounded to three places before they are divided, as in the official summary.
 Comparable only for the same judge. Source: LLaVA `eval_gpt_review_bench.py`, `summarize_gpt_review.py`.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from tinyllava_core.evaluate.questions.questions import (
 )
 from tinyllava_core.evaluate.score.judge import ANSWER, Judge
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
-from tinyllava_core.evaluate.score.statistics import Measure, ratio
+from tinyllava_core.evaluate.score.statistics import Floats, Measure
 
 TEMPERATURE, MAX_TOKENS = 0.2, 1024
 SYSTEM = (
@@ -131,16 +133,29 @@ def measures(items: Sequence[Item]) -> list[Measure]:
     """Measure the relative score, and both sides' mean grade times ten: of all questions and of each category."""
     found = []
     for name, rows in [("all", list(range(len(items)))), *facet_rows(items).items()]:
-        grades_IC = np.array([items[place].counts for place in rows])
-        tenths_IC = np.full((len(rows), 1), 10.0)
-        found.append(_ratio("relative" if name == "all" else f"relative.{name}", rows, grades_IC))
-        for column, side in enumerate(("model", "reference")):
-            found.append(_ratio(f"{side}.{name}", rows, np.hstack([grades_IC[:, column : column + 1], tenths_IC])))
+        sums_IC = np.array([(*items[place].counts, 1.0) for place in rows])
+        named = {"relative" if name == "all" else f"relative.{name}": _relative}
+        named |= {f"{side}.{name}": partial(_tenfold, side=place) for place, side in enumerate(("model", "reference"))}
+        found += [
+            Measure(name=name, rows_I=np.array(rows), columns_IC=sums_IC, statistic=statistic)
+            for name, statistic in named.items()
+        ]
     return found
 
 
-def _ratio(name: str, rows: list[int], columns_IC: np.ndarray) -> Measure:
-    return Measure(name=name, rows_I=np.array(rows), columns_IC=columns_IC, statistic=ratio)
+def _means(sums_RC: Floats) -> Floats:
+    """Give the mean grade of the model and of the reference, to three places as the official summary rounds them -> [R, 2]."""
+    return np.round(sums_RC[:, :2] / np.maximum(sums_RC[:, 2:], 1), 3)
+
+
+def _relative(sums_RC: Floats) -> Floats:
+    """Give the ratio of the two in percent, 0 where the reference's is 0 (the official summary then stops)."""
+    model_R, reference_R = _means(sums_RC).T
+    return 100 * np.divide(model_R, reference_R, out=np.zeros_like(model_R), where=reference_R != 0)
+
+
+def _tenfold(sums_RC: Floats, side: int) -> Floats:
+    return 10 * _means(sums_RC)[:, side]
 
 
 LLAVABENCH = Benchmark(

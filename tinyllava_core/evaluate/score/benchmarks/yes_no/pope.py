@@ -27,7 +27,7 @@ from tinyllava_core.evaluate.questions.questions import (
     shown,
 )
 from tinyllava_core.evaluate.score.scoring import Benchmark, Item, Variant, facet_rows, item
-from tinyllava_core.evaluate.score.statistics import Floats, Measure, Statistic, mean_measure
+from tinyllava_core.evaluate.score.statistics import Floats, Measure, Statistic, f1, mean_measure, share
 
 SPLITS = ("adversarial", "popular", "random")
 _OFFSETS = {"random": 10_000_000, "popular": 20_000_000}  # of ids. Source: LLaVA's `llava_pope_test.jsonl`
@@ -203,33 +203,24 @@ def _mean_f1(confused_IC: Floats, rows_of_splits: list[list[int]]) -> Measure:
         columns_IC[rows, 4 * place : 4 * place + 4] = confused_IC[rows]
 
     def statistic(sums_RC: Floats) -> Floats:
-        return np.mean([_f1(sums_RC[:, start : start + 4]) for start in range(0, sums_RC.shape[1], 4)], axis=0)
+        return np.mean([f1(sums_RC[:, start : start + 4]) for start in range(0, sums_RC.shape[1], 4)], axis=0)
 
     return Measure(name="mean_f1", rows_I=np.arange(len(confused_IC)), columns_IC=columns_IC, statistic=statistic)
 
 
-def _f1(sums_RC: Floats) -> Floats:
-    """2 TP / (2 TP + FP + FN): the harmonic mean of precision and recall, 0 where both are 0."""
-    return _share(2 * sums_RC[:, 0], 2 * sums_RC[:, 0] + sums_RC[:, 1] + sums_RC[:, 3])
-
-
 def _precision(sums_RC: Floats) -> Floats:
-    return _share(sums_RC[:, 0], sums_RC[:, 0] + sums_RC[:, 1])
+    return share(sums_RC[:, 0], sums_RC[:, 0] + sums_RC[:, 1])
 
 
 def _recall(sums_RC: Floats) -> Floats:
-    return _share(sums_RC[:, 0], sums_RC[:, 0] + sums_RC[:, 3])
+    return share(sums_RC[:, 0], sums_RC[:, 0] + sums_RC[:, 3])
 
 
 def _yes_ratio(sums_RC: Floats) -> Floats:
-    return _share(sums_RC[:, 0] + sums_RC[:, 1], sums_RC.sum(axis=1))
+    return share(sums_RC[:, 0] + sums_RC[:, 1], sums_RC.sum(axis=1))
 
 
-def _share(part_R: Floats, whole_R: Floats) -> Floats:
-    return 100 * part_R / np.maximum(whole_R, 1)
-
-
-_STATISTICS: dict[str, Statistic] = {"precision": _precision, "recall": _recall, "f1": _f1, "yes_ratio": _yes_ratio}
+_STATISTICS: dict[str, Statistic] = {"precision": _precision, "recall": _recall, "f1": f1, "yes_ratio": _yes_ratio}
 
 POPE = Benchmark(
     name="pope",
