@@ -34,7 +34,10 @@ def evaluate_by_chatgpt(data, output_entry):
         prompt += ' Said: '
         prompt += sample[output_entry]
 def check_same_by_chatgpt(data):
-    prompt = 'another'
+    prompt = 'Alike? '
+    prompt += sample[output_entry]
+    prompt += ' Or '
+    prompt += response2
 """
 SCRIPTS = {
     "blink": ("multiple_choice.py", BLINK),
@@ -144,6 +147,70 @@ def test_hallusionbenchs_judge_also_grades_questions_without_a_picture(tmp_path:
     # pictures: figures 1 and 2; one group of questions; easy: figures 0 and 1; hard: figure 2
     values = [found.value(name) for name in ("aAcc", "fAcc", "qAcc", "easy qAcc", "hard qAcc")]
     assert values == [pytest.approx(200 / 3), 50, 0, 0, 100]
+
+
+def diagnosed(tmp_path: Path, rows: list[dict], replies: list[str]) -> tuple[Scored, list[str]]:
+    """Score `Answer 0`, `Answer 1`, ... of rows of one group of questions -> (the score, what the judge was told)."""
+    row = {"subcategory": "map", "set_id": "0", "question_id": "0", "question": "Is it?", "gt_answer": "1"}
+    row |= {"gt_answer_details": "It is.", "filename": None}
+    path = write_json(tmp_path / "HallusionBench.json", [row | one for one in rows])
+    (tmp_path / "utils.py").write_text(HALLUSION)
+    asked = benchmark("hallusionbench").variant("judge").read(Files(annotations=path))
+    answers = {one.question_id: f"Answer {place}" for place, one in enumerate(asked)}
+    with judge_server(list(replies)) as server:
+        judge = Judge(server.url, "gpt", None, tmp_path / "judge.jsonl")
+        found = score(benchmark("hallusionbench"), "judge", asked, answers, judge)
+        return found, [one["messages"][0]["content"] for one in server.asked]
+
+
+@pytest.mark.parametrize(
+    ("kind", "seen", "replies", "causes"),
+    [
+        ("VD", "2", ["correct", "incorrect", "They are the Same."], ["", "mixed"]),
+        ("VD", "2", ["correct", "incorrect", "different"], ["", "VI"]),
+        ("VD", "2", ["correct", "incorrect", "hm"], ["", "VI"]),
+        ("VD", "2", ["correct", "unclear"], ["", "VI"]),
+        ("VD", "2", ["unclear", "incorrect"], ["VI", "VI"]),
+        ("VD", "2", ["incorrect", "correct"], ["VI", ""]),
+        ("VS", "1", ["incorrect", "incorrect", "same"], ["LH", "LH"]),
+        ("VS", "1", ["incorrect", "incorrect", "different"], ["LH", "mixed"]),
+        ("VS", "1", ["incorrect", "unclear"], ["LH", "mixed"]),
+        ("VS", "2", ["unclear", "incorrect"], ["", "VI"]),
+        ("VS", "2", ["unclear", "unclear"], ["", "VI"]),
+        ("VS", "1", ["correct", "incorrect"], ["", "VI"]),
+        ("VS", "2", ["correct", "incorrect", "same"], ["", "LH"]),
+        ("VS", "2", ["correct", "incorrect", "different"], ["", "VI"]),
+        ("VS", "2", ["correct", "unclear"], ["", "VI"]),
+        ("VS", "2", ["correct", "correct"], ["", ""]),
+    ],
+)
+def test_hallusionbench_lays_a_wrong_answer_to_language_vision_or_either(
+    tmp_path: Path, kind: str, seen: str, replies: list[str], causes: list[str]
+) -> None:
+    """`get_eval_pair_all` of the authors: figure 0 is the original, of VS without a picture; `seen` 2 is edited."""
+    first = {"category": kind, "figure_id": "0", "visual_input": "1" if kind == "VD" else "0"}
+    found, told = diagnosed(tmp_path, [first, first | {"figure_id": "1", "visual_input": seen}], replies)
+    named = ("LH", "VI", "mixed")
+    assert [
+        next((name for name, one in zip(named, item.counts[1:], strict=True) if one), "") for item in found.items
+    ] == causes
+    wrong = [cause for cause in causes if cause]
+    shares = [100 * wrong.count(name) / max(1, len(wrong)) for name in named]
+    assert [found.value(name) for name in named] == shares
+    assert told[2:] == ["Alike? Answer 1 Or Answer 0"] * (len(replies) - 2)  # asked only where it decides
+
+
+def test_hallusionbench_has_no_causes_where_an_original_is_missing(tmp_path: Path) -> None:
+    """The hub's split of pictures lacks the questions of VS that are asked without one."""
+    found, _ = diagnosed(tmp_path, [{"category": "VS", "figure_id": "1", "visual_input": "1"}], ["incorrect"])
+    assert "LH" not in {one.name for one in found.subscores}
+
+
+def test_another_version_of_hallusionbenchs_second_question_is_told(tmp_path: Path) -> None:
+    (tmp_path / "utils.py").write_text(HALLUSION.replace("response2", "response3"))
+    path = write_json(tmp_path / "HallusionBench.json", [{}])
+    with pytest.raises(BadInput, match="fills in 'response3'; expected only response2"):
+        benchmark("hallusionbench").variant("judge").read(Files(annotations=path))
 
 
 def test_a_prompt_is_read_without_running_the_script(tmp_path: Path) -> None:

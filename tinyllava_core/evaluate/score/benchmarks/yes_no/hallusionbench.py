@@ -2,14 +2,15 @@
 
 Three numbers: the share of right answers (aAcc), of pictures with all right (fAcc), of question groups with all right over
 their pictures (qAcc); "HallusionBench" alone is their mean. Nearly all published numbers are VLMEvalKit's: 951 questions
-with a picture, no judge. The authors let GPT-4 grade all 1,129 (`judge`); its second question, whether two answers agree,
-is not asked here. Source: `HallusionBench.json`, `utils.py`; VLMEvalKit `yorn.py`.
+with a picture, no judge. The authors let GPT-4 grade all 1,129 (`judge`), and lay each wrong answer to language (LH), vision
+(VI) or either (mixed), by the answer to the same question about the unedited picture, or about none. Source:
+`HallusionBench.json`, `utils.py`; VLMEvalKit `yorn.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -30,7 +31,20 @@ _PERIOD = re.compile(r"(?<!\d)\.(?!\d)")
 _FIGURE, _GROUP = "in figure ", "in group "  # facets that say what an item is counted with; no sub-scores
 _HARD, _UNSEEN = "hard", "no picture"  # facets: an edited picture; a question that stands alone
 _TOLD = {"sample['question']": "question", "sample['gt_answer_details']": "gt_answer_details"}
-_SAID = "sample[output_entry]"  # in the authors' script
+_SAID, _ORIGINALS = "sample[output_entry]", "response2"  # in the authors' script: an answer, and the original's
+_THEN = "\x03"  # in what a judge is told: between the second question, whether two answers agree, and the first
+
+LANGUAGE, VISION, MIXED = "LH", "VI", "mixed"  # language hallucination, visual illusion, one of the two
+# Kind of question, verdict on the original's answer ("": this is the original), on this one
+# -> the cause of a wrong answer that differs from the original's, that agrees with it. Anything else wrong: vision.
+_CAUSES = {
+    ("VD", "correct", "incorrect"): (VISION, MIXED),
+    ("VS", "", "incorrect"): (LANGUAGE, LANGUAGE),
+    ("VS", "", "unclear"): ("", ""),
+    ("VS", "incorrect", "incorrect"): (MIXED, LANGUAGE),
+    ("VS", "incorrect", "unclear"): (MIXED, MIXED),
+    ("VS", "correct", "incorrect"): (VISION, LANGUAGE),  # about an edited picture; else vision
+}
 
 
 def read(files: Files, *, judge: bool = False) -> list[Question]:
@@ -38,8 +52,8 @@ def read(files: Files, *, judge: bool = False) -> list[Question]:
 
     Rows without a picture are passed over, but for a judge. The id is `<category>_<subcategory>_<set>_<figure>_<question>`.
     """
-    place = {"where": "HallusionBench's repository", "function": "evaluate_by_chatgpt"}
-    told = authors_prompt(files, "utils.py", "prompt", **place) if judge else ""
+    told, agree = map(partial(_prompt, files), ("evaluate_by_chatgpt", "check_same_by_chatgpt")) if judge else ("", "")
+    filled(agree, {_SAID: "", _ORIGINALS: ""})  # or it is another version of the script
     pictures, questions = Pictures(files, ("", "hallusion_bench/"), ("filename",)), []
     for row in read_rows(files.annotations):
         names = [row.text(name) for name in ("category", "subcategory", "set_id", "figure_id", "question_id")]
@@ -68,7 +82,7 @@ def read(files: Files, *, judge: bool = False) -> list[Question]:
                     *((_HARD,) if kind == 2 else ()),
                     *((_UNSEEN,) if names[0] == "VS" and names[3] == "0" else ()),
                 ),
-                context=filled(told, values | {_SAID: ANSWER}) if judge else "",
+                context=f"{agree}{_THEN}{filled(told, values | {_SAID: ANSWER})}" if judge else "",
                 group=f"set {head}",
             )
         )
@@ -76,6 +90,10 @@ def read(files: Files, *, judge: bool = False) -> list[Question]:
         raise BadInput(f"{files.annotations}: no question about a picture in it")
     check_unique([question.question_id for question in questions], str(files.annotations))
     return questions
+
+
+def _prompt(files: Files, function: str) -> str:
+    return authors_prompt(files, "utils.py", "prompt", where="HallusionBench's repository", function=function)
 
 
 def parse(text: str) -> str:
@@ -101,25 +119,59 @@ def mark(questions: Sequence[Question], answers: Texts) -> list[Item]:
 def judged(questions: Sequence[Question], answers: Texts, judge: Judge) -> list[Item]:
     """Let the judge say incorrect (looked for first), correct, or anything else: unclear, which is right without a picture.
 
-    Unparsed: unclear. Counted besides: whether a yes was said, as the authors infer it from right and gold.
+    Unparsed: unclear. Counted besides: whether a yes was said, as the authors infer it from right and gold; and whether the
+    cause is language, vision, mixed, where every question's original is among the questions.
     """
     items = []
     for question, text in zip(questions, in_order(questions, answers), strict=True):
-        asked = {"role": "user", "content": question.context.replace(ANSWER, text)}
-        reply = judge.ask([asked]).lower()
+        told = question.context.partition(_THEN)[2]
+        reply = judge.ask([{"role": "user", "content": told.replace(ANSWER, text)}]).lower()
         said = next((word for word in ("incorrect", "correct") if word in reply), "unclear")
         right = said == "correct" or (said == "unclear" and _UNSEEN in question.facets)
         made = item(question, said, float(right), unparsed=said == "unclear")
         items.append(replace(made, counts=(float(right == (question.gold[0] == "yes")),)))
-    return items
+    originals = {_named(one, _GROUP): place for place, one in enumerate(questions) if _is_original(one)}
+    if any(_named(one, _GROUP) not in originals for one in questions):
+        return items
+    return [
+        replace(one, counts=(*one.counts, *(float(why == name) for name in (LANGUAGE, VISION, MIXED))))
+        for one, why in zip(items, _causes(questions, answers, items, originals, judge), strict=True)
+    ]
+
+
+def _causes(
+    questions: Sequence[Question], answers: Texts, items: Sequence[Item], originals: Mapping[str, int], judge: Judge
+) -> Iterator[str]:
+    """Give each answer's cause, "" of one that is right. The judge is asked only where its reply decides."""
+    texts = in_order(questions, answers)
+    for question, one, text in zip(questions, items, texts, strict=True):
+        place = originals[_named(question, _GROUP)]
+        case = question.facets[0], "" if _is_original(question) else items[place].parsed, one.parsed
+        differs, agrees = ("", "") if one.parsed == "correct" else _CAUSES.get(case, (VISION, VISION))
+        if case == ("VS", "correct", "incorrect") and _HARD not in question.facets:
+            agrees = differs
+        if differs != agrees:
+            told = filled(question.context.partition(_THEN)[0], {_SAID: text, _ORIGINALS: texts[place]})
+            differs = agrees if "same" in judge.ask([{"role": "user", "content": told}]).lower() else differs
+        yield differs
 
 
 def judged_measures(items: Sequence[Item]) -> list[Measure]:
-    """Measure as `measures` does, over all questions, figures without the ones that are none, and groups easy and hard."""
+    """Measure as `measures` does, over all questions, figures without the ones that are none, and groups easy and hard.
+
+    LH, VI and mixed are shares of the answers that have a cause: all that are wrong.
+    """
     groups = [_named(one, _GROUP) for one in items]
     hard = [group if _HARD in one.facets else "" for group, one in zip(groups, items, strict=True)]
     easy = ["" if _HARD in one.facets else group for group, one in zip(groups, items, strict=True)]
-    return [*measures(items), all_right("easy qAcc", items, easy), all_right("hard qAcc", items, hard)]
+    told = [one.counts[1:] for one in items]
+    wrong = [place for place, counts in enumerate(told) if any(counts)]
+    causes = [
+        mean_measure(name, [counts[place] for counts in told], wrong)
+        for place, name in enumerate((LANGUAGE, VISION, MIXED))
+        if all(told)
+    ]
+    return [*measures(items), all_right("easy qAcc", items, easy), all_right("hard qAcc", items, hard), *causes]
 
 
 def measures(items: Sequence[Item]) -> list[Measure]:
@@ -138,8 +190,13 @@ def measures(items: Sequence[Item]) -> list[Measure]:
     ]
 
 
-def _named(one: Item, kind: str) -> str:
+def _named(one: Item | Question, kind: str) -> str:
     return next(facet for facet in one.facets if facet.startswith(kind))
+
+
+def _is_original(question: Question) -> bool:
+    """Tell a question about figure 0: the unedited picture, or of VS none."""
+    return _named(question, _FIGURE).endswith("_0")
 
 
 def _mean(parts: Sequence[Measure], num_items: int) -> Measure:
@@ -160,7 +217,7 @@ HALLUSIONBENCH = Benchmark(
             meaning="yes or no as a word, VLMEvalKit's rule without a judge", read=read, mark=mark, measures=measures
         ),
         "judge": Variant(
-            meaning="a judge says right, wrong or unclear, of all 1,129 questions",
+            meaning="a judge says right, wrong or unclear, of all 1,129 questions, and what wrong ones come from",
             read=partial(read, judge=True),
             judged=judged,
             measures=judged_measures,
