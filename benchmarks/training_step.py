@@ -118,6 +118,7 @@ def make_models() -> tuple[LlavaForConditionalGeneration, TinyLlava]:
         vision_feature_layer=-2,
         vision_feature_select_strategy="full",
     )
+    config.final_norm = config.newline = False  # of our own, read off both
     theirs = LlavaForConditionalGeneration(config)
     shape = Shape(kind="mlp", vision_width=192, language_width=320, num_patches=PATCHES, grid=9, layers=2)
     config = copy.deepcopy(config)  # ours says in it which attention it takes
@@ -160,7 +161,7 @@ def our_step(model: TinyLlava, engine: TorchEngine, step: list[Example]) -> floa
             pack.record_T,
             normalised(images) if images else torch.zeros(0, 3, SIZE, SIZE),
             pack.labels_T,
-            layout_of(pack.places),
+            layout_of(pack.places, pack.order),
         )
         mean = losses.sum() / total
         engine.backward(mean, is_last=number + 1 == len(packs))

@@ -87,5 +87,7 @@ def test_the_error_of_a_draw_is_how_far_other_draws_are_away() -> None:
     drawn = [draw(mix, 729, False, 500, seed=seed).num_tokens for seed in range(100)]
     spread = np.std([tokens.sum() for tokens in drawn], ddof=1)
     assert np.mean([error_of_sum(tokens) for tokens in drawn]) == pytest.approx(spread, rel=0.2)
-    assert error_of_sum(np.array([4, 8])) == 4  # deviations of 2 and 2: a standard deviation of sqrt(8), times sqrt(2)
+    assert error_of_sum(np.array([4, 8])) == pytest.approx(
+        4
+    )  # deviations of 2 and 2: a standard deviation of sqrt(8), times sqrt(2)
     assert error_of_sum(np.array([7])) == 0

@@ -201,7 +201,7 @@ def test_a_pack_with_its_layout_asks_the_device_nothing_forward_and_backward(tin
     there = [argument.to("meta") for argument in arguments]
     with pytest.raises(RuntimeError):
         model.supervised_losses(*there)
-    layout = layout_of(Places.of(ids_T, labels_T, record_T, 2))
+    layout = layout_of(Places.of(ids_T, labels_T, record_T, 2), None)
     layout = dataclasses.replace(
         layout, **{name: getattr(layout, name).to("meta") for name in ("image_I", "keep_S", "labels_S")}
     )
