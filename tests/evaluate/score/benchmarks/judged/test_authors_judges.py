@@ -200,6 +200,18 @@ def test_hallusionbench_lays_a_wrong_answer_to_language_vision_or_either(
     assert told[2:] == ["Alike? Answer 1 Or Answer 0"] * (len(replies) - 2)  # asked only where it decides
 
 
+def test_hallusionbench_tells_the_lean_towards_yes(tmp_path: Path) -> None:
+    """`yes_no_bias`: four questions, one yes. Right on it and on one no, wrong on two no: yes three times, 75 less 25; both wrong are no."""
+    rows = [
+        {"category": "VD", "figure_id": "0", "visual_input": "1", "question_id": str(number), "gt_answer": gold}
+        for number, gold in enumerate("1000")
+    ]
+    found, _ = diagnosed(tmp_path, rows, ["correct", "correct", "incorrect", "incorrect"])
+    assert found.value("yes_ratio") == 75
+    assert found.value("yes_bias") == 50
+    assert found.value("no_among_wrong") == 100
+
+
 def test_hallusionbench_has_no_causes_where_an_original_is_missing(tmp_path: Path) -> None:
     """The hub's split of pictures lacks the questions of VS that are asked without one."""
     found, _ = diagnosed(tmp_path, [{"category": "VS", "figure_id": "1", "visual_input": "1"}], ["incorrect"])

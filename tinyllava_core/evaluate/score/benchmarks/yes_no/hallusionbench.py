@@ -159,8 +159,17 @@ def _causes(
 def judged_measures(items: Sequence[Item]) -> list[Measure]:
     """Measure as `measures` does, over all questions, figures without the ones that are none, and groups easy and hard.
 
-    LH, VI and mixed are shares of the answers that have a cause: all that are wrong.
+    LH, VI and mixed are shares of the answers that have a cause: all that are wrong. yes_bias is the share of yes less the share
+    of questions whose answer is yes; no_among_wrong the share of wrong answers whose right one is no.
     """
+    said = np.array([one.counts[0] for one in items])  # yes
+    right = np.array([one.score for one in items])
+    wanted = np.where(right == 1, said, 1 - said)  # yes
+    missed = np.flatnonzero(right < 1).tolist()
+    bias = [
+        replace(mean_measure("yes_bias", (said - wanted).tolist()), closed_form=False),
+        *([mean_measure("no_among_wrong", (1 - wanted).tolist(), missed)] if missed else []),
+    ]
     groups = [_named(one, _GROUP) for one in items]
     hard = [group if _HARD in one.facets else "" for group, one in zip(groups, items, strict=True)]
     easy = ["" if _HARD in one.facets else group for group, one in zip(groups, items, strict=True)]
@@ -171,7 +180,7 @@ def judged_measures(items: Sequence[Item]) -> list[Measure]:
         for place, name in enumerate((LANGUAGE, VISION, MIXED))
         if all(told)
     ]
-    return [*measures(items), all_right("easy qAcc", items, easy), all_right("hard qAcc", items, hard), *causes]
+    return [*measures(items), all_right("easy qAcc", items, easy), all_right("hard qAcc", items, hard), *bias, *causes]
 
 
 def measures(items: Sequence[Item]) -> list[Measure]:
