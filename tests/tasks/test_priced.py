@@ -12,7 +12,7 @@ from tasks.of_study.priced import Priced, main, price
 from tasks.record import spec_of
 from tasks.train import train_spec
 from tests.tasks.test_record import TRAINED
-from tinyllava_core.artifact import Artifact, make_once
+from tinyllava_core.artifact import make_once
 from tinyllava_core.errors import BadInput
 from tinyllava_core.estimate.stage import estimate
 from tinyllava_core.recipe import load as load_recipe
@@ -52,7 +52,9 @@ def test_how_the_work_is_done_makes_no_other_stage(tmp_path: Path) -> None:
 
 
 def test_a_training_that_is_in_the_workspace_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = {stage: Artifact(stage="plan", fingerprint=stage, folder=tmp_path / stage) for stage in ("pretrain", "sft")}
+    plans = {
+        stage: make_once(tmp_path, "plan", 1, {"of": stage}, {}, lambda _: TRAINED) for stage in ("pretrain", "sft")
+    }
     monkeypatch.setattr(priced, "find_plan", lambda _workspace, _recipe, stage: plans[stage].folder)
     monkeypatch.setattr(priced, "estimate", lambda recipe, stage, _plan: estimate(recipe, stage, None))
     (run, _) = grid.runs(RATES, {})
