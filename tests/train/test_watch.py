@@ -222,7 +222,7 @@ def test_the_plan_tells_each_packs_sources_and_each_steps_work(make_job: MakeJob
     assert planned.sources == ["tiny"]
     assert planned.sources_of(1, 0).tolist() == [0] * sum(row["pack"] == 0 for row in first)
     assert planned.squares(1) == sum(row["num_tokens"] ** 2 for row in first)
-    assert planned.num_images(1) == sum(row["num_images"] for row in first)
+    assert planned.num_tiles(1) == sum(row["num_tiles"] for row in first)
     assert planned.supervised_by_source(1) == [sum(row["num_supervised"] for row in first)]
     assert (
         planned.describe(1)

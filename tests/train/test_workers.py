@@ -39,7 +39,7 @@ def test_a_fault_in_a_worker_is_raised_where_the_packs_are_used(
 ) -> None:
     job = make_job("fault")
     packs = PlannedPacks(job.shards, job.plan, reading(job))
-    monkeypatch.setattr("tinyllava_core.data.tensors.stream.pixels", lambda *_: 1 / 0)
+    monkeypatch.setattr("tinyllava_core.data.tensors.stream.opened", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(stream(packs, 0, 0, 1, workers=1))
 

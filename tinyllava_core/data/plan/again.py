@@ -38,7 +38,7 @@ def smaller_plan(plan: Path, record_ids: Collection[str], out: Path) -> pa.Table
         rows=np.arange(len(mine)),
         voided_rows=np.zeros(0, np.int64),
         voided_reasons=pa.array([], pa.string()),
-        **{name: mine[name].to_numpy() for name in ("num_tokens", "num_supervised", "truncated")},
+        **{name: mine[name].to_numpy() for name in ("num_tokens", "num_supervised", "num_tiles", "truncated")},
     )
     placed = lay_out(lengths, mine["num_images"].to_numpy(), spec)
     taken = mine.take(pa.array(placed.pop("which")))
