@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tiny import make_shards
+from tiny import make_shards, png
 
 from tinyllava_core.data.shard.asked import first_questions
 
-PICTURE = [b"\x89PNG"]
+PICTURE = [png(0)]
 SUFFIX = "\nAnswer the question using a single word or phrase."
 
 
