@@ -157,7 +157,7 @@ def train_one_step(
     packs: list[tuple[Any, ...]],
 ) -> None:
     """One optimizer step: just the opened parts move, and all of each."""
-    if connector == "identity":
+    if connector == "identity" and not model.config.newline:  # anyres has an embedding in the connector to train
         opened = {part: first for part, first in opened.items() if part != "connector"}
     sections = {"connector": {"trainable_from_layer": None}}
     sections |= {part: {"trainable_from_layer": first} for part, first in opened.items()}

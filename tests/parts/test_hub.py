@@ -139,7 +139,7 @@ def test_check_says_what_a_run_would_stop_at_and_still_tells_what_it_would_take(
     world.gated_for = {None}
     monkeypatch.delitem(LANGUAGES, "hubbed")  # the counter of sizes is a process of its own
     monkeypatch.setitem(LANGUAGES, "phi-2", replace(LANGUAGES["phi-2"], weights="owner/name"))
-    words = ["check", "toy", "--estimate", "--set", "model.language=phi-2", "--workspace", str(tmp_path)]
+    words = ["check", "toy", "--set", "model.language=phi-2", "--workspace", str(tmp_path)]
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "parts           owner/name: gated: accept its licence at " in told

@@ -104,7 +104,7 @@ def test_check_prices_local_folders_from_their_config(home: Path, capsys: pytest
         "sft.prompt=short",
         "pretrain.prompt=plain",
     )
-    words = ["check", "toy", "--estimate", "--set", *places, "--workspace", str(home / "none"), "--json"]
+    words = ["check", "toy", "--set", *places, "--workspace", str(home / "none"), "--json"]
     assert main(words) == 0
     rows = {row[""]: row for row in json.loads(capsys.readouterr().out)}
     block = 4 * 128 * 128 + 3 * 128 * 384 + 2 * 128  # attention, the gated layer, two norms
