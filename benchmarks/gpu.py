@@ -83,6 +83,7 @@ H100_HOURS = "H100-hours of base with TinyLlama"
 def doers(tiny: bool) -> dict[str, Callable[[], dict[str, Any]]]:
     """Say how each row is made. What is imported here a child alone imports."""
     sys.path.insert(0, str(ROOT))
+    sys.path.insert(0, str(Path(__file__).parent))  # whatever PYTHONSAFEPATH says: these files lie beside this one
     import gpu_facts
     import gpu_speed
     import torch
