@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from tasks.run import NotMade, Run
 from tasks.running.books import leave, publish
 from tasks.running.progress import LOG, slug
-from tasks.running.shown import show, table
+from tasks.running.shown import show, size, table
 from tinyllava_core.artifact import Artifact, canonical, find_made, make_once
 from tinyllava_core.results import RESULTS
 
@@ -124,7 +124,7 @@ def _words(field: str, value: Any) -> str:
     if value is None:
         return f"no {field}"
     if field == "size_bytes":
-        return f"{value / 1e6:,.1f} MB" if value >= 1e5 else f"{value / 1e3:,.1f} kB"
+        return size(value)
     if field.startswith("num_"):
         return f"{value:,} {field.removeprefix('num_').replace('_', ' ')}"
     return f"{field.replace('_', ' ')} {value:.4g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -89,6 +90,7 @@ def report(
     for scored in scores:
         result = scored.result(EvaluateResult)
         inputs[f"evaluate {titled(result.benchmark, result.condition)}"] = scored
+    facts = cache(partial(gather, run.workspace, run.run_id, run.recipe))  # not where a run only looks
     made = record(
         run,
         "report",
@@ -96,10 +98,10 @@ def report(
         core.VERSION,
         {"recipe": run.recipe},
         inputs,
-        lambda folder: core.write_report(gather(run.workspace, run.run_id, run.recipe), folder / "report.html"),
+        lambda folder: core.write_report(facts(), folder / "report.html"),
     )
     outcome = Outcome(
-        scores=() if run.looking else tuple(score_rows(gather(run.workspace, run.run_id, run.recipe))),
+        scores=() if run.looking else tuple(score_rows(facts())),
         checkpoint=trained.folder / "checkpoint",
         report=made.folder / "report.html",
         lineage=run.workspace / "lineage.duckdb",

@@ -22,7 +22,7 @@ from prefect.utilities.urls import url_for
 
 from tasks.running.alive import alive, is_cancelled
 from tasks.running.books import check, leave, publish
-from tasks.running.named import tag, text_of
+from tasks.running.named import tag
 from tasks.running.parts import opened
 from tasks.running.progress import CONSOLE, LOG, slug
 from tasks.running.runner import check_runner
@@ -108,7 +108,7 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str, t
 
 
 def _row(run: Run, overrides: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    recipe = text_of(run.recipe)
+    recipe = run.recipe.as_yaml()
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {
         "run_id": run.run_id,

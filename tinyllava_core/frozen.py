@@ -32,11 +32,13 @@ class Frozen(BaseModel):
         """Read a YAML file into this model. Raises BadInput if it is missing, is not YAML or does not fit."""
         return cls.parse(read_yaml(path), str(path))
 
+    def as_yaml(self) -> str:
+        """Give this value whole, as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
     def write(self, path: Path) -> None:
         """Write this value as YAML, such that `read` gives it back."""
-        path.write_text(
-            yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
+        path.write_text(self.as_yaml(), encoding="utf-8")
 
 
 def read_yaml(path: Path) -> Any:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tasks.record import spec_of
 from tasks.train import HOW, train_spec
-from tinyllava_core.commands.arguments import add_format, add_overrides, add_workspace
+from tinyllava_core.commands.arguments import add_format, add_gpu, add_overrides, add_workspace, check_utilisation
 from tinyllava_core.data.manifest.manifest import load as load_manifest
 from tinyllava_core.errors import BadInput
 from tinyllava_core.estimate.cached import find_plan
@@ -53,12 +53,13 @@ def price(planned: Sequence[Planned], workspace: Path, peak: float, utilisation:
         key, start = "", None  # of the stage before; the fingerprint of its artifact, if it is there
         for stage in recipe.stages():
             key = _key(recipe, stage, key)
-            start = _made(workspace, recipe, stage, start) if stage == recipe.stages()[0] or start else None
+            plan = find_plan(workspace, recipe, stage)
+            start = _made(workspace, recipe, stage, plan, start) if stage == recipe.stages()[0] or start else None
             state = "shared" if key in seen else "done" if start else "new"
             seen.add(key)
             hours = size = 0.0
             if state == "new":
-                one = estimate(recipe, stage, find_plan(workspace, recipe, stage))
+                one = estimate(recipe, stage, plan)
                 hours = one.gpu_hours(peak, utilisation)
                 size = float(BYTES_A_WEIGHT * sum(part.num_parameters for part in one.parts))
             found.append(
@@ -74,9 +75,8 @@ def _key(recipe: Recipe, stage: str, before: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _made(workspace: Path, recipe: Recipe, stage: Any, start: str | None) -> str | None:
-    """Find the finished training of this stage in the workspace -> its fingerprint."""
-    plan = find_plan(workspace, recipe, stage)
+def _made(workspace: Path, recipe: Recipe, stage: Any, plan: Path | None, start: str | None) -> str | None:
+    """Find the finished training of this stage by this plan in the workspace -> its fingerprint."""
     if plan is None or recipe.start is not None:  # what it starts from is known to the run alone
         return None
     spec = spec_of(stage, train_spec(recipe, stage))
@@ -104,15 +104,13 @@ def main(words: Sequence[str]) -> None:
     """Print the three tables: stages, sum and budget, what the benchmarks can show."""
     parser = argparse.ArgumentParser(prog="tinyllava study --plan")
     parser.add_argument("study", nargs="?")
-    parser.add_argument("--gpu", default="A100")
-    parser.add_argument("--utilisation", type=float, default=0.4)
+    add_gpu(parser)
     parser.add_argument("--budget", type=float, metavar="GPU_HOURS")
     add_overrides(parser)
     add_workspace(parser)
     add_format(parser)
     args = parser.parse_args(words)
-    if not 0 < args.utilisation <= 1:
-        raise BadInput(f"--utilisation {args.utilisation}: expected a part of the peak, more than 0 and at most 1")
+    check_utilisation(args)
     peak = gpu_row(args.gpu).peak
     if args.study is None:
         overview(args.workspace, peak, args)

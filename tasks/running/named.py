@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-import yaml
 from prefect import get_client
 from prefect.runtime import flow_run
 
 from tasks.running.progress import LOG
 from tinyllava_core.errors import BadInput
-from tinyllava_core.recipe import Recipe, load
+from tinyllava_core.recipe import load
 
 
 def name_of_run() -> str:
@@ -34,13 +33,8 @@ def name_of_run() -> str:
     variant = [f"{key}={value}" for key, value in overrides.items() if isinstance(value, int | float | str)]
     words = [Path(given["recipe"]).stem, *variant[:3]]
     with contextlib.suppress(BadInput):  # the flow will say it
-        words.append(sha256(text_of(load(given["recipe"], overrides)).encode()).hexdigest()[:6])
+        words.append(sha256(load(given["recipe"], overrides).as_yaml().encode()).hexdigest()[:6])
     return " ".join(words)
-
-
-def text_of(recipe: Recipe) -> str:
-    """Write a recipe whole, as YAML."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def is_made_up(name: str) -> bool:

@@ -32,6 +32,11 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
+def size(num_bytes: int) -> str:
+    """Write a number of bytes in MB, a small one in kB."""
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:,.1f} kB"
+
+
 def inline(svg: str) -> str:
     """Write a picture as an address that holds it whole: it needs no server."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
@@ -55,7 +60,7 @@ def _value(field: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if field.endswith("bytes") and isinstance(value, int):
-        return f"{value / 1e6:,.1f} MB" if value >= 1e5 else f"{value / 1e3:,.1f} kB"
+        return size(value)
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):

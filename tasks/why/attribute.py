@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.evaluate import one_process
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.launch import launch
+from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.job import AttributeJob, read_result
 from tinyllava_core.results import AttributeResult
 from tinyllava_core.why.found import evaluations_of
 
 
-@task(name="attribute", cache_policy=NO_CACHE, persist_result=False)
+@stage("attribute")
 def attribute(run: Run, trained: Artifact, layers: bool = False) -> Artifact:
     """Keep a small gradient of every record of a training's plan and of every answer of its checkpoint, and the ends of each ranking."""
     plan, shards = (trained.inputs_from(name, run.workspace)[name] for name in ("plan", "shard"))
     evaluations = evaluations_of(run.workspace, trained)
-    stage = trained.stage
 
     def job(folder: Path) -> AttributeJob:
         return AttributeJob(
-            stage=stage,  # type: ignore[arg-type]  # it is a training's
+            stage=trained.stage,  # type: ignore[arg-type]  # it is a training's
             recipe=run.recipe,
             checkpoint=trained.folder / "checkpoint",
             shards=shards.folder,
@@ -42,7 +39,7 @@ def attribute(run: Run, trained: Artifact, layers: bool = False) -> Artifact:
 
     chosen = ("layers", "hidden", "error", "side", "seed", "damping")
     spec = {name: getattr(job(Path()), name) for name in chosen}
-    spec["precision"] = run.recipe.training(stage).precision
+    spec["precision"] = run.recipe.training(trained.stage).precision
     inputs = {"checkpoint": trained, "plan": plan, "shard": shards}
     inputs |= {f"answers {number}": one for number, one in enumerate(evaluations)}
-    return record(run, "attribute", stage, AttributeJob.VERSION, spec, inputs, make, resumable=True)
+    return record(run, "attribute", trained.stage, AttributeJob.VERSION, spec, inputs, make, resumable=True)

@@ -1,4 +1,4 @@
-"""Stage `attribution_check`: a store held against retraining. The comparing is done in why/checking.py, the trainings in tasks/retrain.py."""
+"""Stage `attribution_check`: a store held against retraining. The comparing is done in why/checking.py, the trainings in retrain.py."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from tasks.record import record
 from tasks.run import Run
+from tasks.stage import stage
 from tasks.why.retrain import Wanted, retrain
 from tinyllava_core.artifact import Artifact, write_aside
 from tinyllava_core.results import AttributionCheckResult
@@ -21,20 +19,18 @@ from tinyllava_core.why.checking import Store
 VERSION = 1
 
 
-@task(name="check halves", cache_policy=NO_CACHE, persist_result=False)
+@stage("check halves")
 def check_halves(run: Run, trained: Artifact, store: Artifact, count: int, orders: int) -> Artifact:
     """Train on random halves of the records, each in several orders, and say how well the store foretells what comes out."""
     opened = Store.read(store.folder)
     left_out = checking.draw_halves(opened, count)
-    numbers = _orders(run, trained, orders)
-    made = retrain.fn(run, trained, [Wanted(order=order, void=gone) for gone in left_out for order in numbers])
-    table = [[one.folder for one in made[first : first + orders]] for first in range(0, len(made), orders)]
+    made, table = _without(run, trained, left_out, orders)
     shards = trained.inputs_from("shard", run.workspace)["shard"].folder
     spec = {"what": checking.HALVES, "count": count, "orders": orders}
     return _record(run, store, made, spec, lambda: checking.halves_rows(opened, left_out, table, shards))
 
 
-@task(name="check removal", cache_policy=NO_CACHE, persist_result=False)
+@stage("check removal")
 def check_removal(
     run: Run,
     trained: Artifact,
@@ -48,9 +44,7 @@ def check_removal(
     opened = Store.read(store.folder)
     first = [checking.first_records(store.folder, *question, size) for question in questions]
     sets = [frozenset[str](), *first, *checking.draw_random(opened, size, draws)]
-    numbers = _orders(run, trained, orders)
-    made = retrain.fn(run, trained, [Wanted(order=order, void=gone) for gone in sets for order in numbers])
-    table = [[one.folder for one in made[at : at + orders]] for at in range(0, len(made), orders)]
+    made, table = _without(run, trained, sets, orders)
     whole, without, random = table[0], table[1 : 1 + len(first)], table[1 + len(first) :]
     spec = {"what": checking.REMOVAL, "questions": list(questions), "size": size, "orders": orders, "draws": draws}
     return _record(
@@ -58,10 +52,15 @@ def check_removal(
     )
 
 
-def _orders(run: Run, trained: Artifact, count: int) -> list[int]:
-    """Number the orders: the training's own, and others behind it."""
+def _without(
+    run: Run, trained: Artifact, sets: Sequence[frozenset[str]], orders: int
+) -> tuple[list[Artifact], list[list[Path]]]:
+    """Train without each set of records, in the training's own order and others behind it -> trainings; their folders by set and order."""
     own = run.recipe.training(trained.stage).order
-    return [own + number for number in range(count)]
+    made = retrain.fn(
+        run, trained, [Wanted(order=own + number, void=gone) for gone in sets for number in range(orders)]
+    )
+    return made, [[one.folder for one in made[at : at + orders]] for at in range(0, len(made), orders)]
 
 
 def _record(

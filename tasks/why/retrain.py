@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from tasks.plan import plan
 from tasks.record import record, spec_of
 from tasks.run import Run
 from tasks.running.launch import launch
+from tasks.stage import stage
 from tasks.train import hub_commits, starts_from_parts, train_spec
 from tinyllava_core.artifact import Artifact, fingerprint, unfinished
 from tinyllava_core.checkpoints import KINDS
@@ -33,7 +32,7 @@ class Wanted:
     keep_weights: bool = False
 
 
-@task(name="retrain", cache_policy=NO_CACHE, persist_result=False)
+@stage("retrain")
 def retrain(run: Run, trained: Artifact, wanted: Sequence[Wanted]) -> list[Artifact]:
     """Make those trainings that are not there yet, all in one process, and give all of them in the order they were asked for."""
     works = {one: _Work(run, trained, one, _plan(run, trained, one.order)) for one in dict.fromkeys(wanted)}
@@ -54,7 +53,7 @@ def _plan(run: Run, trained: Artifact, order: int) -> Artifact:
     return plan.fn(replace(run, recipe=run.recipe.model_copy(update={stage: training})), stage, shards)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: what it hangs on is read once
 class _Work:
     """One such training: what its artifact hangs on, and its job."""
 
@@ -63,20 +62,20 @@ class _Work:
     wanted: Wanted
     plan: Artifact
 
-    @property
+    @cached_property
     def spec(self) -> dict[str, Any]:
         stage, wanted = self.trained.stage, self.wanted
         ids = {name: _hash(getattr(wanted, name)) for name in ("void", "only")}
         return {**train_spec(self.run.recipe, stage), **ids, "keep_weights": wanted.keep_weights}  # type: ignore[arg-type]
 
-    @property
+    @cached_property
     def inputs(self) -> dict[str, Artifact]:
         shards = self.trained.inputs_from("shard", self.run.workspace)
         started = self.start
         answers = {f"answers {n}": one for n, one in enumerate(evaluations_of(self.run.workspace, self.trained))}
         return {**shards, "plan": self.plan, **({"start": started} if started else {}), **answers}
 
-    @property
+    @cached_property
     def start(self) -> Artifact | None:
         """Find the checkpoint that the training began with."""
         for kind in KINDS:
@@ -84,7 +83,7 @@ class _Work:
                 return found
         return None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         return fingerprint("retrain", RetrainJob.VERSION, spec_of("retrain", self.spec), self.inputs)
 

@@ -14,12 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from tinyllava_core.artifact import aside_of
 from tinyllava_core.attribute.asked import Given, given_answers
 from tinyllava_core.attribute.sketch import Sketches
-from tinyllava_core.attribute.store import questions, record_parts
+from tinyllava_core.attribute.store import questions, record_parts, write
 from tinyllava_core.data.tensors.stream import PlannedPacks
-from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer.answer import Answerer, pick_device
 from tinyllava_core.job import AttributeJob, Progress, TrainJob, tell, write_result
@@ -51,7 +49,7 @@ def attribute(job: AttributeJob) -> AttributeResult:
     packs = PlannedPacks(job.shards, job.plan, reading(as_trained))
     for done, total in record_parts(packs, job.plan, sketches, precision, device, job.out):
         tell(Progress(done=done, total=total, unit="steps"))
-    _write(questions(answerer, given, sketches, precision, device), job.out / "questions.parquet")
+    write(questions(answerer, given, sketches, precision, device), job.out / "questions.parquet")
     seconds = time.monotonic() - started
     files = compare(job.out, given, job.damping)
     result = AttributeResult(
@@ -81,14 +79,9 @@ def compare(home: Path, given: list[Given], damping: float) -> list[Path]:
         found = scores.all_scores(files, some, kernel)
         tails.append(scores.tails(found, some))
         groups.append(scores.groups(found, some))
-    _write(pa.concat_tables(tails), home / "attributions.parquet")
-    _write(pa.concat_tables(groups), home / "attributed_groups.parquet")
+    write(pa.concat_tables(tails), home / "attributions.parquet")
+    write(pa.concat_tables(groups), home / "attributed_groups.parquet")
     return files
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, aside := aside_of(path), compression="zstd")
-    publish(aside, path)
 
 
 if __name__ == "__main__":

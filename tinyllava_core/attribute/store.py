@@ -48,8 +48,7 @@ def record_parts(
                 for number in range(packs.num_packs[at])
             ]
             table = _with_gradients(mine, found)
-            pq.write_table(table, aside := aside_of(path), compression="zstd")
-            publish(aside, path)
+            write(table, path)
         yield last, num_steps
 
 
@@ -67,6 +66,12 @@ def outcomes(answerer: Answerer, given: list[Given], precision: str, device: tor
     sketches = Sketches(model, hidden=1, error=1, side=1, layers=False, seed=0)
     found = [_run(sketches, pack, answerer.loaded.vision, precision, device) for _, pack in packs(answerer, given)]
     return _with_losses(_told(given), found)
+
+
+def write(table: pa.Table, path: Path) -> None:
+    """Write a file of the store whole, or not at all."""
+    pq.write_table(table, aside := aside_of(path), compression="zstd")
+    publish(aside, path)
 
 
 def _run(sketches: Sketches, pack: Pack, vision: Vision, precision: str, device: torch.device) -> Found:

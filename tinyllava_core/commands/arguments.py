@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tinyllava_core.errors import BadInput
+
 
 def add_workspace(parser: argparse.ArgumentParser) -> None:
     """Let a command take --workspace."""
@@ -25,6 +27,21 @@ def add_format(parser: argparse._ActionsContainer) -> None:
     """Let a command take --format, and --json for short."""
     parser.add_argument("--format", choices=("table", "csv", "json"), default="table")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+
+
+def add_gpu(parser: argparse._ActionsContainer) -> None:
+    """Let a command take --gpu and --utilisation."""
+    parser.add_argument("--gpu", default="A100", help="kind of GPU, for its speed and memory (default: A100)")
+    # Source of 0.4: models of 1-7 billion parameters on A100s come to 0.4-0.5 in the table of MosaicML's llm-foundry.
+    parser.add_argument(
+        "--utilisation", type=float, default=0.4, help="part of the GPU's peak that is reached (default: 0.4)"
+    )
+
+
+def check_utilisation(args: argparse.Namespace) -> None:
+    """Raises BadInput for a part of the peak that cannot be."""
+    if not 0 < args.utilisation <= 1:
+        raise BadInput(f"--utilisation {args.utilisation}: expected a part of the peak, more than 0 and at most 1")
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import sys
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.arguments import add_format, add_overrides, add_workspace
+from tinyllava_core.commands.arguments import add_format, add_gpu, add_overrides, add_workspace, check_utilisation
 from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
 
@@ -34,11 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
     add_workspace(parser)
     parser.add_argument("--plan", action="store_true", help="make the plans, if all data is on this machine")
-    parser.add_argument("--gpu", default="A100", help="kind of GPU, for its speed and memory (default: A100)")
-    # Source of 0.4: models of 1-7 billion parameters on A100s come to 0.4-0.5 in the table of MosaicML's llm-foundry.
-    parser.add_argument(
-        "--utilisation", type=float, default=0.4, help="part of the GPU's peak that is reached (default: 0.4)"
-    )
+    add_gpu(parser)
     add_format(parser)
 
 
@@ -52,8 +48,7 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.recipe import load, read_overrides
     from tinyllava_core.settings.trained import check_something_to_train
 
-    if not 0 < args.utilisation <= 1:
-        raise BadInput(f"--utilisation {args.utilisation}: expected a part of the peak, more than 0 and at most 1")
+    check_utilisation(args)
     gpu = gpu_row(args.gpu)
     recipe = load(args.recipe, read_overrides(args.set))
     for stage in recipe.stages():

@@ -110,7 +110,7 @@ def _ports() -> Iterator[Row]:
 
 def _credentials() -> Iterator[Row]:
     for variable, use in CREDENTIALS.items():
-        yield variable, "set" if os.environ.get(variable) else "not set", use
+        yield variable, _set(variable), use
 
 
 def _needed(recipe: Recipe) -> Iterator[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tinyllava_core.commands.arguments import add_format, add_overrides, add_workspace, become
+from tinyllava_core.commands.arguments import add_format, add_gpu, add_overrides, add_workspace, become
 from tinyllava_core.show import show
 
 HELP = "run every variant of a study: one table, its figures"
@@ -18,8 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan", action="store_true", help="run nothing: say what is new, shared or done, and what it takes"
     )
     plan = parser.add_argument_group("with --plan")
-    plan.add_argument("--gpu", default="A100", help="kind of GPU, for its speed (default: A100)")
-    plan.add_argument("--utilisation", type=float, default=0.4, help="part of its peak that is reached (default: 0.4)")
+    add_gpu(plan)
     plan.add_argument("--budget", type=float, metavar="GPU_HOURS", help="say which variants it has room for")
     add_format(plan)
     add_overrides(parser)

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
 from markupsafe import Markup
 
 from tinyllava_core.report import figures
@@ -76,7 +75,7 @@ def write_report(facts: RunFacts, out: Path, refresh_s: int | None = None) -> Re
         parts=part_rows(facts),
         examples=examples(facts),
         answers=write_answers([facts], out.parent, back=out.name).name if scores else None,
-        recipe_yaml=yaml.safe_dump(facts.recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
+        recipe_yaml=facts.recipe.as_yaml(),
     )
     out.write_text(html, encoding="utf-8")
     return ReportResult(
