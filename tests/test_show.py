@@ -42,6 +42,15 @@ def test_what_does_not_fit_is_shown_as_cut_off_and_a_cut_image_is_a_fault() -> N
     assert Reader(load("toy", {"sft.max_length": 20}), "sft").read(turns("<image>\nIs it?", "yes")).fault == "image_cut"
 
 
+def test_a_picture_that_is_cut_has_the_tokens_and_marks_of_its_tiles() -> None:
+    """A poster of 216 x 216 pixels in tiles of 72: nine and the whole one, 36 tokens each, ten marks."""
+    tiles = {"model.image_mode": "tiles", "model.tiling": {"long_side": 216, "upscale": False}, "sft.max_length": 640}
+    reading = Reader(load("toy", tiles), "sft").read(turns("<image>\nIs it?", "yes"), [(216, 216)])
+    assert reading.count("image") == 360
+    assert reading.fault is None
+    assert Reader(load("toy", tiles), "sft").read(turns("<image>\nIs it?", "yes"), []).fault == "image_places_mismatch"
+
+
 def test_a_caption_is_read_without_the_words_of_its_question() -> None:
     reading = Reader(load("toy"), "pretrain").read(turns("<image>\nDescribe it.", "A red ring."))
     assert [piece.kind for piece in reading.pieces] == ["read", "image", "learned"]

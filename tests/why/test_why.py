@@ -50,7 +50,7 @@ def store(tmp_path: Path) -> Artifact:
     write(home / "questions.parquet", told, [(1.0, 0.0)])
     np.save(home / "kernel.npy", np.eye(2, dtype=np.float32))
     asked = pq.read_table(home / "questions.parquet")
-    one = scores.all_scores(checking.files(home), asked, np.eye(2, dtype=np.float32))
+    one = scores.all_scores(scores.files(home), asked, np.eye(2, dtype=np.float32))
     pq.write_table(scores.tails(one, asked, count=2), home / "attributions.parquet")
     (home / "result.json").write_text(json.dumps({"inputs": {"checkpoint": "cafe"}}))
     return Artifact(stage="attribute", fingerprint="ab12", folder=home)
@@ -67,12 +67,12 @@ def spearman(left: list[float], right: list[float]) -> float:
 
 def found(store: Artifact, kernel: np.ndarray) -> scores.Scores:
     asked = pq.read_table(store.folder / "questions.parquet")
-    return scores.all_scores(checking.files(store.folder), asked, kernel)
+    return scores.all_scores(scores.files(store.folder), asked, kernel)
 
 
 def test_the_kernel_is_the_inverse_of_the_gram_matrix_with_a_damped_diagonal(store: Artifact) -> None:
     """G'G = [[4 + 16 + 1, 1], [1, 1 + 1]]: trace 23, two eigenvalues, so a damping of 2 adds 2 x 11.5."""
-    kernel = scores.kernel_of(checking.files(store.folder), 2.0)
+    kernel = scores.kernel_of(scores.files(store.folder), 2.0)
     np.testing.assert_allclose(kernel, np.linalg.inv([[21 + 23, 1], [1, 2 + 23]]), rtol=1e-2)
 
 

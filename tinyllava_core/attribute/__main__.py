@@ -25,8 +25,6 @@ from tinyllava_core.results import AttributeResult
 from tinyllava_core.train.__main__ import reading
 from tinyllava_core.why import scores
 
-_QUESTIONS_AT_ONCE = 64  # whose scores stand in memory: 12 bytes times the records, each
-
 
 def main(arguments: list[str]) -> int:
     """Do a job. Exit code 2 and one line on stderr if the input is at fault."""
@@ -69,14 +67,12 @@ def attribute(job: AttributeJob) -> AttributeResult:
 
 def compare(home: Path, given: list[Given], damping: float) -> list[Path]:
     """Score every record for every answer and keep the ends of each ranking, and the sums -> the store's files."""
-    files = sorted(home.glob("records-*.parquet"))
+    files = scores.files(home)
     kernel = scores.kernel_of(files, damping)
     np.save(home / "kernel.npy", kernel)
     asked = pq.read_table(home / "questions.parquet")
     tails, groups = [], []
-    for first in range(0, len(asked), _QUESTIONS_AT_ONCE):
-        some = asked.slice(first, _QUESTIONS_AT_ONCE)
-        found = scores.all_scores(files, some, kernel)
+    for some, found in scores.some_at_once(files, asked, kernel):
         tails.append(scores.tails(found, some))
         groups.append(scores.groups(found, some))
     write(pa.concat_tables(tails), home / "attributions.parquet")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 ImageMode = Literal["square", "pad", "anyres", "tiles", "dynamic", "native"]
@@ -104,7 +104,7 @@ class Cut:
     kept: Kept | None = None  # anyres
 
 
-@cache
+@lru_cache(1 << 16)  # sizes that come again; a big source has hundreds of thousands of others
 def _cut(scheme: Scheme, width: int, height: int) -> Cut:
     return _CUTS[scheme.mode](scheme, width, height)
 

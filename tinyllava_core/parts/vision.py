@@ -109,8 +109,6 @@ def _siglip(weights: str, resample: Literal["bicubic", "bilinear"], *, drop_firs
     )
 
 
-# Source: each model's preprocessor_config.json and config.json on the hub. Their commits cannot be looked up where this was
-# written, so no revision is pinned.
 class Visions(dict[str, Vision]):
     """The table by its exact keys; looked up, a folder, a hub's name or KEY=PLACE is read where it lies (parts/own.py)."""
 
@@ -123,6 +121,8 @@ class Visions(dict[str, Vision]):
         return Vision(**own.vision_fields(own.placed(name, "vision encoder")))
 
 
+# Source: each model's preprocessor_config.json and config.json on the hub. Their commits cannot be looked up where this was
+# written, so no revision is pinned.
 VISIONS = Visions(
     {
         # The embedded default, made by toyworld/make.

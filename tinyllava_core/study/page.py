@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tinyllava_core.evaluate.compare.compare import Difference
 from tinyllava_core.evaluate.compare.published import Beside
 from tinyllava_core.report.figures import short, ticks
+from tinyllava_core.report.html import render
 from tinyllava_core.study import pairs
 from tinyllava_core.study.grid import Study, way
 from tinyllava_core.study.table import Finished, Row, benchmarks, cells, told
@@ -40,12 +40,10 @@ def write_page(
     """Write `out`. `failed`: the runs that did not come to their end, each with why; `runs`: those that did, to link to."""
     tables = tables or Tables()
     links = [(f"{run.variant}, {way(run.seed, run.order)}", os.path.relpath(run.report, out.parent), run.checkpoint) for run in runs if run.report]  # fmt: skip
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
-    )
     head, *body = cells(rows)
     figures = [(name, Markup(draw(rows, name))) for name in benchmarks(rows)]
-    html = environment.get_template("page.html").render(
+    html = render(
+        Path(__file__).with_name("page.html"),
         study=study,
         head=head,
         body=body,

@@ -9,11 +9,10 @@ from __future__ import annotations
 import io
 import random
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from tinyllava_core.toyworld.files import write_archive, write_json
+from tinyllava_core.toyworld.files import write_archive, write_docvqa, write_json
 from tinyllava_core.toyworld.scene import IMAGE_SIZE, Scene, make_scene, place_name, render
 from tinyllava_core.toyworld.text import SHORT_ANSWER, ask
 
@@ -62,16 +61,10 @@ def build_posters(folder: Path, count: int = NUM_POSTERS) -> None:
 def build_asked(folder: Path, count: int = NUM_ASKED) -> None:
     """Write the benchmark: what is printed on other posters, in DocVQA's file format."""
     folder.mkdir(parents=True)
-    data: list[dict[str, Any]] = []
-    pictures = []
+    asked = []
     for index in range(count):
         scenes, which = make_poster("asked-posters", index)
         question = ask(scenes[which], "reading", random.Random(f"asked-posters/text/{index}"))
         assert question is not None, "one scene was asked to have something printed"
-        name = f"documents/poster_{index}.jpg"
-        entry = {"questionId": 1000 + index, "question": question.text, "image": name, "docId": index}
-        data.append(entry | {"answers": [question.answer], "question_types": ["handwritten"], "data_split": "val"})
-        pictures.append((name, draw(scenes)))
-    head = {"dataset_name": "toyposters", "dataset_version": "1.0", "dataset_split": "val"}
-    write_json(folder / "toy_posters_val.json", {**head, "data": data})
-    write_archive(folder / "images.zip", pictures)
+        asked.append((question.text, question.answer, f"documents/poster_{index}.jpg", draw(scenes)))
+    write_docvqa(folder, "toy_posters_val.json", "toyposters", 1000, asked)

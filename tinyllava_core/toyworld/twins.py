@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from tinyllava_core.toyworld.files import jpeg, write_archive, write_json, write_json_lines
+from tinyllava_core.toyworld.files import jpeg, write_archive, write_docvqa, write_json_lines
 from tinyllava_core.toyworld.scene import COLOURS, make_scene
 from tinyllava_core.toyworld.text import ask
 
@@ -47,19 +47,13 @@ def build_choice(folder: Path, count: int = NUM_CHOICE) -> None:
 def build_docs(folder: Path, count: int = NUM_DOCS) -> None:
     """Write questions about what is printed, in DocVQA's file format."""
     folder.mkdir(parents=True)
-    data: list[dict[str, Any]] = []
-    pictures = []
+    asked = []
     for index in range(count):
         scene = make_scene("docs", index, printed=True)
         question = ask(scene, "reading", random.Random(f"docs/text/{index}"))
         assert question is not None, "the scene was asked to have something printed"
-        name = f"documents/toy_{index}.jpg"
-        entry = {"questionId": 100 + index, "question": question.text, "image": name, "docId": index}
-        data.append(entry | {"answers": [question.answer], "question_types": ["handwritten"], "data_split": "val"})
-        pictures.append((name, jpeg(scene)))
-    head = {"dataset_name": "toydocvqa", "dataset_version": "1.0", "dataset_split": "val"}
-    write_json(folder / "toy_docvqa_val.json", {**head, "data": data})
-    write_archive(folder / "images.zip", pictures)
+        asked.append((question.text, question.answer, f"documents/toy_{index}.jpg", jpeg(scene)))
+    write_docvqa(folder, "toy_docvqa_val.json", "toydocvqa", 100, asked)
 
 
 def build_pairs(folder: Path, count: int = NUM_PAIRS) -> None:

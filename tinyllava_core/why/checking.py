@@ -18,7 +18,6 @@ from tinyllava_core.why.truth import agreement, attainable, halves
 
 HALVES, REMOVAL = "halves", "removal"  # the kinds of checks: column `what`
 METHODS = ("score", "cosine", "kernel", "same answer", "random")
-_AT_ONCE = 64  # answers whose scores stand in memory
 _SEED = 1
 
 
@@ -35,7 +34,7 @@ class Store:
         """Open it."""
         ids = [
             name
-            for file in files(folder)
+            for file in scored.files(folder)
             for name in pq.read_table(file, columns=["record_id"])["record_id"].to_pylist()
         ]
         return cls(folder=folder, record_ids=ids, questions=pq.read_table(folder / "questions.parquet"))
@@ -44,11 +43,6 @@ class Store:
     def distinct(self) -> list[str]:
         """List the records, each once, by name."""
         return sorted(set(self.record_ids))
-
-
-def files(store: Path) -> list[Path]:
-    """List the files with the records' gradients."""
-    return sorted(store.glob("records-*.parquet"))
 
 
 def draw_halves(store: Store, count: int) -> list[frozenset[str]]:
@@ -101,13 +95,13 @@ def halves_rows(
     kernel, said = np.load(store.folder / "kernel.npy"), answers_by_record(shards)
     chance = np.random.default_rng(_SEED + 2)
     found: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
-    for first in range(0, len(store.questions), _AT_ONCE):
-        some = store.questions.slice(first, _AT_ONCE)
-        one = scored.all_scores(files(store.folder), some, kernel)
+    first = 0
+    for some, one in scored.some_at_once(scored.files(store.folder), store.questions, kernel):
         same = same_answer(some["answer"].to_pylist(), store.record_ids, said)
         tables = (one.score_QN, one.cosine_QN, one.kernel_QN, same, chance.normal(size=same.shape))
         for method, table in zip(METHODS, tables, strict=True):
             found[method].append(agreement(table, kept_MN, truth_MOQ[:, :, first : first + len(some)]))
+        first += len(some)
     told = {"what": HALVES, "num_subsets": len(left_out), "num_orders": truth_MOQ.shape[1]}
     ceiling = attainable(truth_MOQ)
     return [

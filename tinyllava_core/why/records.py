@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
-from tinyllava_core.data.record.record import Turn
+from tinyllava_core.data.record.record import IMAGE_TAG, Turn
 from tinyllava_core.data.shard.read import ShardReader
 
 _SIDE = 240  # pixels of a shown picture's longer side
@@ -35,7 +35,12 @@ class ShownRecord:
     def asked(self) -> str:
         """Give its first question on one line, without the picture's mark."""
         first = next((turn.text for turn in self.turns if turn.role == "user"), "")
-        return " ".join(first.replace("<image>", " ").split())
+        return one_line(first)
+
+
+def one_line(text: str) -> str:
+    """Write a turn's text on one line, without the picture's mark."""
+    return " ".join(text.replace(IMAGE_TAG, " ").split())
 
 
 def read(shards: Path, record_ids: Iterable[str], pictures: bool) -> dict[str, ShownRecord]:

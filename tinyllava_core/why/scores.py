@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 TAIL = 100  # records kept at either end of each answer's ranking
 _BATCH = 8192  # rows of the store at once
+_AT_ONCE = 64  # answers whose scores stand in memory: 12 bytes times the records, each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,18 @@ def all_scores(records: list[Path], questions: pa.Table, kernel: np.ndarray) -> 
     return Scores(
         record_ids=ids, sources=sources, cosine_QN=np.concatenate(cosines, 1), kernel_QN=np.concatenate(kernels, 1)
     )
+
+
+def some_at_once(records: list[Path], questions: pa.Table, kernel: np.ndarray) -> Iterator[tuple[pa.Table, Scores]]:
+    """Score every record for some answers at a time -> (those answers, their scores): what stands in memory is theirs."""
+    for first in range(0, len(questions), _AT_ONCE):
+        some = questions.slice(first, _AT_ONCE)
+        yield some, all_scores(records, some, kernel)
+
+
+def files(store: Path) -> list[Path]:
+    """List the files with the records' gradients."""
+    return sorted(store.glob("records-*.parquet"))
 
 
 def tails(scores: Scores, told: pa.Table, count: int = TAIL) -> pa.Table:

@@ -59,4 +59,8 @@ def _readings(found: Preview, name: str, stage: str | None) -> dict[str, Reading
     if not recipe.stages():
         raise BadInput(f"--recipe {name}: it trains nothing, so it reads no records")
     reader = Reader(recipe, stage or recipe.stages()[-1])
-    return {one.record_id: reader.read(one.turns) for one in found.shown if one.reason is None}
+    return {
+        one.record_id: reader.read(one.turns, [shown.size for shown in one.pictures])
+        for one in found.shown
+        if one.reason is None
+    }

@@ -44,7 +44,7 @@ def act(args: argparse.Namespace) -> None:
         )
     shards = json.loads((plan / "result.json").read_text(encoding="utf-8"))["inputs"]["shard"]
     one = planned(plan, args.workspace / "artifacts" / "shard" / shards, args.record)
-    reading = Reader(recipe, stage).read(one.turns)
+    reading = Reader(recipe, stage).read(one.turns, one.sizes)
     if args.format == "table":
         place = f"step {one.step}, pack {one.pack}, slot {one.slot}"
         print(f"{recipe.name} {stage}: {one.record_id} of {one.source}, {place} of {one.num_records:,} records")

@@ -83,5 +83,7 @@ def _turn(record: ShownRecord, turn: int) -> tuple[Turn, ...]:
 
 
 def _words(record: ShownRecord, turn: int) -> tuple[str, str]:
-    asked, said = ("", *(" ".join(one.text.replace("<image>", " ").split()) for one in _turn(record, turn)))[-2:]
+    from tinyllava_core.why.records import one_line
+
+    asked, said = ("", *(one_line(one.text) for one in _turn(record, turn)))[-2:]
     return asked, said

@@ -37,6 +37,7 @@ class ShownPicture:
     jpeg: bytes | None  # small; None: it cannot be shown
     told: str  # size and format, or what is wrong
     reason: str | None
+    size: tuple[int, int] = (0, 0)  # pixels across and down; of one that cannot be shown, none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,10 +159,11 @@ def _picture(located: Located, picture: Picture) -> ShownPicture:
         return ShownPicture(path=picture.path, jpeg=None, told=picture.detail, reason=picture.reason.value)
     file = located.images.look_up(picture.path)
     assert file is not None, "it was there a moment ago"
+    size = (picture.width or 0, picture.height or 0)
     with open_image(file.read_bytes()) as image:
         small = mend(image, picture.repairs).convert("RGB")
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
-    told = f"{picture.width} × {picture.height} {picture.format}"
-    return ShownPicture(path=picture.path, jpeg=buffer.getvalue(), told=told, reason=None)
+    told = f"{size[0]} × {size[1]} {picture.format}"
+    return ShownPicture(path=picture.path, jpeg=buffer.getvalue(), told=told, reason=None, size=size)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.plan.order import GroupBy
 from tinyllava_core.data.plan.picture_ids import picture_ids, tiles_of
 from tinyllava_core.data.plan.prompt import Encoded, encode
+from tinyllava_core.data.record.record import Turn
 from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.durable import publish
 from tinyllava_core.frozen import Frozen
@@ -94,7 +96,7 @@ def plan_part(work: PlanWork, number: int) -> Path:
     # Alone, the tokenizer has its threads; beside others, each process is one.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", str(multiprocessing.parent_process() is None).lower())
     reader = ShardReader(work.shards, first_row=start, stop_row=stop)
-    tokenizer = _tokenizer(work.spec.tokenizer, work.spec.scheme.marks if work.spec.scheme else ())
+    tokenizer = tokenizer_of(work.spec)
     with pq.ParquetWriter(aside := aside_of(path), LENGTHS_SCHEMA) as writer:
         for first in range(start, stop, _CHUNK):
             rows = range(first, min(first + _CHUNK, stop))
@@ -105,14 +107,9 @@ def plan_part(work: PlanWork, number: int) -> Path:
 
 def lengths(reader: ShardReader, rows: range, spec: PlanSpec, tokenizer: Tokenizer) -> pa.Table:
     """Tokenize records once -> a row each: how long it is, cut to `max_length`, or why it cannot be trained on."""
-    told = [reader.told(row) for row in rows]
-    sizes = [record_sizes for _, record_sizes in told]
-    images = (
-        spec.tokens_per_image if spec.scheme is None else [picture_ids(spec.scheme, one, tokenizer) for one in sizes]
-    )
-    encoded = encode([turns for turns, _ in told], spec.prompt, tokenizer, images, spec.writing)
+    turns, sizes = zip(*map(reader.told, rows), strict=True)
     found: dict[str, list[object]] = {name: [] for name in LENGTHS_SCHEMA.names}
-    for row, item, mine in zip(rows, encoded, sizes, strict=True):
+    for row, item, mine in zip(rows, encoded(turns, sizes, spec, tokenizer), sizes, strict=True):
         kept, num_tiles = item.cut(spec.max_length), tiles_of(spec.scheme, mine)
         values = (
             row,
@@ -120,14 +117,24 @@ def lengths(reader: ShardReader, rows: range, spec: PlanSpec, tokenizer: Tokeniz
             kept.num_supervised,
             num_tiles,
             len(item.ids) > spec.max_length,
-            _voided(item, len(mine), num_tiles, spec),
+            voided(item, len(mine), num_tiles, spec),
         )
         for column, value in zip(found.values(), values, strict=True):
             column.append(value)
     return pa.table(found, LENGTHS_SCHEMA)
 
 
-def _voided(item: Encoded, num_images: int, num_tiles: int, spec: PlanSpec) -> str | None:
+def encoded(
+    turns: Sequence[Sequence[Turn]], sizes: Sequence[Sequence[tuple[int, int]]], spec: PlanSpec, tokenizer: Tokenizer
+) -> list[Encoded]:
+    """Write records as the plan counts them; `sizes`: (width, height) of the pictures of each."""
+    images = (
+        spec.tokens_per_image if spec.scheme is None else [picture_ids(spec.scheme, one, tokenizer) for one in sizes]
+    )
+    return encode(turns, spec.prompt, tokenizer, images, spec.writing)
+
+
+def voided(item: Encoded, num_images: int, num_tiles: int, spec: PlanSpec) -> str | None:
     """Say why a record cannot be trained on. Its places for images are counted here, before a GPU would stumble over them."""
     if len(item.image_ends) != num_images:
         return "image_places_mismatch"
@@ -167,6 +174,11 @@ def read_lengths(work: PlanWork) -> Lengths:
         voided_reasons=voided["reason"].cast(pa.string()).combine_chunks(),
         **columns,
     )
+
+
+def tokenizer_of(spec: PlanSpec) -> Tokenizer:
+    """Give the tokenizer that a plan counts with, the scheme's marks in it."""
+    return _tokenizer(spec.tokenizer, spec.scheme.marks if spec.scheme else ())
 
 
 @cache

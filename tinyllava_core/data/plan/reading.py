@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 import pyarrow.parquet as pq
 
-from tinyllava_core.data.plan.prompt import encode
-from tinyllava_core.data.record.record import Turn
+from tinyllava_core.data.plan.part import encoded, tokenizer_of, voided
+from tinyllava_core.data.plan.picture_ids import tiles_of
+from tinyllava_core.data.plan.plan import plan_spec
+from tinyllava_core.data.record.record import IMAGE_TAG, Turn
 from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.errors import BadInput
-from tinyllava_core.parts import language_row, prompt_of, tokenizer_folder
 from tinyllava_core.recipe import Recipe
-from tinyllava_core.tokenizer import IGNORE, Tokenizer, load_tokenizer
+from tinyllava_core.tokenizer import IGNORE, Tokenizer
 
 _LONGEST_CHARACTER = 4  # bytes, so at most as many tokens
 _WINDOW = 32  # tokens that are decoded together: a long record costs no square
@@ -59,22 +60,23 @@ class Reader:
     """Reads records as one stage of a recipe does. Raises BadInput if the tokenizer cannot be had."""
 
     def __init__(self, recipe: Recipe, stage: str) -> None:
-        self._training, language = recipe.training(stage), language_row(recipe.model.language)
-        self._prompt = prompt_of(self._training.prompt, language)
-        self._tokenizer: Tokenizer = load_tokenizer(tokenizer_folder(language))
-        self._tokens_per_image = recipe.model.tokens_per_image
+        self._spec = plan_spec(recipe, stage)
+        self._tokenizer = tokenizer_of(self._spec)
 
-    def read(self, turns: Sequence[Turn]) -> Reading:
-        """Read one conversation."""
-        longest = self._training.max_length
-        (whole,) = encode([turns], self._prompt, self._tokenizer, self._tokens_per_image, self._training.writing)
+    def read(self, turns: Sequence[Turn], sizes: Sequence[tuple[int, int]] | None = None) -> Reading:
+        """Read one conversation; `sizes`: (width, height) of its pictures. None: each is read as any other of its recipe."""
+        longest = self._spec.max_length
+        mine = [(1, 1)] * sum(turn.text.count(IMAGE_TAG) for turn in turns) if sizes is None else sizes
+        (whole,) = encoded([turns], [mine], self._spec, self._tokenizer)
         kinds = [self._kind(*both, at >= longest) for at, both in enumerate(zip(whole.ids, whole.labels, strict=True))]
         tokens = zip(kinds, texts(self._tokenizer, whole.ids), strict=True)
         pieces = [
             Piece(kind=kind, tokens=tuple(text for _, text in mine))
             for kind, mine in groupby(tokens, lambda one: one[0])
         ]
-        return Reading(pieces=tuple(pieces), fault=whole.voided(longest))
+        return Reading(
+            pieces=tuple(pieces), fault=voided(whole, len(mine), tiles_of(self._spec.scheme, mine), self._spec)
+        )
 
     def _kind(self, token: int, label: int, cut: bool) -> Kind:
         if cut:
@@ -111,6 +113,7 @@ class Planned:
     slot: int
     num_records: int  # of the whole plan
     turns: tuple[Turn, ...]
+    sizes: Sequence[tuple[int, int]]  # width and height of each picture
 
 
 def planned(plan: Path, shards: Path, which: str) -> Planned:
@@ -127,7 +130,8 @@ def planned(plan: Path, shards: Path, which: str) -> Planned:
     row = table.slice(number, 1).to_pylist()[0]
     reader = ShardReader(shards)
     at = int(np.flatnonzero(reader.positions == row.pop("position"))[0])
-    return Planned(num_records=len(table), turns=reader.turns(at), **row)
+    turns, sizes = reader.told(at)
+    return Planned(num_records=len(table), turns=turns, sizes=sizes, **row)
 
 
 def _place(ids: list[str], which: str) -> int:

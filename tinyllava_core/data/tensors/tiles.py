@@ -41,11 +41,7 @@ def cut_up(
     scaled_3HW = resized(image_3HW, cut.height, cut.width, "bicubic", way)
     if scheme.mode == "anyres":
         scaled_3HW = _centred(scaled_3HW, cut.rows * scheme.tile, cut.columns * scheme.tile)
-    tiles_N3SS = split(scaled_3HW, scheme.tile)
-    if cut.whole is None:
-        return tiles_N3SS
-    whole_13SS = resized(image_3HW, scheme.tile, scheme.tile, "bicubic", way)[None]
-    return torch.cat([whole_13SS, tiles_N3SS] if cut.whole == "first" else [tiles_N3SS, whole_13SS])
+    return _with_whole(scaled_3HW, image_3HW, scheme, cut, "bicubic", way)
 
 
 def _tiles(image_3HW: Tensor, scheme: Scheme, cut: Cut, way: Pixels, size: tuple[int, int]) -> Tensor:
@@ -55,10 +51,15 @@ def _tiles(image_3HW: Tensor, scheme: Scheme, cut: Cut, way: Pixels, size: tuple
         width, height = smol_first_size(*size, long_side_of(scheme, *size))
         image_3HW = resized(image_3HW, height, width, filter_, way)
     scaled_3HW = resized(image_3HW, cut.height, cut.width, filter_, way)
+    return _with_whole(scaled_3HW, scaled_3HW, scheme, cut, filter_, way)
+
+
+def _with_whole(scaled_3HW: Tensor, whole_3HW: Tensor, scheme: Scheme, cut: Cut, filter_: str, way: Pixels) -> Tensor:
+    """Cut what is scaled into tiles, and put the whole picture where the cut has it."""
     tiles_N3SS = split(scaled_3HW, scheme.tile)
     if cut.whole is None:
         return tiles_N3SS
-    whole_13SS = resized(scaled_3HW, scheme.tile, scheme.tile, filter_, way)[None]
+    whole_13SS = resized(whole_3HW, scheme.tile, scheme.tile, filter_, way)[None]
     return torch.cat([whole_13SS, tiles_N3SS] if cut.whole == "first" else [tiles_N3SS, whole_13SS])
 
 
