@@ -16,9 +16,10 @@ from tasks.running.books import leave, publish
 from tasks.running.launch import JobFailed, launch
 from tasks.running.progress import LOG, slug
 from tasks.running.reports import drawn
-from tasks.running.shown import address, inline, show
+from tasks.running.shown import address, show
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, file_sha256
+from tinyllava_core.data.inspect.small import inline
 from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.parts import VISIONS, Language, Vision, language_row
 from tinyllava_core.parts.hub import commit_of
@@ -105,7 +106,7 @@ def train(
 
 def _show_loss(run: Run, stage: str, fingerprint: str, folder: Path, said: str) -> None:
     """Show the loss curve on Prefect's page: drawn when it is looked at, by the workspace's own server; by another as it is now."""
-    url = address(run.workspace, stage, fingerprint) or inline(drawn(stage, folder))
+    url = address(run.workspace, stage, fingerprint) or inline(drawn(stage, folder).encode(), "svg+xml")
     show(f"loss of {stage}", create_image_artifact, image_url=url, key=slug(f"loss-{stage}"), description=said)
 
 

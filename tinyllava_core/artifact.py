@@ -27,7 +27,7 @@ from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 from tinyllava_core.intact import check, hashes, opened, sealed
 from tinyllava_core.intact import file_sha256 as file_sha256
-from tinyllava_core.room import told
+from tinyllava_core.room import there, told
 
 R = TypeVar("R")
 
@@ -68,11 +68,11 @@ def check_workspace(workspace: Path) -> None:
             f"workspace {str(workspace)!r}: its whole path, {str(place)!r}, has a question mark, a backslash or a control character "
             "in it, with which DuckDB writes and looks elsewhere; name another with --workspace"
         )
-    there = next(folder for folder in (place, *place.parents) if folder.exists())
-    if not there.is_dir():
-        raise BadInput(f"workspace {str(workspace)!r}: {there} is a file; name a folder with --workspace")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise BadInput(f"workspace {str(workspace)!r}: {there} may not be written in; name another with --workspace")
+    above = there(place)
+    if not above.is_dir():
+        raise BadInput(f"workspace {str(workspace)!r}: {above} is a file; name a folder with --workspace")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise BadInput(f"workspace {str(workspace)!r}: {above} may not be written in; name another with --workspace")
 
 
 def make_once(
@@ -144,8 +144,8 @@ def find_made(
     """Give the artifact of (stage, version, spec, inputs) if it is there. It makes nothing, not even a folder."""
     name = fingerprint(stage, version, spec, inputs)
     folder = workspace / "artifacts" / stage / name
-    there = (folder / "result.json").is_file()
-    return Artifact(stage=stage, fingerprint=name, folder=folder, made=False) if there else None
+    is_made = (folder / "result.json").is_file()
+    return Artifact(stage=stage, fingerprint=name, folder=folder, made=False) if is_made else None
 
 
 @contextlib.contextmanager

@@ -78,19 +78,20 @@ def told(what: str, folder: Path, clear: Callable[[], object] = lambda: None) ->
 
 def has_none(folder: Path) -> bool:
     """Tell whether next to nothing more fits on the disk of a folder: whatever failed there, that is why."""
-    return shutil.disk_usage(_there(folder)).free < _NOTHING_BYTES
+    return shutil.disk_usage(there(folder)).free < _NOTHING_BYTES
 
 
 def disk_full(what: str, folder: Path) -> DiskFull:
     """Make the error for a disk that was full in the middle of `what`: how much was written in `folder`, how much is free."""
     written = sum(file.lstat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
     return DiskFull(
-        f"{what}: the disk of {folder} is full: {in_words(shutil.disk_usage(_there(folder)).free)} are free, {in_words(written)} of "
+        f"{what}: the disk of {folder} is full: {in_words(shutil.disk_usage(there(folder)).free)} are free, {in_words(written)} of "
         "it were written; make room and give the same command again: it goes on from what is finished"
     )
 
 
-def _there(folder: Path) -> Path:
+def there(folder: Path) -> Path:
+    """Find the nearest of a path and the folders above it that is there."""
     return next(place for place in (folder, *folder.absolute().parents) if place.exists())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,11 +34,6 @@ def table(result: Mapping[str, Any]) -> str:
 def size(num_bytes: int) -> str:
     """Write a number of bytes in MB, a small one in kB."""
     return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:,.1f} kB"
-
-
-def inline(svg: str) -> str:
-    """Write a picture as an address that holds it whole: it needs no server."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def address(workspace: Path, stage: str, fingerprint: str) -> str | None:

@@ -13,9 +13,9 @@ from browser import browser
 from made_up_run import COLOURS, MadeUp, evaluate, lines, made_up_run
 
 from tinyllava_core import cli
+from tinyllava_core.data.inspect.small import small
 from tinyllava_core.evaluate.questions.questions import Question
 from tinyllava_core.report.answers.collect import collect, gold, openings
-from tinyllava_core.report.answers.pictures import small
 from tinyllava_core.report.answers.write import columns, write_answers
 from tinyllava_core.report.facts import RunFacts
 from tinyllava_core.results import EvaluateResult

@@ -88,6 +88,7 @@ def _gpus() -> Iterator[Row]:
 
 def _place(workspace: Path) -> Iterator[Row]:
     from tinyllava_core.artifact import check_workspace
+    from tinyllava_core.room import there
 
     try:
         check_workspace(workspace)
@@ -95,8 +96,7 @@ def _place(workspace: Path) -> Iterator[Row]:
         yield "workspace", str(workspace), str(error)
         return
     place = workspace.expanduser().absolute()
-    there = next(folder for folder in (place, *place.parents) if folder.exists())
-    free = shutil.disk_usage(there).free / 1e9
+    free = shutil.disk_usage(there(place)).free / 1e9
     yield "workspace", str(place), "" if place.exists() else "made by the first run"
     yield "disk", f"{free:,.0f} GB free", "" if free > LOW_GB else "little; `tinyllava gc`, or another --workspace"
 

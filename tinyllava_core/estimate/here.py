@@ -12,7 +12,7 @@ from tinyllava_core.data.manifest.manifest import Manifest, load
 from tinyllava_core.errors import BadInput
 from tinyllava_core.estimate.gpus import has_gpu
 from tinyllava_core.recipe import Recipe
-from tinyllava_core.room import in_words
+from tinyllava_core.room import in_words, there
 from tinyllava_core.show import Row
 
 SIDE_BY_SIDE = 3  # an archive, what is unpacked of it, and the tars of a mix; the first may go once a run is over
@@ -36,7 +36,7 @@ def lacks(recipe: Recipe, workspace: Path) -> Iterator[Row]:
     if by_hand := missing(manifests_of(recipe), recipe.data):
         advice = "each manifest says from where (manual); then data.local={NAME: PLACE}, or a tree as data.root"
         yield "by hand", ", ".join(dict.fromkeys(by_hand)), f"a person must fetch these: {advice}"
-    needed, free = SIDE_BY_SIDE * to_download(recipe), shutil.disk_usage(_there(workspace)).free
+    needed, free = SIDE_BY_SIDE * to_download(recipe), shutil.disk_usage(there(workspace.expanduser().absolute())).free
     if needed > free:
         yield (
             "disk",
@@ -53,8 +53,3 @@ def to_download(recipe: Recipe) -> float:
             continue
         size += manifest.size_bytes() or (manifest.about_gb or 0) * 1e9
     return size
-
-
-def _there(workspace: Path) -> Path:
-    place = workspace.expanduser().absolute()
-    return next(folder for folder in (place, *place.parents) if folder.exists())

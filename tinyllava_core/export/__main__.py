@@ -35,6 +35,12 @@ from tinyllava_core.settings.export import ExportFormat
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 _NEW_TOKENS = 16
+_CLASSES: dict[ExportFormat, str] = {
+    "hf-llava": "Llava",
+    "hf-llava-next": "LlavaNext",
+    "hf-llava-onevision": "LlavaOnevision",
+    "hf-idefics3": "Idefics3",
+}
 _QUESTIONS = ("What is in the picture?", "Answer yes or no: is it red?", "How many are there?")
 _SIZES = ((100, 40), (37, 90), (9, 7))  # pixels: width, height
 
@@ -66,10 +72,8 @@ def export(source: Path, out: Path, kind: ExportFormat = "hf-llava") -> ExportRe
         checkpoint.why_not_plain_llava(loaded.model) if plain else formats.why_not(loaded.model, loaded.scheme, kind)
     )
     if reason is not None:
-        name = {"hf-llava": "Llava", "hf-idefics3": "Idefics3"}.get(kind, "LlavaNext")
-        name = "LlavaOnevision" if kind == "hf-llava-onevision" else name
         raise BadInput(
-            f"{source}: transformers' {name} class cannot hold this model exactly: {reason}; use the checkpoint with this package"
+            f"{source}: transformers' {_CLASSES[kind]} class cannot hold this model exactly: {reason}; use the checkpoint with this package"
         )
     shutil.rmtree(out, ignore_errors=True)
     checkpoint.write(loaded.model, loaded.card, source, out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.files.places import Piece
+from tinyllava_core.data.inspect.small import inline, small
 from tinyllava_core.evaluate.questions.answers import own_id
 from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.report.answers.collect import images_of, official
-from tinyllava_core.report.answers.pictures import small
 from tinyllava_core.report.facts import RunFacts, read_jsonl
 from tinyllava_core.results import EvaluateResult
 from tinyllava_core.settings.condition import SEEN
@@ -99,4 +98,4 @@ def _chosen(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _picture(found: Path | Piece | None) -> str | None:
     """Make a small data URI of a picture."""
     data = small(found, PICTURE_SIZE, quality=85)
-    return None if data is None else "data:image/jpeg;base64," + base64.b64encode(data).decode()
+    return None if data is None else inline(data)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tinyllava_core.data.inspect.preview import Preview
+from tinyllava_core.data.inspect.small import inline
 from tinyllava_core.data.plan.reading import Reading
 from tinyllava_core.data.record.record import IMAGE_TAG
 
@@ -29,16 +29,12 @@ def write_preview(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"inline": _inline, "words": _words, "plain": lambda name: name.replace("_", " ")}
+    environment.filters |= {"inline": inline, "words": _words, "plain": lambda name: name.replace("_", " ")}
     page = environment.get_template("preview.html").render(
         found=found, dropped=dropped, seed=seed, readings=readings or {}
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8", errors="backslashreplace")
-
-
-def _inline(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
 
 
 def _words(text: str) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tinyllava_core.data.inspect.small import inline
 from tinyllava_core.report.facts import RunFacts, read_jsonl
 from tinyllava_core.results import TRAININGS
 
@@ -60,7 +60,7 @@ def samples(facts: RunFacts) -> list[Sample]:
                         stage=stage,
                         record_id=of["record_id"],
                         source=of["source"],
-                        pictures=tuple(f"data:image/png;base64,{base64.b64encode(one).decode()}" for one in pictures),
+                        pictures=tuple(inline(one, "png") for one in pictures),
                         spans=tuple(
                             Span(kind=one["kind"], text=one["text"], ids=tuple(one["ids"])) for one in row["spans"]
                         ),

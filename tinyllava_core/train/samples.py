@@ -16,9 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.data.plan.reading import kind_of
 from tinyllava_core.data.tensors.example import Pack
 from tinyllava_core.data.tensors.stream import PlannedPacks
-from tinyllava_core.tokenizer import IGNORE, Tokenizer
+from tinyllava_core.tokenizer import Tokenizer
 
 FILE, PICTURES = "samples.jsonl", "samples"
 MOST = 4  # records
@@ -46,16 +47,10 @@ def _spans(pack: Pack, slot: int, tokenizer: Tokenizer) -> Iterator[dict[str, An
     """Cut a record of the pack where what is done with its tokens changes."""
     mine = pack.record_T == slot
     tokens = zip(pack.ids_T[mine].tolist(), pack.labels_T[mine].tolist(), strict=True)
-    for kind, run in groupby(tokens, key=lambda token: _kind(token[0], token[1], tokenizer.image_id)):
+    for kind, run in groupby(tokens, key=lambda token: kind_of(token[0], token[1], tokenizer.image_id)):
         ids = [token for token, _ in run]
         text = "" if kind == "image" else tokenizer.decode(ids, keep_special=True)
         yield {"kind": kind, "text": text, "ids": ids}
-
-
-def _kind(token: int, label: int, image_id: int) -> str:
-    if token == image_id:
-        return "image"
-    return "read" if label == IGNORE else "learned"
 
 
 def _save(image_3HW: Tensor, out: Path, name: str) -> str:

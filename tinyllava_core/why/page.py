@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.data.inspect.small import inline
 from tinyllava_core.data.record.record import Turn
 
 
@@ -40,7 +40,7 @@ def write_cards(title: str, sentences: Sequence[str], sections: Sequence[Section
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["inline"] = lambda jpeg: f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
+    environment.filters["inline"] = inline
     page = environment.get_template("cards.html").render(title=title, sentences=sentences, sections=sections)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_aside(out, page)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
 
+from tinyllava_core.data.inspect.small import small_of
 from tinyllava_core.data.record.record import IMAGE_TAG, Turn
 from tinyllava_core.data.shard.read import ShardReader
 
-_SIDE = 240  # pixels of a shown picture's longer side
+SIDE, QUALITY = 240, 85  # of a shown picture: pixels of its longer side, and of the JPEG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,25 +52,12 @@ def read(shards: Path, record_ids: Iterable[str], pictures: bool) -> dict[str, S
         name: ShownRecord(
             record_id=name,
             turns=reader.turns(row),
-            pictures=tuple(map(_small, reader.images(row))) if pictures else (),
+            pictures=tuple(_small(reader.images(row))) if pictures else (),
         )
         for name, row in zip(wanted, rows, strict=True)
         if row is not None
     }
 
 
-def small_file(path: Path) -> bytes | None:
-    """Make a small JPEG of a picture's file; None if it cannot be read."""
-    try:
-        return _small(path.read_bytes())
-    except (OSError, UnidentifiedImageError):
-        return None
-
-
-def _small(data: bytes) -> bytes:
-    with Image.open(io.BytesIO(data)) as opened:
-        small = opened.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+def _small(files: Sequence[bytes]) -> Iterator[bytes]:
+    return filter(None, (small_of(file, SIDE, QUALITY) for file in files))

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.inspect.small import small
 from tinyllava_core.errors import BadInput, nearest
 from tinyllava_core.frozen import read_yaml
 from tinyllava_core.why.checking import HALVES, REMOVAL
-from tinyllava_core.why.records import small_file
+from tinyllava_core.why.records import QUALITY, SIDE
 
 UNCHECKED = (
     "unchecked: nothing says how far this ranking agrees with retraining; `tinyllava attribute {0} --halves 16` does"
@@ -138,7 +139,7 @@ def picture_of(store: Artifact, workspace: Path, benchmark: str, question_id: st
         rows = map(json.loads, (evaluation.folder / "items.jsonl").read_text(encoding="utf-8").splitlines())
         image = next((row["image"] for row in rows if str(row["question_id"]) == question_id), None)
         file = ImagePlaces.parse(read_yaml(told)["images"], str(told)).find(image) if image else None
-        return small_file(file) if file else None
+        return small(file, SIDE, QUALITY)
     return None
 
 

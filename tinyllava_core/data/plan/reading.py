@@ -81,9 +81,14 @@ class Reader:
     def _kind(self, token: int, label: int, cut: bool) -> Kind:
         if cut:
             return "cut off"
-        if token == self._tokenizer.image_id:
-            return "image"
-        return "read" if label == IGNORE else "learned"
+        return kind_of(token, label, self._tokenizer.image_id)
+
+
+def kind_of(token: int, label: int, image_id: int) -> Kind:
+    """Say what is done with a token of a sequence."""
+    if token == image_id:
+        return "image"
+    return "read" if label == IGNORE else "learned"
 
 
 def texts(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:

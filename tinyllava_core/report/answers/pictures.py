@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
 from tinyllava_core.data.files.places import ImagePlaces, Piece
+from tinyllava_core.data.inspect.small import small
 from tinyllava_core.workers import num_cpus
 
 EDGE = 336  # pixels of the longer edge: what the usual encoders see
@@ -34,26 +32,3 @@ def _write(found: Path | Piece | None, folder: Path) -> str | None:
     if not (folder / name).exists():
         (folder / name).write_bytes(data)
     return name
-
-
-def small(found: Path | Piece | None, edge: int, quality: int) -> bytes | None:
-    """Make a JPEG of a picture, its longer edge at most `edge` pixels; None if it is gone or is none."""
-    if found is None:
-        return None
-    try:
-        return small_of(found.read_bytes(), edge, quality)
-    except OSError:
-        return None
-
-
-def small_of(data: bytes, edge: int, quality: int) -> bytes | None:
-    """Make a JPEG of a picture's bytes; None if they are none."""
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            opened.draft("RGB", (edge, edge))  # a JPEG is read at half, a quarter or an eighth of its size
-            picture = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError):
-        return None
-    picture.thumbnail((edge, edge))
-    picture.save(buffer := io.BytesIO(), "JPEG", quality=quality)
-    return buffer.getvalue()

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from tinyllava_core.data.files.places import ImagePlaces
+from tinyllava_core.data.inspect.small import small, small_of
 from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.report.answers.collect import images_of
-from tinyllava_core.report.answers.pictures import small, small_of
 from tinyllava_core.report.facts import RunFacts
 from tinyllava_core.report.figures import COLOURS
 from tinyllava_core.results import TRAININGS

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 
+from tinyllava_core.data.inspect.small import inline
 from tinyllava_core.report.data.mixes import MixedRow, alike, mixed_rows
 from tinyllava_core.report.data.sources import SourceRow, source_rows
 from tinyllava_core.report.facts import RunFacts
@@ -30,7 +30,7 @@ def write_data_page(facts: RunFacts, folder: Path, back: str | None = None) -> P
         mixes=[(row, Markup(_shares(row))) for row in mixed_rows(facts)],
         alike=list(alike(facts)),
         ways=WAYS | {"text": "says the same"},
-        inline=lambda jpeg: f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}",
+        inline=inline,
     )
     (folder / PAGE).write_text(page, encoding="utf-8", errors="backslashreplace")
     return folder / PAGE
