@@ -23,7 +23,7 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.model.checkpoint import Loaded
+from tinyllava_core.model.checkpoint import Loaded, why_not_its_head
 from tinyllava_core.model.portable import portable_config
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.parts.picture import Scheme
@@ -44,12 +44,8 @@ _OF_VISION = (
 
 def why_not(model: TinyLlava, scheme: Scheme, kind: ExportFormat) -> str | None:
     """Say what the class of a format cannot hold of this model; None if it holds it exactly."""
-    if model.lm_head.bias is not None:
-        return "its head has a bias (Phi), which that class would drop"
-    if model.lm_head.softcap is not None:
-        return "its logits are soft-capped (Gemma 2), which that class would not do"
-    if model.lm_head.divisor != 1.0:
-        return "its logits are divided (Granite), which that class would not do"
+    if (head := why_not_its_head(model)) is not None:
+        return head
     if kind == "hf-idefics3":
         return _not_idefics(model, scheme)
     return _not_anyres(model, scheme, kind)

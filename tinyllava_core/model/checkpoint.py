@@ -169,17 +169,24 @@ def is_plain_llava(model: TinyLlava) -> bool:
     return why_not_plain_llava(model) is None
 
 
-def why_not_plain_llava(model: TinyLlava) -> str | None:
-    """Say what transformers' own Llava class cannot hold of this model; None if it holds it exactly."""
-    if (model.shape.kind, model.shape.layers) != ("mlp", 2):
-        layers = f" of {model.shape.layers} layers" if model.shape.layers else ""
-        return f"its connector is {model.shape.kind}{layers}, that class has a two-layer MLP"
+def why_not_its_head(model: TinyLlava) -> str | None:
+    """Say what none of transformers' classes for models that see can hold of this model's head; None if they can."""
     if model.lm_head.bias is not None:
         return "its head has a bias (Phi), which that class would drop"
     if model.lm_head.divisor != 1.0:
         return "its logits are divided (Granite), which that class would not do"
     if model.lm_head.softcap is not None:
         return "its logits are soft-capped (Gemma 2), which that class would not do"
+    return None
+
+
+def why_not_plain_llava(model: TinyLlava) -> str | None:
+    """Say what transformers' own Llava class cannot hold of this model; None if it holds it exactly."""
+    if (model.shape.kind, model.shape.layers) != ("mlp", 2):
+        layers = f" of {model.shape.layers} layers" if model.shape.layers else ""
+        return f"its connector is {model.shape.kind}{layers}, that class has a two-layer MLP"
+    if (head := why_not_its_head(model)) is not None:
+        return head
     if model.config.vision_config.model_type == "clip_dinov2":
         return "its vision part is two encoders, that class has one"
     if model.config.final_norm:
