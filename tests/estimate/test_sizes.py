@@ -13,7 +13,7 @@ from tinyllava_core import cli
 from tinyllava_core.errors import BadInput
 from tinyllava_core.estimate import sizes as module
 from tinyllava_core.estimate.sizes import cache_folder, sizes, unchecked
-from tinyllava_core.model.table import count
+from tinyllava_core.model.table import count, count_all
 from tinyllava_core.settings.model import Model
 
 TOY = Model(vision="toy-vit", language="toy-llama")
@@ -66,6 +66,12 @@ def test_a_language_model_of_ones_own_is_counted_from_its_folder(empty: Path) ->
     assert size.total == 2 * block + 2 * 400 * 24 + 24
     assert size.linear[0] == 4 * 24 + 2 * (24 + 12) + 3 * (24 + 48)
     assert (size.attention_width, size.vocabulary, size.checked) == (24, 400, True)
+
+
+def test_a_row_added_by_hand_stops_no_other_from_being_counted() -> None:
+    found = count_all([("vision", "of-another-process"), ("vision", "toy-vit")])
+    assert found[0]["fault"].startswith("unknown vision encoder 'of-another-process'")
+    assert found[1]["total"] == 853_376
 
 
 def test_a_folder_that_cannot_be_counted_is_one_line(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,17 +47,25 @@ def count_all(parts: Sequence[tuple[Kind, str]]) -> list[dict[str, Any]]:
     seen: dict[str, dict[str, Any]] = {}
     found = []
     for kind, name in parts:
-        key = repr((kind, described(kind, name), language_row(name).num_tokens if kind == "language" else None))
+        try:
+            key = repr((kind, described(kind, name), language_row(name).num_tokens if kind == "language" else None))
+        except BadInput as fault:  # a row that the asker added by hand: this process does not have it
+            found.append({"fault": str(fault)})
+            continue
         if key not in seen:
-            try:
-                seen[key] = count(kind, name)
-            except BadInput as fault:
-                seen[key] = {"fault": str(fault)}
-            except Exception as fault:  # a folder of anybody's: transformers stumbles in many ways
-                said = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
-                seen[key] = {"fault": f"{kind} {name!r} cannot be counted: {said}"}
+            seen[key] = _counted(kind, name)
         found.append(seen[key])
     return found
+
+
+def _counted(kind: Kind, name: str) -> dict[str, Any]:
+    try:
+        return count(kind, name)
+    except BadInput as fault:
+        return {"fault": str(fault)}
+    except Exception as fault:  # a folder of anybody's: transformers stumbles in many ways
+        said = f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+        return {"fault": f"{kind} {name!r} cannot be counted: {said}"}
 
 
 def count(kind: Kind, name: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from tasks.running.key import key_of
 from tasks.running.reports import Reports, drawn, place
-from tasks.running.shown import address, inline, table
+from tasks.running.shown import address, table
+from tinyllava_core.data.inspect.small import inline
 
 NAME = "0123456789abcdef"
 

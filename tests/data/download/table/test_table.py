@@ -181,7 +181,7 @@ from tinyllava_core.data.web.patience import Patience
 url_pass.ROWS_PER_SHARD = 10
 rows = [url_table.UrlRow(**row) for row in json.loads(sys.argv[1])]
 folder = Path(sys.argv[2])
-url_table.fetch_images(rows, folder / "images", folder / "work", patience=Patience(image_timeout_s=500), allow_hosts=["127.0.0.1"])
+url_table.fetch_images(rows, folder / "images", folder / "work", patience=Patience(image_timeout_s=500, image_longest_s=500, slow_window_s=500), allow_hosts=["127.0.0.1"])
 """
     arguments = json.dumps([dataclasses.asdict(row) for row in table])
     process = subprocess.Popen([sys.executable, "-c", caller, arguments, str(tmp_path)])
