@@ -96,7 +96,7 @@ def test_a_loss_curve_is_a_picture_by_itself_also_while_its_training_goes_on(
     root = ElementTree.fromstring(answer.text)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert [child.get("class") for child in root if child.tag.endswith("polyline")] == ["raw", "smooth"]
-    head, body = inline(drawn("sft", folder)).split(",")
+    head, body = inline(drawn("sft", folder).encode(), "svg+xml").split(",")
     assert head == "data:image/svg+xml;base64"
     assert base64.b64decode(body).decode() == answer.text
 
