@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tasks.download import download
 from tasks.evaluate import answer, evaluate
-from tasks.inspect_benchmark import inspect_benchmark
+from tasks.inspect_benchmark import check_scored, inspect_benchmark
 from tasks.run import Run
 from tinyllava_core.artifact import Artifact
 
@@ -20,7 +20,8 @@ def fetch_benchmarks(run: Run) -> dict[str, Artifact]:
 def look_at(
     run: Run, benchmarks: dict[str, Artifact], sets: dict[str, Artifact], earlier: dict[str, Artifact]
 ) -> dict[str, Artifact]:
-    """Inspect the pictures of each benchmark that a mix is compared with: of this run, or one `earlier`."""
+    """Check each benchmark that is scored; inspect the pictures of each that a mix is compared with, of this run or one `earlier`."""
+    check_scored(run, benchmarks, sets)
     names = {name for stage in run.recipe.stages() for name in run.recipe.compared(stage)}
     names |= set(run.recipe.evaluate.benchmarks) if earlier else set()
     return {name: inspect_benchmark(run, name, benchmarks[name], sets) for name in benchmarks if name in names}

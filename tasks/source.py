@@ -18,9 +18,11 @@ from tinyllava_core.data.record.record import InspectedSource
 from tinyllava_core.errors import BadInput
 from tinyllava_core.estimate.quantized import check_quantized
 from tinyllava_core.evaluate.score.benchmarks import benchmark
+from tinyllava_core.evaluate.score.ready import faulty_benchmarks
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import DownloadResult
 
+_WHOLE: set[tuple[tuple[str, ...], str]] = set()  # benchmarks and places that were read, and nothing was wrong
 WORDS = {"source": "a source", "benchmark": "a benchmark", "images": "an image set"}
 
 
@@ -86,6 +88,19 @@ def check_recipe(recipe: Recipe, to_train: bool = True) -> None:
     """Look at all that a run will need, before anything is done. Raises BadInput: in one line, with what to do."""
     check_manifests(recipe)
     check_parts(recipe, to_train)
+    check_benchmarks(recipe)
+
+
+def check_benchmarks(recipe: Recipe) -> None:
+    """Look whether the benchmarks that are on this disk can be scored. Raises BadInput on the first that cannot.
+
+    A run asks this several times, and so does each variant of a study: what was found whole is not read again.
+    """
+    asked = (recipe.evaluate.benchmarks, recipe.data.model_dump_json())
+    if asked not in _WHOLE:
+        for fault in faulty_benchmarks(recipe):
+            raise fault
+        _WHOLE.add(asked)
 
 
 def check_manifests(recipe: Recipe) -> None:

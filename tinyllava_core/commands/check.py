@@ -45,6 +45,7 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.estimate.gpus import gpu_row
     from tinyllava_core.estimate.sizes import unchecked
     from tinyllava_core.estimate.stage import estimate
+    from tinyllava_core.evaluate.score.ready import faulty_benchmarks
     from tinyllava_core.recipe import load, read_overrides
     from tinyllava_core.settings.trained import check_something_to_train
 
@@ -66,6 +67,8 @@ def act(args: argparse.Namespace) -> None:
         for one in found:
             print(f"{one.stage:<15} {one.load.basis}")
         for line in _part_lines(missing_parts(recipe) if recipe.stages() else []):
+            print(line)
+        for line in _lines("benchmarks", [str(fault) for fault in faulty_benchmarks(recipe)]):
             print(line)
         if names := unchecked(recipe.model):
             print(
@@ -92,8 +95,12 @@ def _part_lines(faults: list[BadInput]) -> list[str]:
     unknown = [fault.weights for fault in faults if isinstance(fault, Unreached)]
     told = [str(fault) for fault in faults if not isinstance(fault, Unreached)]
     told += [f"{', '.join(unknown)}: not on this disk, and no hub answers"] if unknown else []
-    lines = [wrap(text, 104, break_long_words=False, break_on_hyphens=False) for text in told]
-    return [f"{'' if number else 'parts':<15} {line}" for some in lines for number, line in enumerate(some)]
+    return _lines("parts", told)
+
+
+def _lines(what: str, texts: list[str]) -> list[str]:
+    lines = [wrap(text, 104, break_long_words=False, break_on_hyphens=False) for text in texts]
+    return [f"{'' if number else what:<15} {line}" for some in lines for number, line in enumerate(some)]
 
 
 def _make_plans(recipe: str, settings: list[str], workspace: Path) -> None:

@@ -55,10 +55,12 @@ def act(args: argparse.Namespace) -> None:
         asked = _credentials()
     else:
         from tinyllava_core.estimate.here import lacks
+        from tinyllava_core.evaluate.score.ready import faulty_benchmarks
         from tinyllava_core.recipe import load, read_overrides
 
         recipe = load(args.recipe, read_overrides(args.set))
-        asked = itertools.chain(_needed(recipe), lacks(recipe, args.workspace))
+        faults = (("benchmark", "cannot be scored", str(fault)) for fault in faulty_benchmarks(recipe))
+        asked = itertools.chain(_needed(recipe), lacks(recipe, args.workspace), faults)
     rows = [*_programs(), *_gpus(), *_place(args.workspace), *_ports(), *asked]
     show(("what", "found", "advice"), rows, args.format)
 

@@ -21,11 +21,12 @@ from tinyllava_core.evaluate.answer.answer_all import answer_all
 from tinyllava_core.evaluate.answer.journal import Journal
 from tinyllava_core.evaluate.answer.ranks import Ranks, Tally, part, take_in_parts
 from tinyllava_core.evaluate.questions.answers import Texts, prompt_sha256
-from tinyllava_core.evaluate.questions.questions import Files, Question, check_images
+from tinyllava_core.evaluate.questions.questions import Files, Question
 from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.evaluate.score.judge import Judge
 from tinyllava_core.evaluate.score.leave import leave_items, leave_subscores, result_of
-from tinyllava_core.evaluate.score.scoring import Benchmark, check_scorable, is_public, score
+from tinyllava_core.evaluate.score.ready import check_questions
+from tinyllava_core.evaluate.score.scoring import Benchmark, is_public, score
 from tinyllava_core.results import EvaluateResult
 from tinyllava_core.room import told
 from tinyllava_core.settings.condition import condition, titled
@@ -90,7 +91,8 @@ class _Work:
         todo.out.mkdir(parents=True, exist_ok=True)
         variant = row.variant(todo.variant)
         questions = variant.read(Files(annotations=todo.annotations, images=todo.images))
-        _check(todo, row, questions)
+        seen = None if condition(todo.condition).blind else todo.images
+        check_questions(row, questions, Files(annotations=todo.annotations, images=seen), todo.expected)
         judge = Judge.from_environment(todo.out / "judge.jsonl") if variant.judged else None
         return cls(todo=todo, row=row, questions=questions, judge=judge)
 
@@ -108,18 +110,6 @@ def evaluate(work: _Work, ranks: Ranks, answerer: Callable[[], Answerer]) -> Eva
     journal = take_in_parts(answers, work.questions, model_id(todo.checkpoint))
     journal.close()
     return _score(todo, work.row, work.questions, journal.texts, work.judge)
-
-
-def _check(todo: job.EvaluateJob, row: Benchmark, questions: Sequence[Question]) -> None:
-    """Raises BadInput on what would be found out too late."""
-    if todo.expected not in (None, len(questions)):
-        raise BadInput(
-            f"{todo.annotations}: {len(questions)} questions, the manifest expects {todo.expected}; correct `count` or the file"
-        )
-    if row.submit is None:  # otherwise the answers of a hidden split can be uploaded
-        check_scorable(row, questions)
-    if not condition(todo.condition).blind:
-        check_images(questions, todo.images)
 
 
 def _answer(work: _Work, ranks: Ranks, answers: Path, answerer: Callable[[], Answerer]) -> None:
