@@ -36,6 +36,7 @@ class Outcome:
     checkpoint: Path
     report: Path
     lineage: Path
+    run_id: str = ""  # of the lineage; none where a run only looks
 
     def score_table(self) -> list[dict[str, str]]:
         """Lay the scores out as rows of cells: seen, blind (every image blanked), and what the pictures are worth."""
@@ -105,6 +106,7 @@ def report(
         checkpoint=trained.folder / "checkpoint",
         report=made.folder / "report.html",
         lineage=run.workspace / "lineage.duckdb",
+        run_id=run.run_id,
     )
     show("scores", create_table_artifact, table=outcome.condition_table(), key="scores", description=TOLD)
     link = address(run.workspace, "report", made.fingerprint) or outcome.report.as_uri()

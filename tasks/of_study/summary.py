@@ -16,6 +16,9 @@ from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, write_aside
 from tinyllava_core.evaluate.compare.score_pair import Kept, kept
 from tinyllava_core.paths import expanded
+from tinyllava_core.report.answers.write import write_answers
+from tinyllava_core.report.facts import RunFacts
+from tinyllava_core.report.gather import gather_named
 from tinyllava_core.results import TRAININGS, EvaluateResult, TrainResult
 from tinyllava_core.settings.condition import SEEN
 from tinyllava_core.study import grid, page, pairs, table
@@ -41,7 +44,8 @@ def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | 
     write_aside(folder / "study.md", f"{table.markdown(rows)}\n{units}\n")
     write_aside(folder / "study.csv", table.as_csv(done))
     tables = page.Tables(differences=pairs.against_first(done), published=pairs.beside_published(done))
-    page.write_page(told, rows, failed, folder / "study.html", done, tables)
+    answers = _answers(all_runs, expanded(workspace).resolve(), folder)
+    page.write_page(told, rows, failed, folder / "study.html", done, tables, answers)
     for line in (*table.markdown(rows).splitlines(), units):
         LOG.info("%s", line)
     LOG.info("study     %s", folder / "study.html")
@@ -78,6 +82,17 @@ def finished(run: Planned, outcome: Outcome) -> Finished:
         kept=tuple(_kept(outcome.report.parent)),
         published=tuple(pairs.published_rows(run.recipe, run.overrides)),
     )
+
+
+def _answers(all_runs: Sequence[tuple[Planned, Outcome | str]], workspace: Path, folder: Path) -> Path | None:
+    """Write the answers of every variant side by side, of its first training; None where there are not two."""
+    first: dict[str, RunFacts] = {}
+    for run, outcome in all_runs:
+        if isinstance(outcome, Outcome) and outcome.run_id and run.variant not in first:
+            first[run.variant] = dataclasses.replace(gather_named(workspace, outcome.run_id), run_id=run.variant)
+    if len(first) < 2:
+        return None
+    return write_answers(list(first.values()), folder / "answers", back="../study.html")
 
 
 def _kept(report: Path) -> Iterator[Kept]:

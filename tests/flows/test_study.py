@@ -86,7 +86,7 @@ def test_the_page_of_a_whole_study_is_what_the_flow_gives(tmp_path: Path, monkey
     monkeypatch.setattr(flows.study, "full_pipeline", pipeline)
     page = flows.study.study(write_study(tmp_path, "mlp", "resampler"), {"sft.epochs": 2}, str(tmp_path / "workspace"))
     assert page.name == "study.html"
-    assert page.read_text().count("<figure>") == 1
+    assert page.read_text().count("<figure>") == 2, "scores, and scores over cost"
     specs = [json.loads(file.read_text())["spec"] for file in tmp_path.glob("workspace/artifacts/sft/*/result.json")]
     assert {spec["model.connector"] for spec in specs} == {"mlp", "resampler"}
     assert {spec["sft.epochs"] for spec in specs} == {2}

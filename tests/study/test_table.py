@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tinyllava_core.report.scores import Measured, ScoreRow
+from tinyllava_core.study.figures import draw
 from tinyllava_core.study.grid import Study
-from tinyllava_core.study.page import draw, write_page
+from tinyllava_core.study.page import write_page
 from tinyllava_core.study.table import Finished, as_csv, cells, markdown, tabulate, told
 
 

@@ -247,8 +247,9 @@ function recall() {
   const told = new URLSearchParams(location.hash.slice(1)), name = told.get("b");
   state.flags = new Set((told.get("only") ?? "").split(" ").filter((flag) => FLAGS.includes(flag)));
   Object.assign(state, { kind: told.get("kind") ?? "", words: told.get("words") ?? "", against: Number(told.get("against") ?? -1) });
-  const at = told.get("at");
+  const at = told.get("at"), beside = told.get("with");
   choose(BENCHMARKS.some((one) => one.name === name) ? name : state.benchmark);
+  if (beside !== null) load(state.benchmark, () => { const found = now.by.findIndex((by) => by.run === beside && by.condition === "seen"); if (found > 0) { set({ against: found }); $("against").value = found; } });
   load(state.benchmark, () => { if (at !== null) { const row = shown.findIndex((place) => String(now.ids[place]) === at); if (row >= 0) go(row); } });
 }
 
