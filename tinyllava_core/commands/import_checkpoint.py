@@ -6,7 +6,7 @@ import argparse
 
 from tinyllava_core.commands.arguments import become
 
-HELP = "make a checkpoint of TinyLLaVA Factory, LLaVA-1.5 or transformers' Llava one of this package"
+HELP = "make a checkpoint of TinyLLaVA Factory, LLaVA-1.5 or transformers' Llava one of this package; or a GGUF a language model"
 _OPTIONS = {
     "vision": ("KEY", "row of the vision encoder, if its name in config.json is not a row's"),
     "vision-weights": ("FOLDER", "the encoder's weights, if they are not in the checkpoint"),
@@ -17,7 +17,9 @@ _OPTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the folder of the checkpoint")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="the folder of the checkpoint, or a language model's .gguf file"
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the new one is written")
     for option, (metavar, text) in _OPTIONS.items():
         parser.add_argument(f"--{option}", metavar=metavar, help=text)

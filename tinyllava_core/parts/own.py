@@ -31,7 +31,8 @@ def placed(place: str, kind: str) -> str:
     if folder.is_dir():
         return str(folder)
     if folder.is_file():
-        raise BadInput(f"{kind} {place!r}: a file; expected the folder that holds config.json{_gguf(folder)}")
+        gguf = f"; `tinyllava import {place} --out FOLDER` makes one" if folder.suffix == ".gguf" else ""
+        raise BadInput(f"{kind} {place!r}: a file; expected the folder that holds config.json{gguf}")
     if not _HUB_NAME.fullmatch(place):
         raise BadInput(
             f"{kind} {place!r}: no config.json there; expected a key of parts/{_TABLE[kind]}, a folder or a hub's name"
@@ -40,15 +41,6 @@ def placed(place: str, kind: str) -> str:
 
 
 _TABLE = {"vision encoder": "vision.py", "language model": "language.py"}
-
-
-def _gguf(file: Path) -> str:
-    if file.suffix != ".gguf":
-        return ""
-    return (
-        "; a GGUF becomes one by `AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=NAME)` of transformers, as "
-        "benchmarks/real.py does it"
-    )
 
 
 def read(weights: str, name: str, kind: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from transformers.initialization import no_init_weights
 from tinyllava_core.errors import BadInput, unforeseen
 from tinyllava_core.model import assemble, checkpoint
 from tinyllava_core.model.foreign import config as foreign_config
+from tinyllava_core.model.foreign import gguf
 from tinyllava_core.model.foreign import layout as foreign
 from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.model.trainable import BEHIND
@@ -50,6 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     )
     given = parser.parse_args(arguments)
     try:
+        if given.checkpoint.suffix == gguf.SUFFIX:
+            kind = gguf.bring_language(given.checkpoint, given.out)
+            print(f"{given.out}: a language model ({kind}), for model.language={given.out}")
+            return 0
         if given.prompt is not None:
             prompt_row(given.prompt)
         bring_in(given.checkpoint, given.out, given.vision, given.vision_weights, given.tokenizer, given.prompt)
