@@ -1,4 +1,4 @@
-"""One of the faults of `make torture`, with real stages: a disk that is full."""
+"""Some of the faults of `make torture`, with real stages: a disk that is full, and all that may be odd around a run at once."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.torture import faults
+from benchmarks.torture.faults import around, table
+from benchmarks.torture.faults import place as places
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faults.Place]:
-    with faults.prepared(tmp_path_factory.mktemp("faults")) as made:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[places.Place]:
+    with places.prepared(tmp_path_factory.mktemp("faults")) as made:
         yield made
 
 
-@pytest.mark.parametrize("fault", ["disk of 400k"])
-def test_a_fault_is_one_line_or_nothing_and_the_artifacts_are_the_same(place: faults.Place, fault: str) -> None:
+@pytest.mark.parametrize("fault", [table.FAULTS["disk of 400k"], around.all_that_is_odd_at_once])
+def test_a_fault_is_one_line_or_nothing_and_the_artifacts_are_the_same(place: places.Place, fault: table.Fault) -> None:
     try:
-        assert faults.FAULTS[fault](place).endswith("same")
-    except faults.Skipped as why:
+        assert fault(place).endswith("same")
+    except places.Skipped as why:
         pytest.skip(str(why))
 
 
 def test_every_fault_says_what_it_is() -> None:
-    assert all(fault.__doc__ for fault in faults.FAULTS.values())
-    assert len(faults.FAULTS) > 25
+    assert all(fault.__doc__ for fault in table.FAULTS.values())
+    assert len(table.FAULTS) > 60
