@@ -191,6 +191,31 @@ def test_a_broken_fragment_is_named(tmp_path: Path):
         publish(tmp_path)
 
 
+@pytest.mark.parametrize("writer", ["pyarrow", "pandas", "duckdb"])
+def test_a_fragment_that_somebody_rewrote_is_named_and_not_taken_in(tmp_path: Path, writer: str):
+    leave_edge(tmp_path, "a", "as it was")
+    publish(tmp_path)
+    fragment = tmp_path / "lineage/fragments/edge/a.parquet"
+    rows = pq.ParquetFile(fragment).read()
+    other = rows.set_column(2, rows.field(2), pa.array(["another"]))
+    if writer == "pyarrow":
+        pq.write_table(other, fragment)
+    elif writer == "pandas":
+        other.to_pandas().to_parquet(fragment)
+    else:
+        duckdb.from_arrow(other).write_parquet(str(fragment))
+    with pytest.raises(BadInput, match=r"a\.parquet: its rows are not those that were left there"):
+        publish(tmp_path)
+    assert edges(tmp_path) == [("a", "as it was")]
+
+
+def test_a_fragment_that_was_only_copied_or_packed_otherwise_is_taken_in(tmp_path: Path):
+    leave(tmp_path, "edge", "a", named(EDGE, ("a", "x", None), ("ä\n", "y", "2")))
+    fragment = tmp_path / "lineage/fragments/edge/a.parquet"
+    pq.write_table(pq.ParquetFile(fragment).read(), fragment, compression="zstd")
+    assert edges(tmp_path) == [("a", None), ("ä\n", "2")]
+
+
 def test_a_moved_workspace_is_published_again_at_its_new_place(made_once: Path, tmp_path: Path):
     moved = Path(shutil.copytree(made_once, tmp_path / "elsewhere"))
     with open_read_only(moved) as connection:

@@ -1,10 +1,13 @@
 """What tasks leave for the lineage: one small Parquet file per table and key. It opens no database and takes no lock.
 
-Written aside, then renamed, so that a fragment is whole or not there; the same key again replaces it, as a retry does.
+Written aside, then renamed, so that a fragment is whole or not there; the same key again replaces it, as a retry does. Its footer holds
+a hash of its rows: what somebody wrote into it later is found before it is taken in.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa  # at run time only where it is used: a query starts in half the time without it
 
 Fragment = tuple[str, str]  # table, file name
+_SEAL = b"tinyllava_sha256"
+_OURS = "parquet-cpp-arrow"  # what writes fragments, also those of before there were seals
 
 
 def fragments(workspace: Path) -> Path:
@@ -37,6 +42,7 @@ def leave(workspace: Path, table: str, key: str, rows: Sequence[Mapping[str, Any
 
     folder = fragments(workspace) / table
     filled = _typed(table, rows)
+    filled = filled.replace_schema_metadata({_SEAL: _sum(filled)})
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{quote(key, safe=' ')}.parquet"
     aside = folder / f".{uuid.uuid4().hex}.partial"
@@ -63,7 +69,7 @@ def signatures(home: Path) -> dict[Fragment, str]:
 def read(folder: Path, names: Sequence[str]) -> pa.Table:
     """Read a table's fragments; a column that one lacks (an older version left it) is NULL.
 
-    Raises BadInput for one that cannot be read, or that has a column which the table has not.
+    Raises BadInput for one that cannot be read, whose rows are not those that were left, or that has a column which the table has not.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -72,18 +78,35 @@ def read(folder: Path, names: Sequence[str]) -> pa.Table:
     tables: list[pa.Table] = []
     for name in names:
         try:
-            rows = pq.ParquetFile(folder / name, page_checksum_verification=True).read()
+            file = pq.ParquetFile(folder / name, page_checksum_verification=True)
+            rows = file.read()
         except (pa.ArrowException, OSError) as error:
-            raise BadInput(
-                f"{folder / name}: not a readable fragment ({one_line(error)}): remove it; a run that meets its artifact leaves it again"
-            ) from None
+            raise _bad(folder / name, f"not a readable fragment ({one_line(error)})") from None
         foreign = [column for column in rows.column_names if column not in columns]
         if foreign:
             raise BadInput(
                 f"{folder / name}: lineage table {folder.name!r} has no column {', '.join(foreign)}: another version of this package left it; use that one"
             )
+        if not _is_as_left(rows, file.metadata.created_by):
+            raise _bad(folder / name, "its rows are not those that were left there")
+        rows = rows.replace_schema_metadata(None)
         tables.append(rows.append_column("fragment", pa.array([name] * len(rows), pa.string())))
     return pa.concat_tables(tables, promote_options="permissive")
+
+
+def _is_as_left(rows: pa.Table, writer: str) -> bool:
+    """Tell whether a fragment says what was left; one of before there were seals, which has no metadata at all, is taken as it is."""
+    metadata = rows.schema.metadata or {}
+    return metadata[_SEAL] == _sum(rows) if _SEAL in metadata else not metadata and writer.startswith(_OURS)
+
+
+def _sum(rows: pa.Table) -> bytes:
+    """Hash what rows say, in whatever way they are kept."""
+    return hashlib.sha256(json.dumps(rows.to_pydict(), default=str).encode()).hexdigest().encode()
+
+
+def _bad(fragment: Path, how: str) -> BadInput:
+    return BadInput(f"{fragment}: {how}: remove it; a run that meets its artifact leaves it again")
 
 
 def _typed(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
