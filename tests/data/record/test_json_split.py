@@ -74,6 +74,7 @@ def test_json_lines_are_split_at_lines_and_empty_ones_passed_over(tmp_path):
         "{}",
         '{"a": [1, 2]}',
         "[1, 2",
+        "[1, 2}",
         "[1, 2]]",
         "[1] [2]",
         "[1] x",
