@@ -91,6 +91,20 @@ def test_a_terminal_gets_a_table(workspace: Path, capsys: pytest.CaptureFixture[
     assert "─" in out
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_a_stranger_wrote_does_not_steer_the_terminal(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+):
+    """Clear the screen, name the window, write backwards: ESC, BEL, C1 and bidirectional marks are shown, not sent."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    sql = "SELECT chr(27) || '[2J' || chr(7) || 'é' || chr(155) || chr(8238) AS word"
+    assert cli.main(["query", sql, "--workspace", str(workspace)]) == 0
+    out = capsys.readouterr().out
+    assert r"\x1b[2J\x07é\x9b\u202e" in out
+    assert "\x1b[2J" not in out
+    assert not set(out) & set("\x07\x9b\u202e")
+
+
 def test_the_workspace_comes_from_the_environment_too(
     workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

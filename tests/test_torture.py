@@ -34,3 +34,8 @@ def test_a_strangers_value_makes_no_error_longer_than_a_page():
     assert told.endswith("yyy': expected a file name")
     assert len(told) < 2000
     assert str(BadInput("short")) == "short"
+
+
+def test_a_strangers_value_makes_no_second_line_and_moves_no_cursor():
+    told = str(BadInput("a.zip: member '../\x1b[2Ja\nerror: all is well\u202e' \ud800 leads out: é, 日本"))
+    assert told == r"a.zip: member '../\x1b[2Ja\nerror: all is well\u202e' \ud800 leads out: é, 日本"

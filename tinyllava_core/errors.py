@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import difflib
+import re
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+
+# What moves a terminal's cursor, colours, renames or reorders it: C0 and C1 controls, other line ends, bidirectional marks; halves of pairs.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class BadInput(ValueError):
     """What is wrong (with the value), what was expected, what to do: one line. Programs end with exit code 2 on it."""
 
     def __str__(self) -> str:
-        """Give the text; where a stranger's value makes it very long, without its middle."""
-        text = super().__str__()
+        """Give the text as one line that a terminal shows as it is; where a stranger's value makes it very long, without its middle."""
+        text = visible(super().__str__())
         return text if len(text) <= 2000 else f"{text[:1200]} [...] {text[-600:]}"
+
+
+def visible(text: str, but: str = "") -> str:
+    """Write control characters as escapes, but for some: what a stranger wrote shall not steer a terminal, nor look like a line of ours."""
+    return _UNSEEN.sub(lambda found: found[0] if found[0] in but else ascii(found[0])[1:-1], text)
 
 
 def nearest(key: str, known: Iterable[str]) -> str:

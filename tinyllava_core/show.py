@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from tinyllava_core.errors import visible
+
 Row = tuple[Any, ...]
 
 
@@ -64,7 +66,7 @@ def _cell(value: Any) -> str:
         return f"{value:.4f}".rstrip("0").rstrip(".")
     if isinstance(value, float):
         return f"{value:.4g}"
-    return " ".join(str(value).split())
+    return visible(" ".join(str(value).split()))
 
 
 def _json_value(value: Any) -> Any:

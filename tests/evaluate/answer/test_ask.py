@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tinyllava_core.evaluate.answer import ask
 from tinyllava_core.evaluate.answer.answer import ANY_SIZE, Answerer, Asked
 from tinyllava_core.evaluate.answer.ask import Stream, main
 from tinyllava_core.job import AskJob
@@ -59,6 +60,15 @@ def stream(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
         seen.append(out.getvalue())
     writer.end()
     return [*seen, out.getvalue()]
+
+
+@pytest.mark.parametrize(("terminal", "shown"), [(True, "a\n\\x1b]0;b\\x07"), (False, "a\n\x1b]0;b\x07")])
+def test_an_answer_steers_no_terminal_and_goes_into_a_pipe_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, shown: str
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    ask._print("a\n\x1b]0;b\x07")
+    assert capsys.readouterr().out == shown
 
 
 def test_words_come_as_they_are_made_and_the_end_token_is_not_written(checkpoint_folder: Path) -> None:

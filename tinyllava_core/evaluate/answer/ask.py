@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 from transformers.generation.streamers import BaseStreamer
 
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, visible
 from tinyllava_core.evaluate.answer.answer import Answerer, Asked, pick_device
 from tinyllava_core.evaluate.answer.ask_many import ask_many, read_requests
 from tinyllava_core.job import AskJob
@@ -66,7 +66,7 @@ def find_checkpoint(folder: Path) -> Path:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text)
+    sys.stdout.write(visible(text, but="\n\t") if sys.stdout.isatty() else text)
     sys.stdout.flush()
 
 
