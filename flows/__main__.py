@@ -7,6 +7,7 @@ full_pipeline.py. What takes long to import is imported once the first line is o
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -77,6 +78,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"stopped by {stopped.signal.name}; the same command goes on from here", file=sys.stderr)
         return 128 + stopped.signal
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES):
+            print(
+                f"error: {error.filename}: {error.strerror}; with the right to it, the same command goes on",
+                file=sys.stderr,
+            )
+            return 2
         if type(error).__name__ != "JobFailed":  # a job's failure brings the end of its own log
             traceback.print_exc()
         print(f"failed: {error}", file=sys.stderr)

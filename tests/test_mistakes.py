@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,36 @@ def test_a_workspace_without_write_rights(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "theirs").mkdir(mode=0o555)
     assert flows.__main__.main(["toy", "--workspace", str(tmp_path / "theirs")]) == 2
     assert "may not be written in" in said(capsys)
+
+
+@pytest.mark.parametrize("inside", ["artifacts/shard", "lineage", "lineage/fragments/run"])
+def test_a_folder_in_the_workspace_that_may_not_be_written(
+    tmp_path: Path, small_disk: Callable[[str], Path], capsys: pytest.CaptureFixture[str], inside: str
+) -> None:
+    """As after a disk that the system took for damaged: root may not write there either."""
+    disk = small_disk("1m")
+    (tmp_path / inside).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / inside).symlink_to(disk)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    assert flows.__main__.main(["toy", "--workspace", str(tmp_path)]) == 2
+    assert f"{tmp_path / inside} may not be written in" in said(capsys)
+
+
+def test_a_disk_that_becomes_read_only_under_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(tmp_path / "artifacts/mix/.a.partial/mix.parquet"))
+
+    monkeypatch.setattr(flows.__main__, "run", fails)
+    assert flows.__main__.main(["toy", "--workspace", str(tmp_path)]) == 2
+    assert "mix.parquet: Read-only file system; with the right to it, the same command goes on" in said(capsys)
+
+
+def test_a_file_where_a_folder_of_the_workspace_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "artifacts").write_text("mine")
+    assert flows.__main__.main(["toy", "--workspace", str(tmp_path)]) == 2
+    assert f"{tmp_path / 'artifacts'} is a file where a folder belongs" in said(capsys)
 
 
 def test_the_flows_command_takes_the_workspace_from_the_environment_too(

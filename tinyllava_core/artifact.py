@@ -60,8 +60,11 @@ class Artifact:
         return kind(**{key: value for key, value in self.manifest()["result"].items() if key in fields})
 
 
+_WRITTEN = ("artifacts", "artifacts/*/", "lineage", "lineage/fragments", "lineage/fragments/*/")  # of a workspace
+
+
 def check_workspace(workspace: Path) -> None:
-    """Raise BadInput unless a folder can be made at `workspace`, or written in, and its path is one that every library takes."""
+    """Raise BadInput unless `workspace` can be made, or it and what is in it written in, and its path is one that every library takes."""
     place = workspace.expanduser().resolve()
     if set("?\\") & set(str(place)) or not str(place).isprintable():
         raise BadInput(
@@ -71,8 +74,14 @@ def check_workspace(workspace: Path) -> None:
     above = there(place)
     if not above.is_dir():
         raise BadInput(f"workspace {str(workspace)!r}: {above} is a file; name a folder with --workspace")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise BadInput(f"workspace {str(workspace)!r}: {above} may not be written in; name another with --workspace")
+    inside = [folder for pattern in _WRITTEN for folder in place.glob(pattern)]
+    for folder in (above, *inside):
+        if not folder.is_dir():
+            raise BadInput(f"workspace {str(workspace)!r}: {folder} is a file where a folder belongs; take it away")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise BadInput(
+                f"workspace {str(workspace)!r}: {folder} may not be written in; name another with --workspace"
+            )
 
 
 def make_once(
