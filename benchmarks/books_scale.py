@@ -22,8 +22,11 @@ from pathlib import Path
 import tinyllava_core.lineage.fragments as rows
 from tinyllava_core.disk import weigh
 from tinyllava_core.lineage.store import leave, open_read_only, publish, rebuild
+from tinyllava_core.recipe import load
+from tinyllava_core.report.gather import gather
 from tinyllava_core.results import MixResult
 
+RECIPE = load("toy")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 RESULT = {field.name: 1 for field in dataclasses.fields(MixResult)}  # the numbers do not matter, their number does
 
@@ -83,11 +86,12 @@ def measure(home: Path, runs: int, artifacts: int) -> None:
         lambda: ask(home, "SELECT count(*) FROM run JOIN stage USING (run_id) JOIN artifact USING (fingerprint)")
     )
     asked_up = seconds(lambda: ask(home, chain))
+    gathered = seconds(lambda: gather(home, "toy-000000", RECIPE))
     weighed = seconds(lambda: weigh(home, keep=10))
     ((found, of),) = ask(home, "SELECT (SELECT count(*) FROM run), (SELECT count(*) FROM artifact)")
     assert (found, of) == (runs + 1, (runs + 1) * artifacts), (found, of)
     size = (home / "lineage.duckdb").stat().st_size
-    cells = f"{runs + 1:,} | {of:,} | {one_more:.2f} | {whole:.2f} | {asked:.2f} | {asked_up:.2f} | {weighed:.2f} | {size / 1e6:.1f}"
+    cells = f"{runs + 1:,} | {of:,} | {one_more:.2f} | {whole:.2f} | {asked:.2f} | {asked_up:.2f} | {gathered:.2f} | {weighed:.2f} | {size / 1e6:.1f}"
     print(f"| {cells} |", flush=True)
 
 
@@ -127,8 +131,10 @@ def main() -> int:
     rows.publish = lambda aside, final: aside.rename(final)
     with tempfile.TemporaryDirectory() as folder:
         home, made = Path(folder), 0
-        print("| runs | artifacts | publish one more run (CPU s) | rebuild | query | ancestors | gc | MB |")
-        print("|---|---|---|---|---|---|---|---|")
+        print(
+            "| runs | artifacts | publish one more run (CPU s) | rebuild | query | ancestors | report's facts | gc | MB |"
+        )
+        print("|---|---|---|---|---|---|---|---|---|", flush=True)
         for size in (given.runs // 8, given.runs // 4, given.runs // 2, given.runs):
             for number in range(made, size - 1):
                 leave_run(home, number, given.artifacts)
