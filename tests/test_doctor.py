@@ -51,3 +51,15 @@ def test_a_credential_is_there_or_not_and_never_shown(
     assert "hf_secret" not in shown
     told = found(capsys, tmp_path)
     assert (told["HF_TOKEN"][0], told["TINYLLAVA_JUDGE_URL"][0]) == ("set", "not set")
+
+
+def test_the_back_port_that_kills_prefects_own_server_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = tmp_path / "dataclasses-0.8.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Metadata-Version: 2.1\nName: dataclasses\nVersion: 0.8\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    version, advice = found(capsys, tmp_path / "workspace")["dataclasses"]
+    assert version == "0.8"
+    assert "pip uninstall dataclasses" in advice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import importlib.util
 import itertools
@@ -29,6 +30,9 @@ OPTIONAL = {  # module -> what it is for
     "bitsandbytes": "lora.quantize",
     "wandb": "watch.loggers: [wandb]",
     "s3fs": "s3:// paths",
+}
+HARMFUL = {  # package -> what it does where it is installed
+    "dataclasses": "img2dataset asks for this back-port; `prefect server start` dies of it: pip uninstall dataclasses"
 }
 CREDENTIALS = {  # variable -> what needs it; values are never shown
     "TINYLLAVA_JUDGE_URL": "judged benchmarks",
@@ -72,6 +76,9 @@ def _programs() -> Iterator[Row]:
             yield name, importlib.metadata.version(name), ""
         except importlib.metadata.PackageNotFoundError:
             yield name, "missing", "install this package again: it depends on it"
+    for name, harm in HARMFUL.items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield name, importlib.metadata.version(name), harm
     for module, use in OPTIONAL.items():
         yield module, "there" if importlib.util.find_spec(module) else "not installed", use
 
