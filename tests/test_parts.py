@@ -23,6 +23,9 @@ from tinyllava_core.settings.model import Model
         ("dinov2-large-patch14-224", 256),
         ("dinov2-small-patch14-112", 64),
         ("clip-dinov2-large-patch14-224", 512),
+        ("clip-dinov3-large-patch14-224", 512),
+        ("siglip2-base-patch16-naflex", 256),
+        ("aimv2-large-patch14-336", 576),
     ],
 )
 def test_every_encoder_declares_its_number_of_image_tokens(vision: str, tokens: int) -> None:
@@ -55,6 +58,7 @@ def test_every_connector_declares_its_number_of_image_tokens(
     ("settings", "text"),
     [
         ({"connector": "linear", "connector_layers": 2}, "connector_layers = 2 has no effect on connector 'linear'"),
+        ({"connector": "mlp", "connector_norm": True}, "connector_norm = True has no effect on connector 'mlp'"),
         ({"connector": "mlp", "connector_queries": 9}, "connector_queries = 9 has no effect on connector 'mlp'"),
         ({"connector": "identity"}, "they are 1152 wide and the language model reads 2560"),
         ({"connector": "mixture-mlp"}, "needs a mixture of two encoders"),

@@ -147,5 +147,6 @@ def tiny_rows(folder: Path) -> tuple[Vision, Language]:
         num_class_tokens=0,
         mean=half,
         std=half,
+        any_shape=True,
     )
     return vision, Language(weights=str(folder / "language"), width=24, num_layers=2, prompt="short")

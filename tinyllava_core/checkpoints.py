@@ -69,6 +69,7 @@ def model_section(folder: Path) -> dict[str, Any]:
         "connector_layers": connector["layers"],
         "connector_queries": connector["queries"],
         "connector_shrink": connector["shrink"],
+        **({"connector_norm": True} if connector.get("norm") else {}),
         "language": card["language"] if card["language"] in LANGUAGES else str(folder),
         "vision_layer": "final" if config.get("final_norm") else config["vision_feature_layer"],
         "image_mode": card["image_mode"],

@@ -57,7 +57,8 @@ class Recipe(Frozen):
         "hf-llava",
         description="Format of the exported checkpoint: one of transformers' own classes, none of which holds every model (a head "
         "with a bias, as Phi-2's; another connector). hf-llava: Llava. hf-llava-next, hf-llava-onevision: anyres, without and "
-        "with tiling.max_tiles. hf-idefics3: tiles, pixel-shuffle-linear, vision_layer final. null: no export.",
+        "with tiling.max_tiles. hf-idefics3: tiles, pixel-shuffle-linear, vision_layer final. "
+        "hf-lfm2-vl: native, tiles or dynamic, two-layer pixel-shuffle or mlp, SigLIP, vision_layer final. null: no export.",
     )
     shard: Shard = Shard()
     data: Data = Data()
@@ -74,7 +75,14 @@ class Recipe(Frozen):
                     f"{stage}.keep_features: only a pretrain without `start` has the encoder's published weights; set it there"
                 )
             check_something_to_train(self.model, self.training(stage), stage)
-            _ = self.model_in(stage).scheme  # a stage's own image_mode has to fit the parts too
+            own = self.model_in(stage)
+            _ = own.scheme  # a stage's own image_mode has to fit the parts too
+            if own.shape.shrink != self.model.shape.shrink:
+                raise ValueError(
+                    f"{stage}: its pictures have {own.shape.num_patches} patches, of which connector {self.model.connector!r} takes "
+                    f"{own.shape.shrink} x {own.shape.shrink} together, and {self.model.shape.shrink} x {self.model.shape.shrink} in "
+                    "another stage; set model.connector_shrink"
+                )
             lora = self.training(stage).language.lora
             if lora is not None and lora.quantize is not None and self.launch.zero_stage is not None:
                 raise ValueError(

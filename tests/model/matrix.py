@@ -22,10 +22,16 @@ _WIDE = {"intermediate_size": 64}
 ENCODERS: dict[str, dict[str, Any]] = {
     "tiny-clip": {"model_type": "clip_vision_model", "projection_dim": 16} | _ENCODER | _WIDE,
     "tiny-siglip": {"model_type": "siglip_vision_model"} | _ENCODER | _WIDE,
+    "tiny-naflex": {"model_type": "siglip2_vision_model", "num_patches": 16}
+    | {key: value for key, value in _ENCODER.items() if key != "image_size"}
+    | _WIDE,
     "tiny-dinov2": {"model_type": "dinov2"}
     | _ENCODER
     | {"image_size": 40},  # positions are interpolated, as in the real one
+    "tiny-aimv2": {"model_type": "aimv2_vision_model"} | _ENCODER | _WIDE,
+    "tiny-dinov3": {"model_type": "dinov3_vit", "num_register_tokens": 4} | _ENCODER | _WIDE | {"patch_size": 16},
     "tiny-mixture": {},
+    "tiny-mixture-3": {},  # its second member's patches are larger, as in the real one
 }
 _LANGUAGE = {
     "vocab_size": VOCABULARY,
@@ -58,7 +64,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen2": _LANGUAGE | {"model_type": "qwen2", "tie_word_embeddings": True},
     "qwen3": _LANGUAGE | {"model_type": "qwen3", "head_dim": 16},
 }
-_MADE: dict[tuple[str, str], tuple[TinyLlava, dict[str, torch.Tensor]]] = {}
+_MADE: dict[tuple[str, ...], tuple[TinyLlava, dict[str, torch.Tensor]]] = {}
+MIXTURES = {"tiny-mixture": ("tiny-clip", "tiny-dinov2"), "tiny-mixture-3": ("tiny-clip", "tiny-dinov3")}
 OPTIONS = {
     "resampler": {"connector_queries": 4},
     "qformer": {"connector_queries": 4},
@@ -73,13 +80,14 @@ def add_rows(patch: pytest.MonkeyPatch, tokenizer: Path) -> None:
         one = Vision(
             weights="",
             image_size=32,
-            patch_size=8,
+            patch_size=config.get("patch_size", 8),
             width=WIDTH,
             num_layers=3,
-            num_class_tokens=int(name in ("tiny-clip", "tiny-dinov2")),
+            num_class_tokens={"tiny-clip": 1, "tiny-dinov2": 1, "tiny-dinov3": 5}.get(name, 0),
             mean=half,
             std=half,
-            mixture=("tiny-clip", "tiny-dinov2") if name == "tiny-mixture" else (),
+            mixture=MIXTURES.get(name, ()),
+            any_shape=name in ("tiny-siglip", "tiny-naflex"),
         )
         patch.setitem(VISIONS, name, one)
         patch.setitem(architecture.VISION_CONFIGS, name, config)
@@ -96,6 +104,7 @@ MODES: dict[str, dict[str, Any]] = {
     "tiles": {"tiling": {"long_side": 64, "upscale": False}},
     "dynamic": {"tiling": {"max_tiles": 3}},
     "anyres": {"tiling": {"grids": [[1, 2], [2, 1]]}},
+    "native": {},
 }
 
 
@@ -107,7 +116,7 @@ def choice(vision: str, connector: str, family: str, mode: str = "square") -> Mo
 
 def make(model: Model) -> TinyLlava:
     """Give one cell with random weights. Encoder and language model are built once, and set back to what they were."""
-    key = (model.vision, model.language)
+    key = (model.vision, model.language, *([model.image_mode] if model.image_mode == "native" else []))
     torch.manual_seed(0)
     if key not in _MADE:
         config = published(model)

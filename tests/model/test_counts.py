@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -147,9 +148,11 @@ def test_the_half_without_torch_counts_what_the_model_would_train(vision: str, f
         ({"image_mode": "anyres"}, "qwen2-0.5b"),
         ({"image_mode": "tiles", "vision_layer": "final"}, "tinyllama-1.1b"),
         ({"image_mode": "tiles", "vision_layer": "final"}, "smollm2-135m"),
+        ({"vision": "aimv2-large-patch14-224", "vision_layer": "final"}, "smollm2-135m"),
+        ({"image_mode": "native", "tiling": {"max_patches": 1024}, "vision_layer": "final"}, "smollm2-135m"),
     ],
 )
-def test_what_cutting_pictures_adds_is_counted_too(model: dict[str, str], language: str) -> None:
+def test_what_cutting_pictures_adds_is_counted_too(model: dict[str, Any], language: str) -> None:
     parts = Model.parse({"vision": SIGLIP, "language": language} | model, "test")
     made, stage = skeleton(parts), training(vision=0, language=0)
     trainable.choose(made, stage)
@@ -165,8 +168,9 @@ def test_every_connector_has_the_parameters_that_its_row_counts() -> None:
         vision = VISIONS[MIXTURE if row.needs_mixture else SIGLIP]
         if row.same_width:
             language_width = vision.width
-        for options in [{}] + [{"layers": 4}] * (row.layers is not None) + [{"shrink": 9}] * row.shrinks:
-            given = {"layers": None, "queries": None, "shrink": None} | options
+        tried: list[dict[str, Any]] = [{}, *[{"layers": 4}] * (row.layers is not None), *[{"shrink": 9}] * row.shrinks]
+        for options in tried + [{"norm": True}] * row.norms:
+            given: dict[str, Any] = {"layers": None, "queries": None, "shrink": None} | options
             shape = connector_shape(kind, vision, language_width, **given)
             with torch.device("meta"):
                 module = build(shape)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ WITHOUT_GRID = {
     "grid-queries",
     "fourier-mlp",
 }
+EACH_ALONE = {"mlp", "linear", "identity", "pixel-shuffle", "pixel-shuffle-linear", "average-pool"}
 RECIPES: dict[str, dict[str, int]] = {
     "pretrain": {"connector": 0},
     "sft": {"connector": 0, "language": 0},
@@ -54,44 +56,49 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def fits(vision: str, connector: str) -> bool:
-    mixture = vision == "tiny-mixture"
+    mixture = vision in matrix.MIXTURES
     return not (mixture and connector in WITHOUT_GRID) and (mixture or connector != "mixture-mlp")
 
 
 def modes(vision: str, connector: str) -> list[str]:
-    """List the ways to cut pictures that go with an encoder and a connector: anyres wants tokens on a square."""
-    no_square = vision == "tiny-mixture" or connector in ("resampler", "qformer", "mixture-mlp")
-    return [mode for mode in matrix.MODES if not (no_square and mode == "anyres")]
+    """List the ways to cut pictures that go with an encoder and a connector: anyres wants tokens on a square, native each alone."""
+    refused = set()
+    if vision in matrix.MIXTURES or connector in ("resampler", "qformer", "mixture-mlp"):
+        refused.add("anyres")
+    if vision not in ("tiny-siglip", "tiny-naflex") or connector not in EACH_ALONE:
+        refused.add("native")
+    return [mode for mode in matrix.MODES if mode not in refused]
+
+
+def every_cell() -> list[tuple[str, str, str, str]]:
+    return [
+        (vision, connector, family, mode)
+        for connector in CONNECTORS
+        for family in matrix.FAMILIES
+        for vision in matrix.ENCODERS
+        if fits(vision, connector)
+        for mode in modes(vision, connector)
+    ]
 
 
 def cells() -> list[tuple[str, str, str, str]]:
-    """Every connector with every family, its encoders in turn, and the mode that makes most new pairs: any two meet, three need not."""
-    found: list[tuple[str, str, str, str]] = []
-    met: set[tuple[str, str]] = set()  # part and mode
-    for row, connector in enumerate(CONNECTORS):
-        encoders = [vision for vision in matrix.ENCODERS if fits(vision, connector)]
-        for column, family in enumerate(matrix.FAMILIES):
-            vision = encoders[(row + column) % len(encoders)]
-            parts = (vision, connector, family)
-            mode = max(modes(vision, connector), key=lambda cut: sum((part, cut) not in met for part in parts))
-            met |= {(part, mode) for part in parts}
-            found.append((*parts, mode))
-    return found
+    """Choose cells one by one, each the one with most new pairs, until any two parts have met; three need not."""
+    every = every_cell()
+    pairs = {cell: set(combinations(cell, 2)) for cell in every}
+    missing, found = set[tuple[str, str]]().union(*pairs.values()), []
+    while missing:
+        best = max(every, key=lambda cell: len(pairs[cell] & missing))
+        missing -= pairs[best]
+        found.append(best)
+    return sorted(found, key=lambda cell: (cell[0], cell[3] == "native"))  # those of one encoder together: it is kept
 
 
 CELLS = cells()
 
 
 def test_any_two_parts_that_fit_meet_in_a_cell() -> None:
-    every = [
-        (vision, connector, family, mode)
-        for vision in matrix.ENCODERS
-        for connector in CONNECTORS
-        for family in matrix.FAMILIES
-        if fits(vision, connector)
-        for mode in modes(vision, connector)
-    ]
-    for one, other in ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)):
+    every = every_cell()
+    for one, other in combinations(range(4), 2):
         assert {(cell[one], cell[other]) for cell in CELLS} == {(cell[one], cell[other]) for cell in every}
     assert len(CELLS) < len(every) / 8
 
@@ -113,12 +120,13 @@ def pack(scheme: Scheme, images_of_records: list[int]) -> tuple[Tensor, Tensor, 
         record += [number] * len(one)
     record_T, ids_T = torch.tensor(record), torch.tensor(ids)
     last = torch.cat([record_T[3:] != record_T[:-3], torch.ones(3, dtype=torch.bool)])
-    num_tiles = sum(scheme.cut(*size).num_tiles for size in sizes)
-    pixels = torch.randn(num_tiles, 3, 32, 32, generator=draw)
     labels_T, order = torch.where(last, ids_T, IGNORE), order_of(scheme, sizes)
+    num_tiles = sum(scheme.cut(*size).num_tiles for size in sizes)
+    shape = (num_tiles, 3, 16, 64) if order is not None and scheme.mode == "native" else (num_tiles, 3, 32, 32)
+    pixels = torch.randn(*shape, generator=draw)
     layout = Layout.of(ids_T, record_T, labels_T, matrix.IMAGE_ID)
     if order is not None:
-        layout = dataclasses.replace(layout, place_I=order.place_I, weight_I=order.weight_I)
+        layout = dataclasses.replace(layout, place_I=order.place_I, weight_I=order.weight_I, shapes_N2=order.shapes_N2)
     return ids_T, torch.tensor(position), record_T, pixels, labels_T, layout
 
 
@@ -138,7 +146,7 @@ def test_a_cell_trains_in_every_way_and_comes_back_whole(
     assert all(torch.equal(before[name], after[name]) for name in before)
     ids_T, _, _, pixels, _, layout = pack(parts.scheme, [2])  # two images in one record
     with torch.no_grad():
-        image_ID = loaded.ordered(loaded.image_tokens(pixels), layout.place_I, layout.weight_I)
+        image_ID = loaded.ordered(loaded.image_tokens(pixels, layout.shapes_N2), layout.place_I, layout.weight_I)
         asked = {"inputs_embeds": laid(loaded.get_input_embeddings()(ids_T), image_ID, layout.image_I)[None]}
         mine, theirs = model(**asked).logits, loaded(**asked).logits
         torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
@@ -198,7 +206,11 @@ def records_do_not_see_each_other(model: TinyLlava, scheme: Scheme, together: tu
     if layout.place_I is not None:
         place_I = layout.place_I[first.tokens :]
         own = dataclasses.replace(
-            own, place_I=torch.where(place_I < 0, place_I, place_I - first.num_tiles * scheme.tokens)
+            own,
+            place_I=torch.where(
+                place_I < 0, place_I, place_I - first.num_tiles * (scheme.max_windows or scheme.tokens)
+            ),
+            shapes_N2=None if layout.shapes_N2 is None else layout.shapes_N2[first.num_tiles :],
         )
     alone = model.supervised_losses(one[0], position_T[second], one[1], pixels[first.num_tiles :], one[2], own)
     torch.testing.assert_close(model.supervised_losses(*together)[-len(alone) :], alone, atol=1e-5, rtol=1e-5)

@@ -16,7 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, DINOv3ViTConfig, DINO
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint, mixers
 from tinyllava_core.model.records import Records
-from tinyllava_core.model.tinyllava import Head, TinyLlava, patches
+from tinyllava_core.model.tinyllava import Head, TinyLlava
+from tinyllava_core.model.vision.states import patches
 from tinyllava_core.parts import LANGUAGES
 from tinyllava_core.tokenizer import IGNORE
 

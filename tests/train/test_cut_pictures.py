@@ -19,6 +19,7 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer.answer import Answerer, Asked
 from tinyllava_core.job import FeaturesJob, TrainJob
 from tinyllava_core.model import checkpoint
+from tinyllava_core.model.vision.native import in_patches
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.settings.model import Model
 from tinyllava_core.tokenizer import load_tokenizer
@@ -41,17 +42,27 @@ MODES: dict[str, dict[str, Any]] = {
     "dynamic": {"image_mode": "dynamic", "connector": "resampler", "connector_queries": 2, "tiling": {"max_tiles": 3}},
     "anyres": {"image_mode": "anyres"},
     "onevision": {"image_mode": "anyres", "tiling": {"max_tiles": 1}},
+    "native": {"image_mode": "native", "vision_layer": "final", "tiling": {"max_patches": 16}},
+    "windows": {
+        "image_mode": "native",
+        "connector": "pixel-shuffle",
+        "connector_shrink": 2,
+        "tiling": {"max_patches": 16},
+    },
 }
 # Of one picture: image tokens, all its tokens, tiles. nanoVLM: 48 x 48, four tiles and the whole, a mark each. SmolVLM: besides, a
 # mark around each, one at the end, and a line's end behind each of two rows, the last one doubled (a token of its own here, of two
 # letters). Dynamic: 30/20 is as near to 1/1 as to 2/1, and its 600 pixels are more than half of two tiles'. anyres: 1 x 2 tiles, 24 rows of 36 pixels, of the
 # map's 3 x 6 tokens 3 x 4 are left and 3 newlines. OneVision: 12 tokens of a tile's 9 are too many by 1.15: 3 x 4 become 2 x 3.
+# native: of at most 16 patches 3 x 5, at a scale of 1.2 (beyond it 4 x 5 are too many); of at most 4 windows of 16 pixels 2 x 2.
 EXPECTED = {
     "nanovlm": (5, 10, 5),
     "smolvlm": (5, 5 + 10 + 1 + 3, 5),
     "dynamic": (6, 6, 3),
     "anyres": (9 + 12 + 3, 24, 3),
     "onevision": (9 + 6 + 2, 17, 3),
+    "native": (15, 15, 1),
+    "windows": (4, 4, 1),
 }
 
 
@@ -116,16 +127,17 @@ def test_a_pack_of_cut_pictures_is_each_record_alone_and_so_are_its_halves(mode:
     assert len(pack.pixels_N3HW) == sum(pack.tiles) <= plan_row
 
 
-def test_kept_features_of_tiles_are_the_tiles_of_each_picture(make_job: MakeJob, tmp_path: Path) -> None:
-    plain = make_job("plain", model=MODES["anyres"])
+@pytest.mark.parametrize("mode", ["anyres", "windows"])
+def test_kept_features_of_tiles_are_the_tiles_of_each_picture(mode: str, make_job: MakeJob, tmp_path: Path) -> None:
+    plain = make_job("plain", model=MODES[mode])
     asked = FeaturesJob(stage="sft", recipe=plain.recipe, shards=plain.shards, out=tmp_path / "features")
     asked.out.mkdir()
     assert features.run(asked).num_images == 18
-    kept = make_job("kept", model=MODES["anyres"]).model_copy(update={"features": asked.out})
+    kept = make_job("kept", model=MODES[mode]).model_copy(update={"features": asked.out})
     run(plain, [False])
     run(kept, [False])
     ours, others = (load_file(job.out / "checkpoint" / "model.safetensors") for job in (kept, plain))
-    assert "image_newline" in ours
+    assert ("image_newline" in ours) == (mode == "anyres")
     for name, value in others.items():
         torch.testing.assert_close(ours[name], value, atol=3e-3, rtol=1e-2, msg=name)
 
@@ -149,11 +161,29 @@ def test_a_stage_that_cuts_pictures_makes_room_in_the_model_of_one_that_did_not(
     assert checkpoint.load(cut.out / "checkpoint").scheme.like == "nanovlm"
 
 
+def test_a_stage_of_pictures_of_any_shape_goes_on_from_one_of_squares(make_job: MakeJob) -> None:
+    square = make_job("square", model={"vision_layer": "final"})
+    before, pixels = load_start(square).eval(), torch.randn(2, 3, 24, 24)
+    checkpoint.save(before, square.recipe.model, "short", reading(square).tokenizer_folder, square.out / "checkpoint")
+    native = make_job("native", model=MODES["native"], start=square.out / "checkpoint")
+    after, row = load_start(native).eval(), native.recipe.model.seen
+    shapes = torch.full((2, 2), 3)
+    padded = torch.nn.functional.pad(in_patches(pixels, 8), (0, 0, 0, row.num_patches - 9))
+    torch.testing.assert_close(after.image_tokens(padded, shapes)[:, :9], before.image_tokens(pixels))
+    run(native, [False])
+    assert checkpoint.load(native.out / "checkpoint").vision == row
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
         ({"image_mode": "anyres", "connector": "resampler"}, "needs image tokens on a square, connector 'resampler'"),
-        ({"image_mode": "native"}, "needs an encoder that takes pictures of any shape"),
+        (
+            {"image_mode": "native", "vision": "clip-vit-large-patch14-336"},
+            "needs an encoder that takes pictures of any shape",
+        ),
+        ({"image_mode": "native", "connector": "resampler"}, "connector 'resampler' looks at all patches of a square"),
+        ({"image_mode": "native", "tiling": {"max_patches": 50}}, "expected a square number, such as 49 or 64"),
         (
             {"image_mode": "square", "tiling": {"long_side": 48}},
             "tiling.long_side = 48 has no effect with image_mode 'square'",

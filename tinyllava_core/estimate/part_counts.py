@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tinyllava_core.estimate.sizes import Size, sizes
 from tinyllava_core.parts import VISIONS, language_row
+from tinyllava_core.parts.architecture import VISION_CONFIGS
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.trained import Trained, trained_parts
 from tinyllava_core.settings.training import Training
@@ -30,13 +31,18 @@ def part_counts(model: Model, training: Training) -> list[PartCount]:
         blocks = trained["language"].blocks
         opened = adapters = lora.rank * sum(language.linear[blocks.start : blocks.stop])
     open_connector = 0 if training.connector.trainable_from_layer is None else connector
-    # behind the last block nothing is read, but for the encoder's own norm: a scale and a shift
-    norm = 2 * VISIONS[model.vision].width if model.vision_layer == "final" and trained["vision"].rest else 0
+    norm = _norm(model) if model.vision_layer == "final" and trained["vision"].rest else 0
     return [
         PartCount(part="vision", num_parameters=vision.total, num_trained=_opened(vision, trained["vision"]) + norm),
         PartCount(part="connector", num_parameters=connector, num_trained=open_connector),
         PartCount(part="language", num_parameters=language.total + more + adapters, num_trained=opened),
     ]
+
+
+def _norm(model: Model) -> int:
+    """Count the encoder's own norm, all that is read of it behind its last block: a scale and a shift, of AIMv2 a scale alone."""
+    kind = VISION_CONFIGS.get(model.vision.partition("=")[0], {}).get("model_type")
+    return VISIONS[model.vision].width * (1 if kind == "aimv2_vision_model" else 2)
 
 
 def newline(model: Model) -> int:

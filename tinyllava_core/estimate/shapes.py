@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tinyllava_core.estimate.sizes import average, sizes
-from tinyllava_core.parts import VISIONS, language_row
+from tinyllava_core.parts import language_row
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.trained import trained
 
@@ -33,7 +33,7 @@ class Shapes:
 
 def shapes(model: Model) -> Shapes:
     """Collect a model's numbers."""
-    language, vision = language_row(model.language), VISIONS[model.vision]
+    language, vision = language_row(model.language), model.seen
     encoder, reader = sizes(model)
     return Shapes(
         language_layers=language.num_layers,

@@ -40,6 +40,7 @@ _CLASSES: dict[ExportFormat, str] = {
     "hf-llava-next": "LlavaNext",
     "hf-llava-onevision": "LlavaOnevision",
     "hf-idefics3": "Idefics3",
+    "hf-lfm2-vl": "Lfm2Vl",
 }
 _QUESTIONS = ("What is in the picture?", "Answer yes or no: is it red?", "How many are there?")
 _SIZES = ((100, 40), (37, 90), (9, 7))  # pixels: width, height
@@ -108,7 +109,7 @@ def compare(loaded: Loaded, out: Path, kind: ExportFormat = "hf-llava") -> Expor
     for seed, (question, size) in enumerate(zip(_QUESTIONS, _SIZES, strict=True)):
         ids, tiles_N3HW = _asked(loaded, tokenizer, question, size, seed)
         embedded = _embedded(loaded, ids, tiles_N3HW, size)
-        given = formats.inputs(ids, tiles_N3HW, size, kind)
+        given = formats.inputs(loaded, ids, tiles_N3HW, size, kind)
         logits = loaded.model(inputs_embeds=embedded).logits, theirs.eval()(**given).logits
         worst = max(worst, float((logits[0] - logits[1]).abs().max()))
         mask = torch.ones(embedded.shape[:2], dtype=torch.int64)
@@ -137,7 +138,7 @@ def _embedded(loaded: Loaded, ids: list[int], tiles_N3HW: Tensor, size: tuple[in
     """Put a question into the language model's space as training does -> [1, T, D]."""
     model, ids_1T, order = loaded.model, torch.tensor([ids]), order_of(loaded.scheme, [size])
     places = (order.place_I, order.weight_I) if order else (None, None)
-    image_ID = model.ordered(model.image_tokens(tiles_N3HW), *places)
+    image_ID = model.ordered(model.image_tokens(tiles_N3HW, order.shapes_N2 if order else None), *places)
     return splice(model.get_input_embeddings()(ids_1T), image_ID, ids_1T == model.config.image_token_id)
 
 

@@ -1,4 +1,4 @@
-"""transformers' own classes for models that cut pictures: LlavaNext, LlavaOnevision, Idefics3 (SmolVLM's too). It trains nothing.
+"""transformers' own classes for models that cut pictures: LlavaNext, LlavaOnevision, Idefics3 (SmolVLM's too), Lfm2Vl. It trains nothing.
 
 A class either holds a model exactly, to the last tensor, or there is a reason why not. Weights keep their values; only names change.
 """
@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import (
     Idefics3Config,
     Idefics3ForConditionalGeneration,
+    Lfm2VlConfig,
+    Lfm2VlForConditionalGeneration,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
     LlavaOnevisionConfig,
@@ -23,9 +25,12 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.data.tensors.order import order_of
 from tinyllava_core.model.checkpoint import Loaded, why_not_its_head
 from tinyllava_core.model.portable import portable_config
+from tinyllava_core.model.processor import RESAMPLE
 from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.model.vision.native import FIXED, NAFLEX, as_naflex, naflex_config, patch_inputs
 from tinyllava_core.parts.picture import Scheme
 from tinyllava_core.settings.export import ExportFormat
 from tinyllava_core.tokenizer import IMAGE_TOKEN
@@ -48,6 +53,8 @@ def why_not(model: TinyLlava, scheme: Scheme, kind: ExportFormat) -> str | None:
         return head
     if kind == "hf-idefics3":
         return _not_idefics(model, scheme)
+    if kind == "hf-lfm2-vl":
+        return _not_lfm2(model, scheme)
     return _not_anyres(model, scheme, kind)
 
 
@@ -79,12 +86,26 @@ def _not_idefics(model: TinyLlava, scheme: Scheme) -> str | None:
     return None
 
 
+def _not_lfm2(model: TinyLlava, scheme: Scheme) -> str | None:
+    if (model.shape.kind, model.shape.layers) not in (("pixel-shuffle", 2), ("mlp", 2)):
+        return f"its connector is {model.shape.kind}, that class has a two-layer pixel-shuffle or mlp"
+    if model.config.vision_config.model_type not in (FIXED, NAFLEX) or model.config.num_skipped:
+        return f"its encoder is a {model.config.vision_config.model_type}, that class has SigLIP 2's"
+    if not model.config.final_norm:
+        return "its connector does not read the encoder's `final` state, which that class does"
+    if scheme.mode == "anyres":
+        return "its image_mode is anyres, whose newlines that class does not have"
+    return None
+
+
 def build(model: TinyLlava, scheme: Scheme, kind: ExportFormat) -> PreTrainedModel:
     """Give the same model as an instance of a format's class. Raises RuntimeError if a tensor finds no place, or a place no tensor."""
     tied = model.config.tie_word_embeddings
     tensors = {name: tensor for name, tensor in model.state_dict().items() if not (tied and name == "lm_head.weight")}
     if kind == "hf-idefics3":
         made, tensors = _idefics(model), _for_idefics(tensors)
+    elif kind == "hf-lfm2-vl":
+        made, tensors = _lfm2(model), _for_lfm2(model, tensors)
     else:
         made = _anyres(model, scheme, kind)
         tensors = {name.replace("image_newline.weight", "image_newline"): tensor for name, tensor in tensors.items()}
@@ -142,8 +163,43 @@ def _for_idefics(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def inputs(ids: list[int], tiles_N3HW: Tensor, size: tuple[int, int], kind: ExportFormat) -> dict[str, Tensor]:
+def _lfm2(model: TinyLlava) -> PreTrainedModel:
+    """Its downsampling is our pixel-shuffle, none of it an mlp. A SigLIP of one size becomes the NaFlex encoder that it is."""
+    ours, vision = model.config, model.config.vision_config
+    config = Lfm2VlConfig(
+        vision_config=naflex_config(vision) if vision.model_type == FIXED else vision,
+        text_config=ours.text_config,
+        image_token_id=ours.image_token_id,
+        downsample_factor=model.shape.shrink or 1,
+        projector_hidden_size=model.shape.language_width,
+        projector_use_layernorm=model.shape.norm,
+        tie_word_embeddings=ours.tie_word_embeddings,
+    )
+    with no_init_weights():
+        return Lfm2VlForConditionalGeneration(config)
+
+
+def _for_lfm2(model: TinyLlava, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename; the encoder's weights are those of the NaFlex one."""
+    tower, vision = model.model.vision_tower, "model.vision_tower."
+    if model.config.vision_config.model_type == FIXED:
+        tower = as_naflex(tower)
+    found = {name: tensor for name, tensor in tensors.items() if not name.startswith(vision)}
+    found = {
+        name.replace("projector.mlp.", "projector.").replace("projector.norm.", "projector.layer_norm."): tensor
+        for name, tensor in found.items()
+    }
+    return found | {vision + name: tensor for name, tensor in tower.state_dict().items()}
+
+
+def inputs(
+    loaded: Loaded, ids: list[int], tiles_N3HW: Tensor, size: tuple[int, int], kind: ExportFormat
+) -> dict[str, Tensor]:
     """Give one picture and a question as a format's class takes them; `size`: the picture's (width, height)."""
+    if kind == "hf-lfm2-vl":
+        order = order_of(loaded.scheme, [size])
+        shown = patch_inputs(tiles_N3HW, order.shapes_N2 if order else None, loaded.vision.patch_size)
+        return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.int64)} | shown
     asked = {"input_ids": torch.tensor([ids]), "pixel_values": tiles_N3HW if kind == "hf-llava" else tiles_N3HW[None]}
     asked["attention_mask"] = torch.ones_like(asked["input_ids"])
     if kind in ("hf-llava-next", "hf-llava-onevision"):
@@ -154,8 +210,8 @@ def inputs(ids: list[int], tiles_N3HW: Tensor, size: tuple[int, int], kind: Expo
 def write(loaded: Loaded, out: Path, kind: ExportFormat) -> None:
     """Lay a format's weights, configuration and processor over those of the checkpoint's folder.
 
-    Where transformers has no processor that prepares pictures as the model was trained (nanoVLM's order and marks; no upscaling),
-    none is written.
+    Where transformers has no processor that prepares pictures as the model was trained (nanoVLM's order and marks; no upscaling;
+    Lfm2Vl's chooses other sizes), none is written.
     """
     build(loaded.model, loaded.scheme, kind).save_pretrained(out)
     config = out / "config.json"
@@ -168,6 +224,8 @@ def write(loaded: Loaded, out: Path, kind: ExportFormat) -> None:
 
 def _processor(loaded: Loaded, kind: ExportFormat) -> dict[str, dict[str, Any]]:
     row, scheme = loaded.vision, loaded.scheme
+    if kind == "hf-lfm2-vl" and (scheme.mode != "native" or scheme.tile != scheme.patch):
+        return {}
     square = {"height": scheme.tile, "width": scheme.tile}
     common: dict[str, Any] = {
         "do_resize": True,
@@ -177,6 +235,9 @@ def _processor(loaded: Loaded, kind: ExportFormat) -> dict[str, dict[str, Any]]:
         "do_convert_rgb": True,
     }
     common |= {"image_mean": list(row.mean), "image_std": list(row.std)}
+    if kind == "hf-lfm2-vl":
+        native = {"patch_size": scheme.patch, "max_num_patches": scheme.max_windows, "resample": RESAMPLE[row.resample]}
+        return {"preprocessor_config.json": {"image_processor_type": "Siglip2ImageProcessor", **common, **native}}
     if kind == "hf-idefics3":
         if scheme.mode != "tiles" or scheme.like != "smolvlm" or not scheme.upscale:
             return {}

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    Aimv2VisionModel,
     AutoConfig,
     AutoModelForCausalLM,
     CLIPVisionModel,
@@ -20,14 +21,16 @@ from transformers import (
     GenerationConfig,
     LlavaConfig,
     PreTrainedModel,
+    Siglip2VisionModel,
     SiglipVisionModel,
 )
 from transformers.initialization import no_init_weights
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import mixers
-from tinyllava_core.model.mixture import MixtureConfig, MixtureVision
 from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.model.vision.mixture import MixtureConfig, MixtureVision
+from tinyllava_core.model.vision.native import FIXED, as_naflex, naflex_config
 from tinyllava_core.parts import LANGUAGES, VISIONS, Language, Vision, language_row, tokenizer_folder
 from tinyllava_core.parts.architecture import VISION_CONFIGS
 from tinyllava_core.parts.described import Kind, described
@@ -39,8 +42,12 @@ _COMMITS: dict[str, str] = {}  # hub name -> commit, of this process: see `pin`
 _VISION_CLASSES: dict[str, type[PreTrainedModel]] = {
     "siglip_vision_model": SiglipVisionModel,
     "siglip": SiglipVisionModel,
+    "siglip2_vision_model": Siglip2VisionModel,
+    "siglip2": Siglip2VisionModel,
     "clip_vision_model": CLIPVisionModel,
     "clip": CLIPVisionModel,
+    "aimv2_vision_model": Aimv2VisionModel,
+    "aimv2": Aimv2VisionModel,
     "dinov2": Dinov2Model,
     "dinov3_vit": DINOv3ViTModel,
 }
@@ -52,6 +59,7 @@ _CHECKED = (  # of a configuration, against parts/architecture.py
     "num_key_value_heads",
     "image_size",
     "patch_size",
+    "num_patches",
     "vocab_size",
     "tie_word_embeddings",
 )
@@ -65,7 +73,7 @@ def assemble(parts: Model, seed: int) -> TinyLlava:
     row, language = VISIONS[parts.vision], language_row(parts.language)
     tokenizer = load_tokenizer(tokenizer_folder(language))
     _check_tokenizer(language, tokenizer)
-    vision = load_vision(parts.vision)
+    vision = load_encoder(parts)
     _check_vision(parts.vision, row, vision.config)
     text_config = from_pretrained(AutoConfig, language.weights, language.revision).get_text_config(decoder=True)
     mixers.check_known(text_config, parts.language)
@@ -105,12 +113,21 @@ def published(parts: Model) -> LlavaConfig:
         vision_config = mixture_config(*(config_of("vision", member) for member in row.mixture))
     else:
         vision_config = config_of("vision", parts.vision)
+        if parts.image_mode == "native" and vision_config.model_type == FIXED:
+            vision_config = naflex_config(vision_config)
     return configure(parts, vision_config, text_config, 0)
 
 
 def configure(parts: Model, vision_config: Any, text_config: Any, image_id: int) -> LlavaConfig:
-    """Write the configuration of a model: transformers' own fields, and ours (see TinyLlava)."""
-    row = VISIONS[parts.vision]
+    """Write the configuration of a model: transformers' own fields, and ours (see TinyLlava).
+
+    Raises BadInput if the connector is to read a norm that the encoder does not have.
+    """
+    row = parts.seen
+    if parts.vision_layer == "final" and vision_config.model_type in ("clip_vision_model", "clip_dinov2"):
+        raise BadInput(
+            f"vision_layer 'final': {parts.vision!r} has CLIP in it, whose last norm is for its class token alone; expected -1, -2, ..."
+        )
     config = LlavaConfig(
         vision_config=vision_config,
         text_config=text_config,
@@ -124,6 +141,12 @@ def configure(parts: Model, vision_config: Any, text_config: Any, image_id: int)
     config.final_norm, config.newline = parts.vision_layer == "final", parts.scheme.mode == "anyres"
     config.head_bias = head_has_bias(text_config)
     return config
+
+
+def load_encoder(parts: Model) -> PreTrainedModel:
+    """Load a model's vision encoder with its weights, for pictures of any shape where its `image_mode` is native."""
+    encoder = load_vision(parts.vision)
+    return as_naflex(encoder) if parts.image_mode == "native" and isinstance(encoder, SiglipVisionModel) else encoder
 
 
 def load_vision(name: str) -> PreTrainedModel:
@@ -146,7 +169,7 @@ def load_vision(name: str) -> PreTrainedModel:
 
 
 def without_head(vision: Any) -> Any:
-    """Spare SigLIP's pooling head, whose output nothing reads; its weights stay, so that the encoder is still the hub's."""
+    """Spare SigLIP's and AIMv2's pooling head, whose output nothing reads; its weights stay, so that the encoder is still the hub's."""
     if hasattr(vision, "use_head"):
         vision.use_head = False
     return vision

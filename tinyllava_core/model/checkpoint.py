@@ -27,7 +27,8 @@ from tinyllava_core.model.assemble import without_head
 from tinyllava_core.model.portable import portable_config
 from tinyllava_core.model.processor import write_processor
 from tinyllava_core.model.tinyllava import TinyLlava
-from tinyllava_core.parts import VISIONS, Vision
+from tinyllava_core.model.vision.native import NAFLEX
+from tinyllava_core.parts import Vision
 from tinyllava_core.parts.picture import Scheme
 from tinyllava_core.settings.model import ImageMode, Model, Pixels
 from tinyllava_core.tokenizer import load_tokenizer
@@ -98,7 +99,7 @@ def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, fold
     """Write the checkpoint of a stage: see `write`."""
     card = Card(
         schema=SCHEMA,
-        vision=VISIONS[parts.vision],
+        vision=parts.seen,
         language=parts.language,
         connector=parts.connector,
         tokens_per_image=parts.tokens_per_image,
@@ -189,6 +190,8 @@ def why_not_plain_llava(model: TinyLlava) -> str | None:
         return head
     if model.config.vision_config.model_type == "clip_dinov2":
         return "its vision part is two encoders, that class has one"
+    if model.config.vision_config.model_type == NAFLEX:
+        return "its encoder takes patches of pictures of any shape, that class gives it squares"
     if model.config.final_norm:
         return "its connector reads the encoder's last state behind its norm, that class in front of it"
     if model.config.newline:

@@ -56,13 +56,17 @@ class MixtureMlp(nn.Module):
 
 
 class PixelShuffle(nn.Module):
-    """Lay each S x S window's patches side by side in the channels, then an MLP, or one matrix: [N, P, V] -> [N, P / S^2, D]."""
+    """Lay each S x S window's patches side by side in the channels, then an MLP, or one matrix: [N, P, V] -> [N, P / S^2, D].
+
+    With `norm` a layer norm stands between, as in InternVL's `mlp1` and LFM2-VL's projector.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         assert shape.shrink is not None
         self.shrink = shape.shrink
         width_in = shape.vision_width * self.shrink**2
+        self.norm = nn.LayerNorm(width_in) if shape.norm else nn.Identity()
         self.mlp: nn.Module
         if shape.layers is None:
             self.mlp = nn.Linear(width_in, shape.language_width, bias=False)
@@ -74,7 +78,9 @@ class PixelShuffle(nn.Module):
         num, patches, width = features_NPV.shape
         windows = isqrt(patches) // self.shrink
         cut = features_NPV.view(num, windows, self.shrink, windows, self.shrink, width)
-        tokens: Tensor = self.mlp(cut.transpose(2, 3).reshape(num, windows * windows, self.shrink**2 * width))
+        tokens: Tensor = self.mlp(
+            self.norm(cut.transpose(2, 3).reshape(num, windows * windows, self.shrink**2 * width))
+        )
         return tokens
 
 

@@ -13,7 +13,7 @@ from tinyllava_core.parts.prompts import prompt_row
 from tinyllava_core.settings.model import ImageMode
 from tinyllava_core.tokenizer import IMAGE_TOKEN, load_tokenizer
 
-_RESAMPLE = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
+RESAMPLE = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
 
 def write_processor(row: Vision, image_mode: ImageMode, tokens_per_image: int, prompt: str, folder: Path) -> None:
@@ -50,7 +50,7 @@ def image_processor(row: Vision, image_mode: ImageMode) -> dict[str, Any]:
         "size": {"shortest_edge": row.short_edge or row.image_size} if row.crop else size,
         "do_center_crop": row.crop,
         "crop_size": size if row.crop else None,
-        "resample": _RESAMPLE[row.resample],
+        "resample": RESAMPLE[row.resample],
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,

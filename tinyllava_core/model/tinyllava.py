@@ -6,6 +6,7 @@ S supervised tokens.
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import Any, Literal
 
 import torch
@@ -16,8 +17,9 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from tinyllava_core.model import attention, mixers
 from tinyllava_core.model import connector as connectors
 from tinyllava_core.model.loss import token_losses
-from tinyllava_core.model.mixture import MixtureVision
 from tinyllava_core.model.records import Layout
+from tinyllava_core.model.vision.native import on_square
+from tinyllava_core.model.vision.states import patches
 from tinyllava_core.parts import Shape
 
 _AT_ONCE = 64  # pictures through a frozen encoder: its activations are those of so many at most, whatever a pack holds
@@ -89,27 +91,36 @@ class TinyLlava(LlavaForConditionalGeneration):
             self.model.vision_tower.eval()
         return self
 
-    def image_tokens(self, pixels_N3HW: Tensor) -> Tensor:
+    def image_tokens(self, pixels_N3HW: Tensor, shapes_N2: Tensor | None = None) -> Tensor:
         """Encode images into the language model's space -> [N, K, D]. A frozen encoder runs without autograd.
 
-        What comes as [N, P, V] is an encoder's output already (data/tensors/features.py). Raises ValueError if the encoder or the connector gives another number of tokens than its row declares.
+        `shapes_N2`: rows and columns of patches of each, where they have any shape; then they come in patches, [N, 3, P, pp], and
+        only the first tokens of each are the picture's. What comes as [N, P, V] is an encoder's output already
+        (data/tensors/features.py). Raises ValueError if the encoder or the connector gives another number of tokens than its row
+        declares.
         """
         trained = any(p.requires_grad for p in self.model.vision_tower.parameters())
         patches_NPV = pixels_N3HW
         if pixels_N3HW.ndim == 4:
             with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-                patches_NPV = self._patches(pixels_N3HW, at_once=None if trained or self.looks_always else _AT_ONCE)
+                at_once = None if trained or self.looks_always else _AT_ONCE
+                patches_NPV = self._patches(pixels_N3HW, shapes_N2, at_once)
         _check_count("vision encoder", patches_NPV.shape[1], self.shape.num_patches)
+        if shapes_N2 is not None:
+            patches_NPV = on_square(patches_NPV, shapes_N2, self.shape.shrink or 1)
         tokens_NKD: Tensor = self.model.multi_modal_projector(patches_NPV)
         _check_count(f"connector {self.shape.kind!r}", tokens_NKD.shape[1], self.shape.num_tokens)
         return tokens_NKD
 
-    def _patches(self, pixels_N3HW: Tensor, at_once: int | None) -> Tensor:
+    def _patches(self, pixels_N3HW: Tensor, shapes_N2: Tensor | None, at_once: int | None) -> Tensor:
         """Run the encoder -> [N, P, V]. `at_once`: on so many pictures at a time, where nothing is kept of one for the next."""
         layer: int | Literal["final"] = "final" if self.config.final_norm else self.config.vision_feature_layer
+        size = at_once or len(pixels_N3HW)
         parts = [
-            patches(self.model.vision_tower, part, layer, self.config.num_skipped)
-            for part in pixels_N3HW.split(at_once or len(pixels_N3HW))
+            patches(self.model.vision_tower, part, layer, self.config.num_skipped, shapes)
+            for part, shapes in zip(
+                pixels_N3HW.split(size), repeat(None) if shapes_N2 is None else shapes_N2.split(size), strict=False
+            )
         ]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -118,6 +129,8 @@ class TinyLlava(LlavaForConditionalGeneration):
         flat = tokens_NKD.flatten(0, 1)
         if place_I is None:
             return flat
+        if not self.config.newline:
+            return flat[place_I]
         ordered: Tensor = self.model.image_newline(flat, place_I, weight_I)
         return ordered
 
@@ -161,15 +174,17 @@ class TinyLlava(LlavaForConditionalGeneration):
         """
         embedded_TD = self.get_input_embeddings()(ids_T)
         if len(pixels_N3HW):
-            image_ID = self.ordered(self.image_tokens(pixels_N3HW), layout.place_I, layout.weight_I)
+            tokens_NKD = self.image_tokens(pixels_N3HW, layout.shapes_N2)
+            image_ID = self.ordered(tokens_NKD, layout.place_I, layout.weight_I)
             embedded_TD = laid(embedded_TD, image_ID, layout.image_I)
         elif self.looks_always or any(
             p.requires_grad
             for module in (self.model.vision_tower, self.model.multi_modal_projector)
             for p in module.parameters()
         ):
-            dummy = pixels_N3HW.new_zeros(1, *pixels_N3HW.shape[1:])
-            embedded_TD = embedded_TD + 0.0 * self.image_tokens(dummy).sum()
+            dummy, shapes_N2 = pixels_N3HW.new_zeros(1, *pixels_N3HW.shape[1:]), layout.shapes_N2
+            one = None if shapes_N2 is None else shapes_N2.new_full((1, 2), self.shape.shrink or 1)
+            embedded_TD = embedded_TD + 0.0 * self.image_tokens(dummy, one).sum()
             if hasattr(self.model, "image_newline"):
                 embedded_TD = embedded_TD + 0.0 * self.model.image_newline.weight.sum()
         self._attend(attention.NAME)
@@ -189,42 +204,6 @@ class TinyLlava(LlavaForConditionalGeneration):
         if self.model.language_model.config._attn_implementation != how:
             self.model.language_model.set_attn_implementation(how)
             mixers.split_by_record(self.model.language_model)
-
-
-def patches(encoder: nn.Module, pixels_N3HW: Tensor, layer: int | Literal["final"], num_skipped: int) -> Tensor:
-    """Run an encoder -> the hidden states of `layer`, patches alone [N, P, V]. final: the last ones, behind the encoder's norm."""
-    members = (encoder.clip, encoder.dinov2) if isinstance(encoder, MixtureVision) else ()
-    if members:  # its own forward lays them out so, class tokens left out
-        states = [hidden_state(member, pixels_N3HW, layer)[:, 1:] for member in members]
-        return torch.stack(states, 2).flatten(1, 2)[:, num_skipped:]
-    return hidden_state(encoder, pixels_N3HW, layer)[:, num_skipped:]
-
-
-def hidden_state(encoder: nn.Module, pixels_N3HW: Tensor, layer: int | Literal["final"]) -> Tensor:
-    """Run an encoder's blocks up to the one that gives hidden state `layer`, and none behind it -> [N, P, V]."""
-    if layer == "final":
-        last: Tensor = encoder(pixels_N3HW).last_hidden_state
-        return last
-    name, blocks = max(
-        ((name, module) for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList)),
-        key=lambda found: len(found[1]),
-    )
-    used = len(blocks) + 1 + layer
-    if not 0 < used < len(blocks):
-        whole: Tensor = encoder(pixels_N3HW, output_hidden_states=True).hidden_states[layer]
-        return whole
-    given: list[Tensor] = []
-    watched = blocks[used - 1].register_forward_hook(
-        lambda _, __, out: given.append(out[0] if isinstance(out, tuple) else out)
-    )
-    home, _, leaf = name.rpartition(".")
-    setattr(encoder.get_submodule(home), leaf, blocks[:used])
-    try:
-        encoder(pixels_N3HW)
-    finally:
-        setattr(encoder.get_submodule(home), leaf, blocks)
-        watched.remove()
-    return given[0]
 
 
 def _attend_as_transformers(model: TinyLlava, _: Any) -> None:

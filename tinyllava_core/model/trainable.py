@@ -17,7 +17,12 @@ from tinyllava_core.settings.training import PART_NAMES, Training
 
 BLOCK = re.compile(r"\.layers?\.(\d+)\.")
 # Behind the last block, or for pre-training alone (DINOv2's mask token): no hidden state depends on these.
-LAST_NORM = ("post_layernorm", ".layernorm.", ".norm.")  # the encoder's own: read where the layer is `final`
+LAST_NORM = (
+    "post_layernorm",
+    ".layernorm.",
+    ".norm.",
+    "vision_tower.rms_norm.",
+)  # the encoder's own: read where the layer is `final`
 BEHIND = (*LAST_NORM, ".head.", "pooler", "mask_token")
 
 Digest = tuple[int, int]

@@ -38,6 +38,11 @@ _SIGLIP_BASE = _SIGLIP | {
 }
 
 
+def _naflex(config: dict[str, Any]) -> dict[str, Any]:
+    """Positions lie on 16 x 16 and are scaled to each picture's shape."""
+    return config | {"model_type": "siglip2_vision_model", "patch_size": 16, "num_patches": 256}
+
+
 def _dinov3(hidden: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
     """Positions are turned into the queries and keys, so it has no table of them and takes any size. Four register tokens."""
     return {
@@ -61,9 +66,24 @@ VISION_CONFIGS: dict[str, dict[str, Any]] = {
     "siglip2-so400m-patch14-384": _SIGLIP,
     **{f"siglip2-base-patch16-{size}": _SIGLIP_BASE | {"image_size": size} for size in (256, 384, 512)},
     **{f"siglip2-so400m-patch16-{size}": _SIGLIP | {"patch_size": 16, "image_size": size} for size in (256, 384, 512)},
+    "siglip2-base-patch16-naflex": _naflex({key: _SIGLIP_BASE[key] for key in _SIGLIP_BASE if key != "image_size"}),
+    "siglip2-so400m-patch16-naflex": _naflex({key: _SIGLIP[key] for key in _SIGLIP if key != "image_size"}),
     "dinov3-vits16": _dinov3(384, 1536, 12, 6),
     "dinov3-vitb16": _dinov3(768, 3072, 12, 12),
     "dinov3-vitl16": _dinov3(1024, 4096, 24, 16),
+    **{
+        f"aimv2-large-patch14-{size}": {
+            "model_type": "aimv2_vision_model",
+            "hidden_size": 1024,
+            "intermediate_size": 2816,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 8,
+            "patch_size": 14,
+            "image_size": size,
+            "use_head": False,
+        }
+        for size in (224, 336, 448)
+    },
     # 518: its position embeddings lie on 37 x 37 and are interpolated to the 16 x 16 of 224 pixels.
     "dinov2-large-patch14-224": {
         "model_type": "dinov2",

@@ -33,6 +33,7 @@ class Shape:
     queries: int | None = None
     shrink: int | None = None  # side of a window that becomes one token, in patches
     hidden: int | None = None  # inner width
+    norm: bool = False  # a layer norm in front of the MLP
 
     @property
     def num_tokens(self) -> int:
@@ -66,6 +67,7 @@ class Connector:
     needs_mixture: bool = False
     square_queries: bool = False
     same_width: bool = False
+    norms: bool = False  # may have a layer norm in front of its MLP
 
 
 def _all(shape: Shape) -> int:
@@ -95,7 +97,8 @@ def _mlp(shape: Shape) -> int:
 
 def _shuffled(shape: Shape) -> int:
     assert shape.shrink is not None
-    return mlp_parameters(shape.vision_width * shape.shrink**2, shape.language_width, shape.layers)
+    width_in = shape.vision_width * shape.shrink**2
+    return mlp_parameters(width_in, shape.language_width, shape.layers) + 2 * width_in * shape.norm
 
 
 def _shuffled_bare(shape: Shape) -> int:
@@ -154,7 +157,7 @@ CONNECTORS: dict[str, Connector] = {
     # Source: arXiv 2401.06209 (interleaved mixture of features), section 4.2.
     "mixture-mlp": Connector(tokens=_all, parameters=_twice, layers=2, needs_mixture=True),
     # Source: arXiv 2404.16821 (InternVL 1.5), section 3.1: a window's patches side by side in the channels.
-    "pixel-shuffle": Connector(tokens=_windows, parameters=_shuffled, layers=2, shrinks=True, needs_grid=True),
+    "pixel-shuffle": Connector(tokens=_windows, parameters=_shuffled, layers=2, shrinks=True, needs_grid=True, norms=True),
     # Source: nanoVLM, models/modality_projector.py; transformers, Idefics3SimpleMLP: the same windows, one matrix without a bias.
     "pixel-shuffle-linear": Connector(tokens=_windows, parameters=_shuffled_bare, shrinks=True, needs_grid=True),
     # Source: arXiv 2405.20985 (DeCo): adaptive average pooling is enough of an abstractor.
@@ -173,7 +176,14 @@ CONNECTORS: dict[str, Connector] = {
 
 
 def connector_shape(
-    kind: str, vision: Vision, language_width: int, *, layers: int | None, queries: int | None, shrink: int | None
+    kind: str,
+    vision: Vision,
+    language_width: int,
+    *,
+    layers: int | None,
+    queries: int | None,
+    shrink: int | None,
+    norm: bool | None = None,
 ) -> Shape:
     """Resolve a connector's options against its row and the encoder it reads.
 
@@ -186,6 +196,7 @@ def connector_shape(
         ("connector_layers", layers, row.layers is not None),
         ("connector_queries", queries, row.queries is not None),
         ("connector_shrink", shrink, row.shrinks),
+        ("connector_norm", norm, row.norms),
     ):
         if given is not None and not has:
             raise BadInput(f"{option} = {given} has no effect on connector {kind!r}: remove it")
@@ -213,6 +224,7 @@ def connector_shape(
         queries=queries,
         shrink=_shrink(shrink, vision) if row.shrinks else None,
         hidden=row.hidden,
+        norm=bool(norm),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tinyllava_core.paths import expanded
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 # Leading tokens of an encoder's output that are no patch. Source: transformers' classes of these types.
 CLASS_TOKENS = {"clip_vision_model": 1, "clip": 1, "dinov2": 1, "siglip_vision_model": 0, "siglip": 0}
+CLASS_TOKENS |= {"siglip2_vision_model": 0, "siglip2": 0, "aimv2_vision_model": 0, "aimv2": 0}
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Source: Pillow's numbers, which preprocessor_config.json has
 
 
@@ -76,7 +78,10 @@ def vision_fields(weights: str) -> dict[str, Any]:
         raise BadInput(
             f"{where}: model type {model_type!r} is not known here; expected one of {', '.join(CLASS_TOKENS)}"
         )
+    any_shape = model_type.startswith("siglip")
     size, crop = prepared.get("size") or {}, bool(prepared.get("do_center_crop"))
+    if model_type.startswith("siglip2") and "num_patches" in config:  # NaFlex: its processor names no size
+        size = isqrt(config["num_patches"]) * config.get("patch_size", 0)
     shown = _side(prepared.get("crop_size") if crop else size, where)
     short_edge = _side(size, where)
     resample = RESAMPLE.get(prepared.get("resample", 3))
@@ -95,6 +100,7 @@ def vision_fields(weights: str) -> dict[str, Any]:
             "crop": crop,
             "short_edge": short_edge if short_edge != shown else None,
             "resample": resample,
+            "any_shape": any_shape,
         }
     except KeyError as key:
         raise BadInput(f"{where}: neither config.json nor preprocessor_config.json says {key}") from None

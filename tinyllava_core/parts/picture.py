@@ -40,6 +40,7 @@ class Scheme:
     upscale: bool = True  # tiles: smaller pictures too get that long side
     like: Like = "nanovlm"  # tiles: whose order, marks and rounding
     max_windows: int = 0  # native
+    patch: int = 0  # native: pixels of a patch's side
 
     @property
     def is_fixed(self) -> bool:

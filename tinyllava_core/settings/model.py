@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tinyllava_core.errors import unknown
 from tinyllava_core.frozen import Frozen
-from tinyllava_core.parts import CONNECTORS, VISIONS, Shape, connector_shape, language_row
+from tinyllava_core.parts import CONNECTORS, VISIONS, Shape, Vision, connector_shape, language_row
 from tinyllava_core.parts.picture import ImageMode, Scheme
 from tinyllava_core.settings.tiling import Tiling
 
@@ -32,6 +32,11 @@ class Model(Frozen):
         description="Side of the window of patches that becomes one token, for a connector that shrinks the grid. "
         "null: the smallest that divides the grid.",
     )
+    connector_norm: bool | None = Field(
+        None,
+        exclude_if=lambda norm: norm is None,  # what has none keeps the fingerprints that it had before there was this
+        description="pixel-shuffle: a layer norm in front of its MLP, as InternVL and LFM2-VL have it. null: none.",
+    )
     language: str = Field(
         description="Language model: a key of parts.LANGUAGES, a folder or hub's name of a causal model of transformers, or KEY=PLACE."
     )
@@ -44,7 +49,7 @@ class Model(Frozen):
         "square",
         description="square: the encoder's own processor. pad: first pasted on a square of the mean colour (LLaVA-1.5 sft). "
         "anyres (LLaVA-NeXT), tiles (nanoVLM, SmolVLM), dynamic (InternVL): the picture cut into tiles, and the whole of it. "
-        "native: its own shape, up to so many patches (SigLIP2 NaFlex).",
+        "native: its own shape, up to so many patches (SigLIP 2 NaFlex, and any SigLIP).",
     )
     tiling: Tiling = Field(
         Tiling(),
@@ -60,15 +65,22 @@ class Model(Frozen):
     )
 
     @property
+    def seen(self) -> Vision:
+        """The encoder's row for pictures as this `image_mode` gives them."""
+        row = VISIONS[self.vision]
+        return row.native(self.tiling.max_patches) if self.image_mode == "native" else row
+
+    @property
     def shape(self) -> Shape:
         """The connector's options, resolved against the parts it stands between."""
         return connector_shape(
             self.connector,
-            VISIONS[self.vision],
+            self.seen,
             language_row(self.language).width,
             layers=self.connector_layers,
             queries=self.connector_queries,
             shrink=self.connector_shrink,
+            norm=self.connector_norm,
         )
 
     @property
@@ -79,7 +91,7 @@ class Model(Frozen):
     @property
     def scheme(self) -> Scheme:
         """How pictures are cut, resolved against the parts: what the plan counts with."""
-        return self.tiling.scheme(self.image_mode, VISIONS[self.vision], self.shape)
+        return self.tiling.scheme(self.image_mode, self.seen, self.shape)
 
     @property
     def layer(self) -> int:

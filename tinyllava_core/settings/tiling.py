@@ -20,8 +20,10 @@ _READ: dict[ImageMode, tuple[str, ...]] = {
     "anyres": ("grids", "max_tiles"),
     "tiles": ("long_side", "upscale", "like"),
     "dynamic": ("min_tiles", "max_tiles", "whole"),
-    "native": (),
+    "native": ("max_patches",),
 }
+# Connectors that take each patch, or each window of them, alone: a picture's shape is nothing to them.
+_ANY_SHAPE = ("mlp", "linear", "identity", "pixel-shuffle", "pixel-shuffle-linear", "average-pool")
 
 
 class Tiling(Frozen):
@@ -56,6 +58,12 @@ class Tiling(Frozen):
         min_length=1,
         description="anyres: rows x columns of tiles to choose from; on a tie the first. null: LLaVA-NeXT's five.",
     )
+    max_patches: int | None = Field(
+        None,
+        ge=1,
+        description="native: a picture is scaled to at most so many patches, a square number; SigLIP 2 NaFlex was trained with 256, "
+        "576, 784 and 1024 (and 128). null: as many as a square picture of the encoder's size has.",
+    )
     max_record_tiles: int | None = Field(
         None,
         ge=1,
@@ -82,9 +90,7 @@ class Tiling(Frozen):
                 "do not lie on one; use image_mode tiles or dynamic, or connector mlp"
             )
         if mode == "native":
-            raise BadInput(
-                "image_mode 'native' needs an encoder that takes pictures of any shape (SigLIP2 NaFlex); this one takes squares"
-            )
+            return _native(vision, shape)
         return Scheme(
             mode=mode,
             tile=tile,
@@ -112,6 +118,18 @@ class Tiling(Frozen):
         return found
 
 
+def _native(vision: Vision, shape: Shape) -> Scheme:
+    if shape.kind not in _ANY_SHAPE:
+        raise BadInput(
+            f"image_mode 'native': connector {shape.kind!r} looks at all patches of a square; expected one that takes each patch or "
+            f"window alone: {', '.join(_ANY_SHAPE)}"
+        )
+    window = vision.patch_size * (shape.shrink or 1)
+    return Scheme(mode="native", tile=window, tokens=1, max_windows=shape.num_tokens, patch=vision.patch_size)
+
+
 def tiling_of(scheme: Mapping[str, Any]) -> dict[str, Any]:
     """Give the section `model.tiling` of a scheme that a checkpoint remembers."""
+    if scheme["mode"] == "native":
+        return {"max_patches": scheme["max_windows"] * (scheme["tile"] // scheme["patch"]) ** 2}
     return {field: scheme[field] for field in _READ[scheme["mode"]] if scheme.get(field) not in (None, [], ())}

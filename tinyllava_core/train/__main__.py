@@ -28,7 +28,7 @@ from tinyllava_core.model.attention import name_of
 from tinyllava_core.model.device import use_gpu
 from tinyllava_core.model.grow import make_room
 from tinyllava_core.model.tinyllava import TinyLlava
-from tinyllava_core.parts import VISIONS, language_row, prompt_of, tokenizer_folder
+from tinyllava_core.parts import language_row, prompt_of, tokenizer_folder
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import TrainResult
 from tinyllava_core.room import told
@@ -161,8 +161,8 @@ def load_start(job: TrainJob) -> TinyLlava:
     recipe, language = job.recipe, job.recipe.training(job.stage).language
     pin(job.commits)
     model = checkpoint.load_model(job.start) if job.start is not None else assemble(recipe.model, recipe.seed)
-    scheme, folder = recipe.model_in(job.stage).scheme, tokenizer_folder(language_row(recipe.model.language))
-    make_room(model, scheme, load_tokenizer(folder, scheme.marks).size, recipe.seed)
+    parts, folder = recipe.model_in(job.stage), tokenizer_folder(language_row(recipe.model.language))
+    make_room(model, parts, load_tokenizer(folder, parts.scheme.marks).size, recipe.seed)
     lora.start(model, language.lora, language.trainable_from_layer or 0, recipe.seed)
     return model
 
@@ -186,7 +186,7 @@ def reading(job: TrainJob) -> Reading:
         tokenizer_folder=tokenizer_folder(language),
         prompt=prompt_of(training.prompt, language),
         max_length=training.max_length,
-        vision=VISIONS[parts.vision],
+        vision=parts.seen,
         scheme=parts.scheme,
         pixels=parts.pixels,
         writing=training.writing,

@@ -21,13 +21,14 @@ from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.data.tensors.example import normalise
 from tinyllava_core.data.tensors.features import TILES, FeatureShape, distinct_images, open_features, stored
+from tinyllava_core.data.tensors.order import order_of
 from tinyllava_core.data.tensors.tiles import opened
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import FeaturesJob, Progress, tell, write_result
-from tinyllava_core.model.assemble import load_vision, pin
+from tinyllava_core.model.assemble import load_encoder, pin
 from tinyllava_core.model.device import use_gpu
-from tinyllava_core.model.tinyllava import patches
-from tinyllava_core.parts import VISIONS, Vision
+from tinyllava_core.model.vision.states import patches
+from tinyllava_core.parts import Vision
 from tinyllava_core.parts.picture import Scheme
 from tinyllava_core.results import FeaturesResult
 from tinyllava_core.room import told
@@ -55,16 +56,17 @@ def main(argv: list[str]) -> int:
 def run(job: FeaturesJob) -> FeaturesResult:
     """Write features.bin and shape.json for the shards of one stage."""
     started, parts = time.monotonic(), job.recipe.model_in(job.stage)
-    row, training = VISIONS[parts.vision], job.recipe.training(job.stage)
+    row, training = parts.seen, job.recipe.training(job.stage)
     places, _ = distinct_images(job.shards)
     dtype = "bfloat16" if training.precision == "bf16" else "float32"
-    ends = np.cumsum([0, *_tiles(job.shards, places, parts.scheme)])
+    tiles, shapes_N2 = _cut(job.shards, places, parts.scheme)
+    ends = np.cumsum([0, *tiles])
     if not parts.scheme.is_fixed:
         np.save(job.out / TILES, np.diff(ends))
     shape = FeatureShape(num_images=int(ends[-1]), num_patches=row.num_patches, width=row.width, dtype=dtype)
     device = torch.device("cuda" if use_gpu(job.recipe.launch.device) else "cpu")
     pin(job.commits)
-    encoder = load_vision(parts.vision).to(device).eval()
+    encoder = load_encoder(parts).to(device).eval()
     done = _begin(job.out, shape)
     images = _Images(job.shards, places.tolist()[done:], row, parts.scheme, parts.pixels)
     loader = DataLoader(
@@ -77,11 +79,12 @@ def run(job: FeaturesJob) -> FeaturesResult:
     for number, batch in enumerate(loader, 1):
         file = open_features(job.out, shape, "r+")
         first = ends[done]
-        for tiles in torch.cat(batch).split(_BATCH):
+        for pixels in torch.cat(batch).split(_BATCH):
+            shapes = None if shapes_N2 is None else shapes_N2[first : first + len(pixels)].to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bfloat16"):
-                found = patches(encoder, normalise(tiles.to(device), row), parts.vision_layer, row.num_skipped)
-            file[first : first + len(tiles)] = stored(found, dtype)
-            first += len(tiles)
+                found = patches(encoder, normalise(pixels.to(device), row), parts.vision_layer, row.num_skipped, shapes)
+            file[first : first + len(pixels)] = stored(found, dtype)
+            first += len(pixels)
         done += len(batch)
         if number % _NOTE_EVERY == 0 or done == len(places):
             file.flush()
@@ -101,16 +104,18 @@ def run(job: FeaturesJob) -> FeaturesResult:
     )
 
 
-def _tiles(shards: Path, places: np.ndarray, scheme: Scheme) -> list[int]:
-    """Count the tiles of the images at some places of the shards."""
+def _cut(shards: Path, places: np.ndarray, scheme: Scheme) -> tuple[list[int], Tensor | None]:
+    """Count the tiles of the images at some places of the shards, and give their shapes in patches where they have any."""
     if scheme.is_fixed:
-        return [1] * len(places)
+        return [1] * len(places), None
     reader = ShardReader(shards)
-    return [scheme.cut(*reader.told(row)[1][number]).num_tiles for row, number in places.tolist()]
+    sizes = [reader.told(row)[1][number] for row, number in places.tolist()]
+    order = order_of(scheme, sizes) if scheme.mode == "native" else None
+    return [scheme.cut(*size).num_tiles for size in sizes], order.shapes_N2 if order else None
 
 
 class _Images(Dataset[Tensor]):
-    """The images at some places of the shards, as the encoder takes them -> [N, 3, H, W] uint8."""
+    """The images at some places of the shards, as the encoder takes them, uint8."""
 
     def __init__(self, shards: Path, places: list[list[int]], row: Vision, scheme: Scheme, way: Pixels) -> None:
         self._reader, self._places, self._row = ShardReader(shards), places, row

@@ -58,6 +58,6 @@ def _part(pack: Pack, tokens: slice, records: slice, images: slice, places: slic
         places=Places.of(ids_T, labels_T, record_T, image_id),
         pixels_N3HW=pack.pixels_N3HW[images],
         tiles=pack.tiles[records],
-        order=None if pack.order is None else pack.order.part(places, images.start),
+        order=None if pack.order is None else pack.order.part(places, images),
         features_NPV=None if pack.features_NPV is None else pack.features_NPV[images],
     )

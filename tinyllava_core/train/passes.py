@@ -41,6 +41,7 @@ def layout_of(places: Places, order: Order | None) -> Layout:
         labels_S=places.labels_S,
         place_I=None if order is None else order.place_I,
         weight_I=None if order is None else order.weight_I,
+        shapes_N2=None if order is None else order.shapes_N2,
     )
 
 

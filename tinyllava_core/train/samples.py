@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.plan.reading import kind_of
 from tinyllava_core.data.tensors.example import Pack
 from tinyllava_core.data.tensors.stream import PlannedPacks
+from tinyllava_core.data.tensors.tiles import whole
 from tinyllava_core.tokenizer import Tokenizer
 
 FILE, PICTURES = "samples.jsonl", "samples"
@@ -34,7 +35,8 @@ def leave_samples(packs: PlannedPacks, out: Path) -> None:
     pack = packs[0, 0]
     assert packs.tokenizer is not None
     (out / PICTURES).mkdir(exist_ok=True)
-    pixels = iter(pack.pixels_N3HW)
+    shapes = pack.order.shapes_N2 if pack.order else None
+    pixels = map(whole, pack.pixels_N3HW, repeat(None) if shapes is None else shapes.tolist())
     rows = []
     for slot in range(min(MOST, int(pack.record_T[-1]) + 1)):
         spans = list(_spans(pack, slot, packs.tokenizer))

@@ -123,7 +123,7 @@ def test_part_of_an_order_is_the_order_of_the_part() -> None:
     assert whole is not None
     assert second is not None
     first = ANYRES.cut(100, 70)
-    part: Order = whole.part(slice(first.tokens, None), first.num_tiles)
+    part: Order = whole.part(slice(first.tokens, None), slice(first.num_tiles, None))
     assert torch.equal(part.place_I, second.place_I)
     assert (part.place_I == NEWLINE).sum() == ANYRES.cut(31, 200).kept.to_rows  # type: ignore[union-attr]
     assert order_of(NANO, [(100, 70)]) is None

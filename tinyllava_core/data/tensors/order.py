@@ -1,6 +1,7 @@
-"""In which order the tokens of a pack's pictures are read, where that is not as they come: LLaVA-NeXT's map. It encodes nothing.
+"""Which tokens of a pack's pictures are read, and in which order, where that is not as they come: LLaVA-NeXT's map, pictures of any
+shape. It encodes nothing.
 
-Shapes: K tokens of a tile, I image tokens of all pictures.
+Shapes: K tokens of a tile, I image tokens of all pictures, N pictures.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ class Order:
         Tensor  # int64 [I], or [I, 4]: of the tiles' tokens, counted through; NEWLINE: the embedding that ends a row
     )
     weight_I: Tensor | None = None  # float32 [I, 4]: a token that stands between four
-    tokens: int  # of a tile
+    tokens: int  # of a tile; of the largest picture, where they have any shape
+    shapes_N2: Tensor | None = None  # int64: rows and columns of patches of each picture, where they have any shape
 
-    def part(self, places: slice, first_tile: int) -> Order:
-        """Give some of the tokens, where the tiles in front of `first_tile` are gone."""
+    def part(self, places: slice, tiles: slice) -> Order:
+        """Give some of the tokens, where only `tiles` are left."""
         place_I, weight_I = self.place_I[places], self.weight_I
         return Order(
-            place_I=torch.where(place_I == NEWLINE, NEWLINE, place_I - first_tile * self.tokens),
+            place_I=torch.where(place_I == NEWLINE, NEWLINE, place_I - (tiles.start or 0) * self.tokens),
+            shapes_N2=None if self.shapes_N2 is None else self.shapes_N2[tiles],
             weight_I=None if weight_I is None else weight_I[places],
             tokens=self.tokens,
         )
@@ -40,6 +43,8 @@ class Order:
 
 def order_of(scheme: Scheme, sizes: Sequence[tuple[int, int]]) -> Order | None:
     """Say in which order the tokens of pictures of these sizes are read; None: as they come."""
+    if scheme.mode == "native":
+        return _native(scheme, [scheme.cut(*size) for size in sizes])
     if scheme.mode != "anyres":
         return None
     found, weights, first = [], [], 0
@@ -55,6 +60,18 @@ def order_of(scheme: Scheme, sizes: Sequence[tuple[int, int]]) -> Order | None:
     if scheme.max_tiles is None:
         return Order(place_I=places[:, 0].contiguous(), tokens=scheme.tokens)
     return Order(place_I=places, weight_I=torch.from_numpy(np.concatenate(weights)), tokens=scheme.tokens)
+
+
+def _native(scheme: Scheme, cuts: Sequence[Cut]) -> Order | None:
+    """Each picture's windows come first on its places, in reading order; the places that it does not fill are not read."""
+    if not cuts:
+        return None
+    window = scheme.tile // scheme.patch
+    return Order(
+        place_I=torch.cat([number * scheme.max_windows + torch.arange(cut.tokens) for number, cut in enumerate(cuts)]),
+        tokens=scheme.max_windows,
+        shapes_N2=torch.tensor([[cut.rows * window, cut.columns * window] for cut in cuts]),
+    )
 
 
 def _anyres(scheme: Scheme, cut: Cut) -> tuple[np.ndarray, np.ndarray]:

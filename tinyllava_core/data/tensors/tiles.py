@@ -1,13 +1,16 @@
 """A picture cut into what the encoder takes. How it is cut is parts/picture.py's to say; it encodes nothing.
 
-Shapes: N tiles of a picture (the whole one among them), S side of a tile.
+Shapes: N tiles of a picture (the whole one among them), S side of a tile; P places for patches of a picture of any shape, p side of one.
 """
 
 from __future__ import annotations
 
+from math import isqrt
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from tinyllava_core.data.inspect.decode import Scratch, decode
 from tinyllava_core.data.tensors.example import fit, resized
@@ -19,14 +22,14 @@ _SCRATCH = Scratch()
 
 
 def opened(image: bytes, vision: Vision, scheme: Scheme, way: Pixels) -> Tensor:
-    """Decode an image file and bring it to what the encoder takes -> [N, 3, S, S] uint8."""
+    """Decode an image file and bring it to what the encoder takes: see `cut_up`."""
     return cut_up(decode(image, _SCRATCH), vision, scheme, way)  # what comes out is memory of its own
 
 
 def cut_up(
     image_HW3: np.ndarray, vision: Vision, scheme: Scheme, way: Pixels, as_of: tuple[int, int] | None = None
 ) -> Tensor:
-    """Bring a decoded picture to what the encoder takes -> [N, 3, S, S] uint8, tiles in reading order.
+    """Bring a decoded picture to what the encoder takes -> [N, 3, S, S] uint8, tiles in reading order; native: [1, 3, P, pp], its patches.
 
     `as_of`: cut it as a picture of that (width, height), whatever its own size. With `pil` the pixels are those of transformers'
     processors to the last one; `fast` is one antialiased bicubic resize on bytes.
@@ -36,6 +39,10 @@ def cut_up(
     height, width = image_HW3.shape[:2]
     cut = scheme.cut(*(as_of or (width, height)))
     image_3HW = torch.from_numpy(image_HW3).permute(2, 0, 1)
+    if scheme.mode == "native":
+        return _patches(
+            resized(image_3HW, cut.height, cut.width, vision.resample, way), scheme.patch, vision.num_patches
+        )
     if scheme.mode == "tiles":
         return _tiles(image_3HW, scheme, cut, way, as_of or (width, height))
     scaled_3HW = resized(image_3HW, cut.height, cut.width, "bicubic", way)
@@ -68,6 +75,22 @@ def split(image_3HW: Tensor, side: int) -> Tensor:
     channels, height, width = image_3HW.shape
     cut = image_3HW.view(channels, height // side, side, width // side, side)
     return cut.permute(1, 3, 0, 2, 4).reshape(-1, channels, side, side)
+
+
+def _patches(image_3HW: Tensor, side: int, places: int) -> Tensor:
+    """Cut an image of whole patches into them, in reading order, and leave the places behind them empty -> [1, 3, P, pp]."""
+    cut_3Pp = split(image_3HW, side).transpose(0, 1).flatten(2)
+    return pad(cut_3Pp, (0, 0, 0, places - cut_3Pp.shape[1]))[None]
+
+
+def whole(pixels_3HW: Tensor, shape: tuple[int, int] | None) -> Tensor:
+    """Put a picture of patches together again -> [3, H, W]. No shape (rows, columns of patches): it is whole."""
+    if shape is None:
+        return pixels_3HW
+    rows, columns = shape
+    side = isqrt(pixels_3HW.shape[2])
+    cut = pixels_3HW[:, : rows * columns].reshape(3, rows, columns, side, side)
+    return cut.transpose(2, 3).reshape(3, rows * side, columns * side)
 
 
 def _centred(image_3HW: Tensor, height: int, width: int) -> Tensor:

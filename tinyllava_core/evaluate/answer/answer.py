@@ -125,7 +125,11 @@ class Answerer:
 
     def blank(self, size: Size = ANY_SIZE) -> Shown:
         """Give a picture that shows nothing, of that size."""
-        number = self.loaded.scheme.cut(*size).num_tiles
+        scheme, vision = self.loaded.scheme, self.loaded.vision
+        if scheme.mode == "native":
+            one = np.full((1, 1, 3), example.mean_colour(vision), np.uint8)
+            return Shown(cut_up(one, vision, scheme, self.loaded.card.pixels, size), size)
+        number = scheme.cut(*size).num_tiles
         return Shown(example.blank(self.loaded.vision).expand(number, -1, -1, -1), size)
 
     @torch.inference_mode()
@@ -162,10 +166,11 @@ class Answerer:
         """Encode pictures together -> the tokens of each [I, D]."""
         model, scheme, sizes = self.loaded.model, self.loaded.scheme, [picture.size for picture in pictures]
         tiles_N3HW = torch.cat([picture.tiles_N3HW for picture in pictures]).to(self._device)
-        tokens_NKD = model.image_tokens(example.normalise(tiles_N3HW, self.loaded.vision, model.dtype))
         order = order_of(scheme, sizes)
         if order is not None:
             order = example.mapped(order, lambda tensor: tensor.to(self._device))
+        pixels_N3HW = example.normalise(tiles_N3HW, self.loaded.vision, model.dtype)
+        tokens_NKD = model.image_tokens(pixels_N3HW, order.shapes_N2 if order else None)
         places = (order.place_I, order.weight_I) if order else (None, None)
         ordered_ID = model.ordered(tokens_NKD, *places)
         return list(ordered_ID.split([scheme.cut(*size).tokens for size in sizes]))

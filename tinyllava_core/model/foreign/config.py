@@ -134,7 +134,9 @@ def shape(config: dict[str, Any], layout: str, row: Vision, width: int) -> Shape
         kind, options["queries"] = name, config["num_queries"]
     else:
         raise BadInput(f"config.json: connector {name!r} has no counterpart here")
-    return connector_shape(kind, row, width, **options)
+    return connector_shape(
+        kind, row, width, layers=options["layers"], queries=options["queries"], shrink=options["shrink"]
+    )
 
 
 def language_name(config: dict[str, Any], layout: str) -> str:
