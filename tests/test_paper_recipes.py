@@ -108,3 +108,23 @@ def test_the_model_is_the_papers_largest(name: str) -> None:
 def test_warm_up_and_steps_of_base_are_those_of_the_scripts() -> None:
     """66 of 2,181 and 156 of 5,198 steps: ceil of 3 %."""
     assert [math.ceil(load("base").training(stage).warmup_fraction * n) for stage, n in (("pretrain", 2181), ("sft", 5198))] == [66, 156]  # fmt: skip
+
+
+def test_nanovlm_is_its_authors_model_and_their_single_stage() -> None:
+    """Against models/config.py and train.py of nanoVLM, commit 4e0c096. A 640 x 480 picture is 832 tokens there too."""
+    recipe = load("nanovlm")
+    model, sft = recipe.model, recipe.training("sft")
+    assert recipe.stages() == ("sft",)
+    assert (model.vision, model.language) == ("siglip2-base-patch16-512", "smollm2-360m-instruct")
+    assert (model.shape.kind, model.shape.shrink, model.tokens_per_image) == ("pixel-shuffle-linear", 4, 64)
+    assert model.shape.num_parameters == 16 * 768 * 960
+    assert (model.scheme.cut(640, 480).tokens, model.scheme.cut(640, 480).whole) == (832, "first")
+    rates = {part: sft.part(part).lr or sft.lr for part in ("vision", "connector", "language")}
+    assert rates == {"vision": 5e-5, "connector": 5.12e-3, "language": 5e-5}
+    assert all(sft.part(part).trainable_from_layer == 0 for part in rates)
+    assert (sft.schedule, sft.warmup_fraction, sft.final_lr_fraction, sft.max_grad_norm) == ("cosine", 0.03, 0.1, 1.0)
+    assert (sft.max_length, sft.pack_length, sft.prompt) == (4096, 4096, "chatml")
+    records = load_manifest("finevision").about_records
+    assert records is not None
+    assert abs(math.ceil(records * sft.epochs / sft.global_batch) / 40_000 - 1) < 0.02
+    assert {load_manifest(benchmark).kind for benchmark in recipe.evaluate.benchmarks} == {"benchmark"}

@@ -58,7 +58,8 @@ class Recipe(Frozen):
         description="Format of the exported checkpoint: one of transformers' own classes, none of which holds every model (a head "
         "with a bias, as Phi-2's; another connector). hf-llava: Llava. hf-llava-next, hf-llava-onevision: anyres, without and "
         "with tiling.max_tiles. hf-idefics3: tiles, pixel-shuffle-linear, vision_layer final. "
-        "hf-lfm2-vl: native, tiles or dynamic, two-layer pixel-shuffle or mlp, SigLIP, vision_layer final. null: no export.",
+        "hf-lfm2-vl: native, tiles or dynamic, two-layer pixel-shuffle or mlp, SigLIP, vision_layer final. "
+        "vllm-llava: Llava as vLLM reads it, with Phi-2's bias. null: no export.",
     )
     shard: Shard = Shard()
     data: Data = Data()

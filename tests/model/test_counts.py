@@ -18,7 +18,7 @@ from tinyllava_core.model.table import KINDS, count_all
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
 from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS
 from tinyllava_core.parts.connector import connector_shape
-from tinyllava_core.recipe import Recipe
+from tinyllava_core.recipe import Recipe, load
 from tinyllava_core.settings.model import Model
 from tinyllava_core.settings.training import Training
 
@@ -225,3 +225,10 @@ def test_the_page_of_models_has_every_row_with_its_number() -> None:
             assert any(line.startswith(f"| `{name}` |") and f" {row['total']:,} " in line for line in lines), name
     for name in CONNECTORS:
         assert any(line.startswith(f"| `{name}` |") for line in lines), name
+
+
+def test_nanovlm_trains_460_million() -> None:
+    """Its encoder without the pooling head, 12,288 x 960 between, SmolLM2-360M and rows for <image>, the whole and 4 x 4 places."""
+    recipe = load("nanovlm")
+    rows = part_counts(recipe.model_in("sft"), recipe.training("sft"))
+    assert [row.num_trained for row in rows] == [86_433_024, 11_796_480, 361_821_120 + 18 * 960]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from model import matrix
 from PIL import Image
+from safetensors.torch import load_file
 from tiny import make_tokenizer, png
 from transformers import AutoImageProcessor, AutoProcessor, LlavaForConditionalGeneration
 
@@ -99,6 +100,41 @@ def test_each_part_that_the_format_cannot_hold_is_named(
         with pytest.raises(BadInput, match=reason):
             export(tmp_path / "checkpoint", tmp_path / "hf")
         assert not (tmp_path / "hf").exists()
+
+
+@pytest.mark.parametrize(
+    ("vision", "family", "reason"),
+    [
+        ("tiny-siglip", "phi", None),
+        ("tiny-clip", "llama", None),
+        ("tiny-clip", "gemma2", "its logits are capped or divided"),
+        ("tiny-dinov2", "phi", "its encoder is a dinov2, that class has CLIP and SigLIP"),
+    ],
+)
+def test_the_folder_for_vllm_keeps_the_bias_of_the_head(
+    vision: str, family: str, reason: str | None, tmp_path: Path
+) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    make_tokenizer(tokenizer)
+    with pytest.MonkeyPatch.context() as patch:
+        matrix.add_rows(patch, tokenizer)
+        choice = matrix.choice(vision, "mlp", family)
+        model = matrix.make(choice)
+        if model.lm_head.bias is not None:
+            torch.nn.init.normal_(model.lm_head.bias)
+        checkpoint.save(model, choice, "short", tokenizer, tmp_path / "checkpoint")
+        if reason is not None:
+            with pytest.raises(BadInput, match=f"vLLM's Llava class cannot hold this model exactly: {reason}"):
+                export(tmp_path / "checkpoint", tmp_path / "vllm", "vllm-llava")
+            return
+        result = export(tmp_path / "checkpoint", tmp_path / "vllm", "vllm-llava")
+    assert result.equal_generations
+    assert result.max_logit_difference < 1e-5
+    config = json.loads((tmp_path / "vllm" / "config.json").read_text())
+    assert config["model_type"] == "llava"
+    assert config["text_config"]["architectures"] == [f"{family.title()}ForCausalLM"]
+    kept = load_file(tmp_path / "vllm" / "model.safetensors")
+    assert ("language_model.lm_head.bias" in kept) == (family == "phi")
 
 
 @pytest.mark.parametrize(

@@ -139,12 +139,28 @@ def test_a_part_that_was_to_be_trained_and_did_not_move_fails_the_stage_by_name(
 def test_the_rate_warms_up_and_falls_along_a_cosine(make_job: MakeJob) -> None:
     training = make_job("rates").recipe.sft
     assert training.schedule == "cosine"
-    factors = [lr_factor(training, step, 100) for step in range(100)]  # 3 steps of warm-up
+    factors = [lr_factor(training, "language", step, 100) for step in range(100)]  # 3 steps of warm-up
     assert factors[:4] == [pytest.approx(0.25), pytest.approx(0.5), pytest.approx(0.75), 1.0]
     assert factors[3 + 48] == pytest.approx(0.5, abs=0.01)
     assert 0 < factors[-1] < 0.001
     linear = training.model_copy(update={"schedule": "linear"})
-    assert lr_factor(linear, 3 + 97 // 2, 100) == pytest.approx(0.5, abs=0.01)
+    assert lr_factor(linear, "language", 3 + 97 // 2, 100) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_part_may_warm_up_on_its_own_and_the_rate_may_end_above_zero(make_job: MakeJob) -> None:
+    """Of 100 steps the connector's 10th is at its peak, the language model's 4th; cosine to a tenth: halfway 0.55, as nanoVLM."""
+    training = make_job("own", final_lr_fraction=0.1, connector={"warmup_fraction": 0.09}).recipe.sft
+    connector, language = (
+        [lr_factor(training, part, step, 100) for step in range(100)] for part in ("connector", "language")
+    )
+    assert connector[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert language[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+    assert language[3 + 48] == pytest.approx(0.55, abs=0.01)
+    assert connector[-1] == pytest.approx(0.1, abs=0.001)
+    with pytest.raises(BadInput, match=r"final_lr_fraction = 0.1 has no effect with schedule constant"):
+        make_job("flat", schedule="constant", final_lr_fraction=0.1)
+    with pytest.raises(BadInput, match=r"vision is frozen .* warmup_fraction have no effect"):
+        make_job("cold", vision={"warmup_fraction": 0.1})
 
 
 def test_a_stable_rate_falls_at_the_end_as_transformers_has_it(make_job: MakeJob) -> None:
@@ -156,7 +172,7 @@ def test_a_stable_rate_falls_at_the_end_as_transformers_has_it(make_job: MakeJob
         num_training_steps=10,
         decay_type="1-sqrt",
     ).lr_lambdas[0]
-    found = [lr_factor(training, step, 10) for step in range(10)]
+    found = [lr_factor(training, "language", step, 10) for step in range(10)]
     assert found[:2] == [pytest.approx(1 / 3), pytest.approx(2 / 3)]  # ours starts at 1, not at 0
     assert found[2:] == pytest.approx([theirs(step) for step in range(2, 10)])
     assert found[6:] == pytest.approx([1.0, 0.5, 0.2929, 0.1340], abs=1e-4)

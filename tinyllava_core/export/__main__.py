@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from tinyllava_core.data.tensors.example import normalise
 from tinyllava_core.data.tensors.order import order_of
 from tinyllava_core.data.tensors.tiles import cut_up
 from tinyllava_core.errors import BadInput
-from tinyllava_core.export import formats
+from tinyllava_core.export import formats, in_parts
 from tinyllava_core.job import ExportJob, Progress, tell, write_result
 from tinyllava_core.model import checkpoint, lora
 from tinyllava_core.model.checkpoint import Loaded
@@ -41,6 +42,7 @@ _CLASSES: dict[ExportFormat, str] = {
     "hf-llava-onevision": "LlavaOnevision",
     "hf-idefics3": "Idefics3",
     "hf-lfm2-vl": "Lfm2Vl",
+    "vllm-llava": "Llava",
 }
 _QUESTIONS = ("What is in the picture?", "Answer yes or no: is it red?", "How many are there?")
 _SIZES = ((100, 40), (37, 90), (9, 7))  # pixels: width, height
@@ -68,20 +70,21 @@ def export(source: Path, out: Path, kind: ExportFormat = "hf-llava") -> ExportRe
     """
     loaded = checkpoint.load(source)
     lora.merge(loaded.model)
-    plain = kind == "hf-llava"
-    reason = (
-        checkpoint.why_not_plain_llava(loaded.model) if plain else formats.why_not(loaded.model, loaded.scheme, kind)
-    )
-    if reason is not None:
+    if (reason := _why_not(loaded, kind)) is not None:
+        whose = "vLLM's" if kind == "vllm-llava" else "transformers'"
         raise BadInput(
-            f"{source}: transformers' {_CLASSES[kind]} class cannot hold this model exactly: {reason}; use the checkpoint with this package"
+            f"{source}: {whose} {_CLASSES[kind]} class cannot hold this model exactly: {reason}; use the checkpoint with this package"
         )
     shutil.rmtree(out, ignore_errors=True)
     checkpoint.write(loaded.model, loaded.card, source, out)
-    if not plain:
+    if kind == "vllm-llava":
+        in_parts.write(out)
+    elif kind != "hf-llava":
         formats.write(loaded, out, kind)
     make_tokenizer_portable(out)
     (out / "tinyllava.json").rename(out / EXPORT_CARD)
+    if kind == "vllm-llava" and loaded.model.lm_head.bias is not None:
+        print("export: for vLLM; transformers' own Llava class would drop the bias of its head", flush=True)
     if (note := checkpoint.other_in_transformers_4(loaded.model)) is not None:
         print(f"export: {note}", flush=True)
     tell(Progress(done=1, total=2, unit="steps", note="written"))
@@ -100,9 +103,7 @@ def compare(loaded: Loaded, out: Path, kind: ExportFormat = "hf-llava") -> Expor
 
     Raises RuntimeError where they differ, and where a weight is missing or left over: transformers would only print it.
     """
-    theirs, report = AutoModelForImageTextToText.from_pretrained(out, dtype=torch.float32, output_loading_info=True)
-    if report["missing_keys"] or report["unexpected_keys"]:
-        raise RuntimeError(f"{out}: missing {report['missing_keys']}, unexpected {report['unexpected_keys']}; not kept")
+    theirs = in_parts.InParts(out) if kind == "vllm-llava" else _Plain(out)
     tokenizer = load_tokenizer(loaded.folder)
     worst, equal, forbid = 0.0, True, [loaded.model.config.image_token_id]
     how = {"max_new_tokens": _NEW_TOKENS, "do_sample": False, "suppress_tokens": forbid}
@@ -110,17 +111,46 @@ def compare(loaded: Loaded, out: Path, kind: ExportFormat = "hf-llava") -> Expor
         ids, tiles_N3HW = _asked(loaded, tokenizer, question, size, seed)
         embedded = _embedded(loaded, ids, tiles_N3HW, size)
         given = formats.inputs(loaded, ids, tiles_N3HW, size, kind)
-        logits = loaded.model(inputs_embeds=embedded).logits, theirs.eval()(**given).logits
+        logits = loaded.model(inputs_embeds=embedded).logits, theirs.logits(given)
         worst = max(worst, float((logits[0] - logits[1]).abs().max()))
         mask = torch.ones(embedded.shape[:2], dtype=torch.int64)
         said = loaded.model.generate(inputs_embeds=embedded, attention_mask=mask, **how)
-        equal = equal and torch.equal(said, theirs.generate(**given, **how)[:, len(ids) :])
+        equal = equal and torch.equal(said, theirs.say(given, how))
     if worst > 1e-4 or not equal:
         raise RuntimeError(
             f"{out}: plain transformers gives other logits (by up to {worst:.2e}) or answers; the export is not kept"
         )
     size_bytes = sum(file.stat().st_size for file in out.iterdir())
     return ExportResult(format=kind, size_bytes=size_bytes, max_logit_difference=worst, equal_generations=equal)
+
+
+class _Plain:
+    """The class of transformers that a folder names, loaded from it."""
+
+    def __init__(self, out: Path) -> None:
+        how = {"dtype": torch.float32, "output_loading_info": True}
+        model, report = AutoModelForImageTextToText.from_pretrained(out, **how)
+        if report["missing_keys"] or report["unexpected_keys"]:
+            raise RuntimeError(
+                f"{out}: missing {report['missing_keys']}, unexpected {report['unexpected_keys']}; not kept"
+            )
+        self._model = model.eval()
+
+    def logits(self, given: dict[str, Tensor]) -> Tensor:
+        found: Tensor = self._model(**given).logits
+        return found
+
+    def say(self, given: dict[str, Tensor], how: dict[str, Any]) -> Tensor:
+        said: Tensor = self._model.generate(**given, **how)[:, given["input_ids"].shape[1] :]
+        return said
+
+
+def _why_not(loaded: Loaded, kind: ExportFormat) -> str | None:
+    if kind == "hf-llava":
+        return checkpoint.why_not_plain_llava(loaded.model)
+    if kind == "vllm-llava":
+        return in_parts.why_not(loaded.model, loaded.scheme)
+    return formats.why_not(loaded.model, loaded.scheme, kind)
 
 
 def _asked(

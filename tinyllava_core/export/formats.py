@@ -200,7 +200,10 @@ def inputs(
         order = order_of(loaded.scheme, [size])
         shown = patch_inputs(tiles_N3HW, order.shapes_N2 if order else None, loaded.vision.patch_size)
         return {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.int64)} | shown
-    asked = {"input_ids": torch.tensor([ids]), "pixel_values": tiles_N3HW if kind == "hf-llava" else tiles_N3HW[None]}
+    asked = {
+        "input_ids": torch.tensor([ids]),
+        "pixel_values": tiles_N3HW if kind in ("hf-llava", "vllm-llava") else tiles_N3HW[None],
+    }
     asked["attention_mask"] = torch.ones_like(asked["input_ids"])
     if kind in ("hf-llava-next", "hf-llava-onevision"):
         asked["image_sizes"] = torch.tensor([[size[1], size[0]]])

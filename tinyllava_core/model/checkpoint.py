@@ -181,17 +181,22 @@ def why_not_its_head(model: TinyLlava) -> str | None:
     return None
 
 
-def why_not_plain_llava(model: TinyLlava) -> str | None:
-    """Say what transformers' own Llava class cannot hold of this model; None if it holds it exactly."""
+def why_not_plain_llava(model: TinyLlava, *, own_head: bool = False) -> str | None:
+    """Say what transformers' own Llava class cannot hold of this model; None if it holds it exactly.
+
+    `own_head`: but for its head, where whoever reads it has the language model's own.
+    """
     if (model.shape.kind, model.shape.layers) != ("mlp", 2):
         layers = f" of {model.shape.layers} layers" if model.shape.layers else ""
         return f"its connector is {model.shape.kind}{layers}, that class has a two-layer MLP"
-    if (head := why_not_its_head(model)) is not None:
+    if not own_head and (head := why_not_its_head(model)) is not None:
         return head
     if model.config.vision_config.model_type == "clip_dinov2":
         return "its vision part is two encoders, that class has one"
     if model.config.vision_config.model_type == NAFLEX:
         return "its encoder takes patches of pictures of any shape, that class gives it squares"
+    if model.config.num_skipped > 1:
+        return f"its encoder has {model.config.num_skipped} leading tokens that are no patches, that class drops one"
     if model.config.final_norm:
         return "its connector reads the encoder's last state behind its norm, that class in front of it"
     if model.config.newline:

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Literal
 
-ExportFormat = Literal["hf-llava", "hf-llava-next", "hf-llava-onevision", "hf-idefics3", "hf-lfm2-vl"]
+ExportFormat = Literal["hf-llava", "hf-llava-next", "hf-llava-onevision", "hf-idefics3", "hf-lfm2-vl", "vllm-llava"]

@@ -26,6 +26,14 @@ class Part(Frozen):
     weight_decay: float | None = Field(
         None, ge=0, description="Weight decay of this part's matrices. null: the stage's `weight_decay`."
     )
+    warmup_fraction: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        exclude_if=lambda fraction: fraction is None,  # fingerprints from before there was this
+        description="Part of the steps with a rising learning rate, for this part alone (Molmo: 200 steps for the connector, 2,000 for "
+        "the others). null: the stage's `warmup_fraction`.",
+    )
 
 
 class Connector(Part):
@@ -123,6 +131,13 @@ class Training(Frozen):
     decay_fraction: float | None = Field(
         None, gt=0, lt=1, description="wsd: part of the steps with a falling learning rate, usually 0.1 to 0.2."
     )
+    final_lr_fraction: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        exclude_if=lambda fraction: fraction == 0,  # as above
+        description="The schedule ends at this part of the peak rather than at zero. Paper: 0. nanoVLM, Molmo: 0.1.",
+    )
     average: Average | None = Field(
         None,
         description="End with the mean of the last weights in place of the last ones: less noise where the rate does not fall to zero. "
@@ -168,6 +183,11 @@ class Training(Frozen):
         """Give one of the three parts by its name."""
         return {"vision": self.vision, "connector": self.connector, "language": self.language}[name]
 
+    def warmup_of(self, name: str) -> float:
+        """Give the part of the steps with a rising rate, of one of the three parts."""
+        own = self.part(name).warmup_fraction
+        return self.warmup_fraction if own is None else own
+
     def recomputes(self, part: str) -> bool:
         """Tell whether the activations of a part with blocks are made again in the backward pass."""
         chosen = self.gradient_checkpointing
@@ -179,10 +199,12 @@ class Training(Frozen):
             raise ValueError("no part is trained: set trainable_from_layer of vision, connector or language")
         for name in PART_NAMES:
             part = self.part(name)
-            if part.trainable_from_layer is None and (part.lr is not None or part.weight_decay is not None):
+            if part.trainable_from_layer is None and {part.lr, part.weight_decay, part.warmup_fraction} != {None}:
                 raise ValueError(
-                    f"{name} is frozen (trainable_from_layer: null), so its lr and weight_decay have no effect: remove them"
+                    f"{name} is frozen (trainable_from_layer: null), so its lr, weight_decay and warmup_fraction have no effect: remove them"
                 )
+            if self.decay_fraction is not None and self.warmup_of(name) + self.decay_fraction > 1:
+                raise ValueError("warmup_fraction and decay_fraction together are more than all steps")
         if self.language.lora is not None and self.language.trainable_from_layer is None:
             raise ValueError(
                 "language.lora has no effect on a frozen language model: set language.trainable_from_layer to 0"
@@ -193,8 +215,10 @@ class Training(Frozen):
             )
         if (self.schedule == "wsd") != (self.decay_fraction is not None):
             raise ValueError("schedule wsd needs decay_fraction, usually 0.1 to 0.2; the others have none")
-        if self.decay_fraction is not None and self.warmup_fraction + self.decay_fraction > 1:
-            raise ValueError("warmup_fraction and decay_fraction together are more than all steps")
+        if self.schedule == "constant" and self.final_lr_fraction:
+            raise ValueError(
+                f"final_lr_fraction = {self.final_lr_fraction:g} has no effect with schedule constant: remove it"
+            )
         if self.keep_features and self.vision.trainable_from_layer is not None:
             raise ValueError("keep_features needs a frozen encoder: set vision.trainable_from_layer to null")
         if self.connector.trainable_from_layer not in (None, 0):

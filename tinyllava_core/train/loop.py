@@ -68,7 +68,7 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
         for step in range(first_step, num_steps):
             dog.beat(step)
             started = time.monotonic()
-            rates = set_rates(work.engine, lr_factor(training, step, num_steps))
+            rates = set_rates(work.engine, training, step, num_steps)
             dealt = next(arriving)
             waited = time.monotonic() - started
             losses = run_packs(work, step, dealt)
@@ -139,8 +139,8 @@ def check_finite(work: Work, step: int, loss: float, norms: Norms) -> None:
         raise RuntimeError(f"step {step}: loss {loss}, gradient norm {norms.total}; {work.planned.describe(step)}")
 
 
-def set_rates(engine: Engine, factor: float) -> dict[str, float]:
+def set_rates(engine: Engine, training: Training, step: int, num_steps: int) -> dict[str, float]:
     """Set every group's learning rate for this step -> the rate of each trained part."""
     for group in engine.groups:
-        group["lr"] = group["peak_lr"] * factor
+        group["lr"] = group["peak_lr"] * lr_factor(training, group["part"], step, num_steps)
     return {group["part"]: group["lr"] for group in engine.groups}
