@@ -34,7 +34,7 @@ from tinyllava_core.commands import (
     tune,
 )
 from tinyllava_core.commands.of_data import show
-from tinyllava_core.commands.of_runs import answers, runs, watch
+from tinyllava_core.commands.of_runs import answers, push, runs, watch
 from tinyllava_core.commands.of_why import attribute, suspects, why
 from tinyllava_core.errors import BadInput
 from tinyllava_core.room import is_full
@@ -58,6 +58,7 @@ COMMANDS: dict[str, ModuleType] = {
     "score": score,
     "compare": compare,
     "answers": answers,
+    "push": push,
     "attribute": attribute,
     "why": why,
     "suspects": suspects,
