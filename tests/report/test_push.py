@@ -70,6 +70,13 @@ def test_all_of_it_is_one_commit_with_card_and_provenance(hub: PushHub, run_word
     assert capsys.readouterr().out.splitlines()[-1] == f"{hub.url}/owner/name/commit/{'d' * 40}"
 
 
+def test_no_path_of_this_disk_goes_along(facts: RunFacts) -> None:
+    model = facts.recipe.model.model_copy(update={"language": "/home/somebody/models/mine"})
+    told = push.provenance(dataclasses.replace(facts, recipe=facts.recipe.model_copy(update={"model": model})))
+    assert told["recipe"]["model"]["language"] == ".../mine"
+    assert "somebody" not in json.dumps(told, default=str)
+
+
 def test_without_yes_nothing_is_asked_and_all_is_told(
     hub: PushHub, run_word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,29 +80,40 @@ def provenance(facts: RunFacts) -> dict[str, Any]:
     from tinyllava_core.results import DownloadResult
 
     sources = [artifact.result(DownloadResult) for _, artifact in facts.of("download")]
-    return {
-        "run": facts.run_id,
-        "started_at": facts.started_at,
-        "code": {"commit": facts.git_commit, "has_other_changes": facts.git_dirty},
-        "packages": dict(facts.packages),
-        "recipe": yaml.safe_load(facts.recipe.as_yaml()),
-        "overrides": dict(facts.overrides),
-        "artifacts": [
-            {"stage": stage, "name": name, "fingerprint": one.fingerprint} for stage, name, one in facts.stages
-        ],
-        "sources": [
-            {
-                "name": one.source,
-                "kind": one.kind,
-                "licence": one.licence,
-                "from": one.urls,
-                "annotations_sha256": one.annotations_sha256,
-                "files": one.num_files,
-                "not_downloaded": one.num_failed,
-            }
-            for one in sources
-        ],
-    }
+    return _without_places(
+        {
+            "run": facts.run_id,
+            "started_at": facts.started_at,
+            "code": {"commit": facts.git_commit, "has_other_changes": facts.git_dirty},
+            "packages": dict(facts.packages),
+            "recipe": yaml.safe_load(facts.recipe.as_yaml()),
+            "overrides": dict(facts.overrides),
+            "artifacts": [
+                {"stage": stage, "name": name, "fingerprint": one.fingerprint} for stage, name, one in facts.stages
+            ],
+            "sources": [
+                {
+                    "name": one.source,
+                    "kind": one.kind,
+                    "licence": one.licence,
+                    "from": one.urls,
+                    "annotations_sha256": one.annotations_sha256,
+                    "files": one.num_files,
+                    "not_downloaded": one.num_failed,
+                }
+                for one in sources
+            ],
+        }
+    )
+
+
+def _without_places(told: Any) -> Any:
+    """Leave of each path of this disk its last part: where a home lies is nobody's business."""
+    if isinstance(told, dict):
+        return {key: _without_places(value) for key, value in told.items()}
+    if isinstance(told, (list, tuple)):
+        return [_without_places(value) for value in told]
+    return f".../{Path(told).name}" if isinstance(told, str) and told.startswith(("/", "~/")) else told
 
 
 def send(files: Mapping[str, Path | bytes], repo: str, *, private: bool = False) -> str:
