@@ -22,6 +22,7 @@ from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.data.tensors.example import normalise
 from tinyllava_core.data.tensors.features import TILES, FeatureShape, distinct_images, open_features, stored
 from tinyllava_core.data.tensors.order import order_of
+from tinyllava_core.data.tensors.stream import begin_worker, lost_worker, possible
 from tinyllava_core.data.tensors.tiles import opened
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import FeaturesJob, Progress, tell, write_result
@@ -49,6 +50,11 @@ def main(argv: list[str]) -> int:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if (lost := lost_worker(error)) is None:
+            raise
+        print(f"error: {lost}", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -69,12 +75,14 @@ def run(job: FeaturesJob) -> FeaturesResult:
     encoder = load_encoder(parts).to(device).eval()
     done = _begin(job.out, shape)
     images = _Images(job.shards, places.tolist()[done:], row, parts.scheme, parts.pixels)
+    workers = possible(training.data_workers)
     loader = DataLoader(
         images,
         batch_size=_BATCH,
         collate_fn=list,
-        num_workers=training.data_workers,
-        multiprocessing_context=_context(training.data_workers),
+        num_workers=workers,
+        worker_init_fn=begin_worker,
+        multiprocessing_context="fork" if workers else None,
     )
     for number, batch in enumerate(loader, 1):
         file = open_features(job.out, shape, "r+")
@@ -137,10 +145,6 @@ def _begin(out: Path, shape: FeatureShape) -> int:
     if shape.num_images:
         open_features(out, shape, "w+").flush()
     return 0
-
-
-def _context(workers: int) -> str | None:
-    return "fork" if workers else None
 
 
 if __name__ == "__main__":

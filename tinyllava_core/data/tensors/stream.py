@@ -6,10 +6,12 @@ A pack is named by (step, number of the pack in the step): any rank can read any
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ from tinyllava_core.parts.picture import Scheme
 from tinyllava_core.settings.model import Pixels
 from tinyllava_core.settings.writing import Writing
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
+from tinyllava_core.workers import SHARED, cannot_share
 
 _STEPS_AHEAD = 2
 
@@ -135,8 +138,10 @@ def stream(
     """Give one rank's packs of each step from `first_step` on, read ahead by worker processes.
 
     A thread takes the next steps' packs out of the workers' hands while this one trains: that costs milliseconds a pack.
-    `pin`: into memory that a GPU fetches from by itself.
+    `pin`: into memory that a GPU fetches from by itself. Where processes cannot hand anything over, this one reads alone, and says so.
+    Raises BadInput if a worker was ended, or had no room for a pack: what it had would be waited for without end.
     """
+    workers = possible(workers)
     dealt = [rank_packs(packs, step, rank, world_size) for step in range(first_step, len(packs.num_packs))]
     keys = [(step, number) for step, numbers in enumerate(dealt, first_step) for number, _ in numbers]
     loader = DataLoader(
@@ -145,7 +150,7 @@ def stream(
         batch_size=None,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_begin_worker,
+        worker_init_fn=begin_worker,
         multiprocessing_context="fork" if workers else None,
         pin_memory=pin,
     )
@@ -156,6 +161,8 @@ def stream(
             return [(next(arriving), counts) for _, counts in numbers]
         except BadInput as error:  # from a worker it comes with the worker's traceback in its text
             raise BadInput(str(error).strip().rpartition("BadInput: ")[2]) from None
+        except RuntimeError as error:
+            raise lost_worker(error) or error from None
 
     if not workers:
         yield from map(take, dealt)
@@ -169,7 +176,37 @@ def stream(
             yield ready
 
 
-def _begin_worker(_: int) -> None:
-    """Keep a forked worker from threads: those that its parent had started are not there, and waiting for them is for ever."""
+def possible(workers: int) -> int:
+    """Give the number of worker processes that this machine can have: as many as asked for, or none, which is said."""
+    if not workers or (why := cannot_share()) is None:
+        return workers
+    print(
+        f"note: {why}: pictures are read in the training process itself, which is slower", file=sys.stderr, flush=True
+    )
+    return 0
+
+
+def lost_worker(error: RuntimeError) -> BadInput | None:
+    """Say what a worker's end means, if that is what the data loader tells; it may tell it anywhere in the main thread."""
+    if not str(error).startswith("DataLoader worker"):
+        return None
+    return BadInput(
+        f"a process that reads pictures ahead was ended ({str(error).split('. ')[0]}): by the kernel for want of memory, or for want of "
+        f"room in {SHARED}, where it hands them over; give it more (docker run --shm-size=8g), or set data_workers to 0 for the stage; "
+        "the same command goes on"
+    )
+
+
+def begin_worker(_: int) -> None:
+    """Keep a forked worker from threads: those that its parent had started are not there, and waiting for them is for ever.
+
+    And end it where it cannot hand a pack over: Python's queue would let the pack go, and whoever waits for it would wait for ever.
+    """
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    Queue._on_queue_feeder_error = staticmethod(_end)  # type: ignore[attr-defined]
+
+
+def _end(error: Exception, _: object) -> None:
+    print(f"a pack could not be handed over: {error}", file=sys.stderr, flush=True)
+    os._exit(1)
