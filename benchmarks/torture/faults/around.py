@@ -107,6 +107,12 @@ def without_shared_memory(place: Place) -> str:
     return _same(place, *NO_SHARED_MEMORY)
 
 
+def with_little_shared_memory(place: Place) -> str:
+    """/dev/shm holds 64 kB: less than one worker needs."""
+    mount = 'mount -t tmpfs -o size=64k none /dev/shm && exec "$@"'
+    return _same(place, "unshare", "-m", "sh", "-c", mount, "sh")
+
+
 def all_that_is_odd_at_once(place: Place) -> str:
     """Strange path behind a link, no HOME, locale C, 64 files, TMPDIR full, no /dev/shm: for `make test`, where time is dear."""
     real = Path(tempfile.mkdtemp(dir=place.home)) / STRANGE

@@ -116,7 +116,11 @@ class Place:
     def run(self, workspace: Path, *before: str, **how: object) -> tuple[int, str]:
         """Run to the end -> exit code, what it said on stderr."""
         process = self.start(workspace, *before, **how)  # type: ignore[arg-type]
-        _, said = process.communicate(timeout=600)
+        try:
+            _, said = process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise AssertionError("still at work after ten minutes") from None
         return process.returncode, said
 
     def is_calm(self, workspace: Path) -> None:

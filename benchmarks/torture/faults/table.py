@@ -15,6 +15,7 @@ ANYWHERE: dict[str, Fault] = {  # what a run meets in its data stages and in a t
     "64 files": around.with_64_file_descriptors,
     "TMPDIR full": around.with_a_full_temporary_folder,
     "no /dev/shm": around.without_shared_memory,
+    "64 kB of /dev/shm": around.with_little_shared_memory,
     "clock back": around.with_the_clock_set_back,
     "two at once": meanwhile.two_at_once,
     **{number.name: meanwhile.a_signal(number) for number in SIGNALS},
