@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -285,3 +288,20 @@ def test_libtiff_says_nothing_on_the_console(capfd):
     data[100:110] = b"\xff" * 10  # codes that are not yet in LZW's table
     assert judge(bytes(data), "a.tif", Inspect()).reason is not None
     assert capfd.readouterr() == ("", "")
+
+
+def test_pillow_says_nothing_on_the_console_either():
+    """In a process of its own: pytest takes what is logged."""
+    tiff = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(tiff, "TIFF")
+    data = bytearray(tiff.getvalue())
+    at = data.index(struct.pack("<HHIH", 277, 3, 1, 3))  # SamplesPerPixel
+    data[at : at + 10] = struct.pack("<HHIH", 277, 3, 1, 29)
+    script = (
+        "import sys; from tinyllava_core.data.inspect.picture import judge; from tinyllava_core.settings.inspect import Inspect; "
+        f"print(judge({bytes(data)!r}, 'a.tif', Inspect()).reason)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+    )
+    assert (ran.stderr, ran.stdout != "None\n") == ("", True)
