@@ -296,8 +296,9 @@ def test_a_disk_that_is_too_small_is_one_error_and_leaves_nothing(tmp_path, monk
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_name_that_no_disk_can_hold_is_refused(tmp_path):
-    path = make_tar(tmp_path / "a.tar", {"x" * 300: b"1"})
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE])
+def test_a_name_that_no_disk_can_hold_is_refused(tmp_path, kind):
+    path = make_tar(tmp_path / "a.tar", {"x" * 300: b""}, type=kind)
     with pytest.raises(BadInput, match="has a name that this disk cannot hold"):
         unpack(path, tmp_path / "out")
 

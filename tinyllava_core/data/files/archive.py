@@ -69,7 +69,7 @@ def unpack(
                 elif not member.is_folder:
                     job.take(member, inner)
                 elif not only:
-                    job.make_folder(inner)
+                    job.make_folder(member, inner)
         if job.num_files == 0 and job.num_left_out:
             raise BadInput(
                 f"{archive.name}: none of its {job.num_left_out} files is what the manifest asks for (strip {strip!r}, members "
@@ -158,7 +158,7 @@ class _Unpacking:
         if self.on_files:
             self.on_files(self.num_files)
 
-    def make_folder(self, inner: PurePosixPath) -> None:
+    def make_folder(self, member: Member, inner: PurePosixPath) -> None:
         """Make one folder that the archive names."""
         self.num_entries += 1
         self.check(self.num_entries, self.size_bytes)
@@ -166,6 +166,8 @@ class _Unpacking:
             (self.staging / inner).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise BadInput(f"{self.archive.name}: one name is both a file and a folder: {error.filename}") from None
+        except OSError as error:
+            raise _told(self.archive, member, self.staging / inner, error) from None
 
     def check(self, num_entries: int, size_bytes: int) -> None:
         """Raise BadInput if so much is more than an archive of this size holds."""
