@@ -6,7 +6,6 @@ full_pipeline.py. What takes long to import is imported once the first line is o
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
 import logging
@@ -21,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from tinyllava_core.artifact import check_workspace
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, Parser
 from tinyllava_core.recipe import load, read_overrides
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ SETTINGS = {
 
 def main(arguments: Sequence[str]) -> int:
     """Run the pipeline. Exit code 2 if the input is at fault (one line on stderr), 1 if anything else is."""
-    parser = argparse.ArgumentParser(prog="python -m flows", description="Run the whole pipeline on a recipe.")
+    parser = Parser(prog="python -m flows", description="Run the whole pipeline on a recipe.")
     parser.add_argument("recipe", metavar="RECIPE", help="a name in tinyllava_core/recipes, or a path to a YAML file")
     parser.add_argument("--study", action="store_true", help="RECIPE is a study: run every variant of its grid")
     parser.add_argument(
@@ -60,8 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--until-plan", action="store_true", help="stop when every training stage is planned: no GPU is needed"
     )
-    given = parser.parse_args(arguments)
     try:
+        given = parser.parse_args(arguments)
         check_workspace(given.workspace)
         if given.study and given.until_plan:
             raise BadInput("--until-plan is for one recipe, not for a study; give its recipe without --study")

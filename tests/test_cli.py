@@ -15,6 +15,7 @@ import pytest
 import small_workspace
 
 from tinyllava_core import cli
+from tinyllava_core.commands.of_data import preview
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +174,7 @@ def test_ask_hands_over_to_the_answerer(started: list[list[str]], tmp_path: Path
         (["ask", "checkpoint", "--batch", "q.jsonl"], "--batch and --out belong together"),
         (["ask", "checkpoint", "what?", "--batch", "q", "--out", "a"], "the questions are in the file; found 'what?'"),
         (["ask", "checkpoint", "what?", "--max-new-tokens", "0"], "--max-new-tokens = 0; expected 1 or more"),
+        (["data", "preview", "mine.json"], "`tinyllava init PICTURES mine.json` writes one"),
         (["run", "toi"], "unknown recipe 'toi'; nearest: 'toy'"),
         (["run", "toy", "--set", "sft.lrr=1"], "'sft.lrr': the recipe has no such field; nearest: 'sft.lr'"),
         (["run", "toy", "--set", "sft.epochs=many"], "sft.epochs = 'many'"),
@@ -196,12 +198,50 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
     assert (out, err.count("\n"), started) == ("", 1, [])
 
 
-@pytest.mark.parametrize("words", [[], ["query", "--fromat", "csv"], ["run"], ["run", "toy", "more"], ["ask"]])
-def test_a_wrong_command_line_ends_with_2_as_well(words: list[str], capsys: pytest.CaptureFixture[str]):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(words)
-    assert ended.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["eval", "latest"], "tinyllava: unknown COMMAND 'eval'; nearest: 'evaluate'; what may be given: tinyllava --help"),
+        (["query", "--fromat", "csv"], "tinyllava query: '--fromat': not understood"),
+        (["run"], "tinyllava run: the following arguments are required: RECIPE; what may be given: tinyllava run --help"),
+        (["run", "toy", "more"], "tinyllava run: 'more': not understood"),
+        (["query", "--format", "cvs"], "unknown --format 'cvs'; nearest: 'csv'"),
+        (["data", "lits"], "tinyllava data: unknown WORD 'lits'; nearest: 'list'"),
+        (["data", "list", "--kind", "qqq"], "unknown --kind 'qqq'; known: "),
+        (["gc", "--keep", "few"], "tinyllava gc: argument --keep: invalid int value: 'few'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_as_well(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert (out, err[:7], err.count("\n")) == ("", "error: ", 1)
+
+
+def test_a_manifest_is_not_taken_for_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = tmp_path / "mine.yaml"
+    manifest.write_text("kind: source\nname: mine\n")
+    assert cli.main(["run", str(manifest)]) == 2
+    err = capsys.readouterr().err
+    assert f"error: {manifest}: a manifest (kind: source), expected a recipe, whose stages name it under `mix`" in err
+    assert f"`tinyllava tune CHECKPOINT {manifest}`" in err
+
+
+def test_the_command_alone_says_what_to_begin_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    shown = capsys.readouterr().err
+    first = shown[shown.index("to begin with:") :]
+    assert {words.split()[1] for words in first.splitlines() if words.startswith("  tinyllava")} < cli.COMMANDS.keys()
+
+
+def test_each_command_says_on_its_own_page_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["gc"], ["data", "preview"], ["check"]):
+        with pytest.raises(SystemExit):
+            cli.main([*words, "--help"])
+        help_of = cli.COMMANDS[words[0]].HELP if len(words) == 1 else preview.HELP
+        assert help_of[1:] in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_query_starts_without_what_it_does_not_need(workspace: Path):

@@ -93,6 +93,11 @@ def test_the_flows_command_takes_the_workspace_from_the_environment_too(
     assert str(tmp_path / "file") in said(capsys)
 
 
+def test_the_flows_command_speaks_of_a_wrong_word_as_every_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert flows.__main__.main(["toy", "--untilplan"]) == 2
+    assert "python -m flows: unrecognized arguments: --untilplan; what may be given" in said(capsys)
+
+
 def test_a_gpu_that_is_not_there_is_missed_before_the_data_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "has_gpu", lambda: False)
     with pytest.raises(BadInput, match=r"launch.device is cuda, and this machine has no GPU"):

@@ -33,40 +33,52 @@ from tinyllava_core.commands import (
     study,
     tune,
 )
+from tinyllava_core.commands.arguments import told
 from tinyllava_core.commands.of_data import show
 from tinyllava_core.commands.of_runs import answers, push, runs, watch
 from tinyllava_core.commands.of_why import attribute, suspects, why
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, Parser
 from tinyllava_core.room import is_full
 
 # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
 COMMANDS: dict[str, ModuleType] = {
-    "query": query,
+    "doctor": doctor,
     "recipes": recipes,
     "init": init,
+    "data": data,
     "check": check,
-    "show": show,
     "run": run,
+    "watch": watch,
+    "runs": runs,
     "evaluate": evaluate,
     "tune": tune,
-    "study": study,
-    "data": data,
-    "slurm": slurm,
     "ask": ask,
     "chat": chat,
+    "study": study,
+    "slurm": slurm,
     "import": import_checkpoint,
+    "query": query,
+    "show": show,
+    "answers": answers,
     "score": score,
     "compare": compare,
-    "answers": answers,
     "push": push,
     "attribute": attribute,
     "why": why,
     "suspects": suspects,
-    "runs": runs,
-    "watch": watch,
     "gc": gc,
-    "doctor": doctor,
 }
+FIRST = """\
+to begin with:
+  tinyllava run toy                       a whole run on a laptop, minutes, no network
+  tinyllava ask latest a.jpg "What?"      ask what it trained
+  tinyllava init PICTURES RECORDS.json    your own pictures: writes NAME.yaml, NAME-recipe.yaml
+  tinyllava run NAME-recipe.yaml          train on them from the start, or
+  tinyllava tune latest NAME.yaml         go on from what is trained already
+  tinyllava evaluate latest BENCHMARK     score it
+  tinyllava gc                            what all that weighs
+`tinyllava COMMAND --help` says what a command takes.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,13 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         import argcomplete
 
         argcomplete.autocomplete(parser)
-    args, rest = parser.parse_known_args(argv)
-    more = getattr(COMMANDS[args.command], "MORE", None)
-    if rest and (more is None or any(word.startswith("-") for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest and more is not None:
-        setattr(args, more, getattr(args, more) + rest)  # argparse gives up on `NAME --format csv key=value`
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
     try:
+        args = _read(parser, words)
         COMMANDS[args.command].act(args)
         sys.stdout.flush()
     except BadInput as error:
@@ -94,11 +105,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not is_full(error):
             raise
         print(
-            f"error: {args.command}: the disk is full ({error}); make room and give the same command again",
+            f"error: {words[0]}: the disk is full ({error}); make room and give the same command again",
             file=sys.stderr,
         )
         return 2
     return 0
+
+
+def _read(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    args, rest = parser.parse_known_args(words)
+    more = getattr(COMMANDS[args.command], "MORE", None)
+    if rest and (more is None or any(word.startswith("-") for word in rest)):
+        raise BadInput(f"tinyllava {args.command}: {' '.join(rest)!r}: not understood; `tinyllava {args.command} --help`")
+    if rest and more is not None:
+        setattr(args, more, getattr(args, more) + rest)  # argparse gives up on `NAME --format csv key=value`
+    return args
 
 
 class Version(argparse.Action):
@@ -111,14 +132,16 @@ class Version(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tinyllava", description="Train small vision-language models, and ask what went into them."
+    parser = Parser(
+        prog="tinyllava",
+        description="Train small vision-language models, and ask what went into them.",
+        epilog=FIRST,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=Version, nargs=0, help="show the version")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for word, command in COMMANDS.items():
-        description = getattr(command, "DESCRIPTION", None)
-        command.add_arguments(commands.add_parser(word, help=command.HELP, description=description))
+        command.add_arguments(commands.add_parser(word, **told(command)))
     return parser
 
 

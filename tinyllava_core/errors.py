@@ -1,12 +1,17 @@
-"""The one exception that means: the user's input is at fault. Not for our own faults (those are assertions)."""
+"""The one exception that means: the user's input is at fault, and the command lines that raise it.
+
+Not for our own faults (those are assertions).
+"""
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NoReturn
 
 # What moves a terminal's cursor, colours, renames or reorders it: C0 and C1 controls, other line ends, bidirectional marks; halves of pairs.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -43,3 +48,18 @@ def unforeseen(error: Exception) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     told = " ".join(f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode().split())
     return f"{told[:300]} ({Path(last.filename).name}, line {last.lineno})"
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads a command line; what is wrong with it is one line like every other fault, not argparse's own text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises BadInput."""
+        raise BadInput(f"{self.prog}: {message}; what may be given: {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(choice) for choice in action.choices]
+            what = action.option_strings[0] if action.option_strings else action.metavar or action.dest
+            near = nearest(str(value), known) or f"; known: {', '.join(known)}"
+            raise argparse.ArgumentError(None, f"unknown {what} {value!r}{near}")

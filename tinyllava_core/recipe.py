@@ -166,6 +166,11 @@ def _read(name: str, beside: Path, asked: tuple[Path, ...]) -> dict[str, Any]:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise BadInput(f"{path}: expected keys and values, found {type(data).__name__}")
+    if "kind" in data:
+        raise BadInput(
+            f"{path}: a manifest (kind: {data['kind']}), expected a recipe, whose stages name it under `mix`; "
+            f"`tinyllava tune CHECKPOINT {path}` trains on it"
+        )
     parent = data.pop("extends", None)
     if parent is None:
         return data

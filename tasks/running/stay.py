@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -19,7 +18,7 @@ from tasks.running.server import CLONE, SETTINGS, STAYING_URL, Server, healthy, 
 from tinyllava_core import process_tree as tree
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.web.door import is_taken
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, Parser
 
 POOL = "local"
 OURS = "# Made by `make up`, taken away by `make down`: how Prefect's commands reach the server."
@@ -173,11 +172,11 @@ def _write_marks(workspace: Path, marks: dict[str, str]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run `up` or `down`."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.running.stay", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m tasks.running.stay", description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("up", "down"))
     parser.add_argument("--workspace", type=Path, default=Path("workspace"))
-    given = parser.parse_args(arguments)
     try:
+        given = parser.parse_args(arguments)
         {"up": up, "down": down}[given.what](given.workspace)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from tinyllava_core.data.manifest.manifest import load as load_manifest
-from tinyllava_core.estimate.lengths import TABLE, draw
+from tinyllava_core.estimate.lengths import TABLE, draw, measured
 from tinyllava_core.estimate.stage import error_of_sum, estimate
 from tinyllava_core.recipe import load
 from tinyllava_core.settings.mix import MixEntry
@@ -63,7 +64,31 @@ def test_a_source_that_nobody_knows_is_named(tmp_path: Path) -> None:
     manifest = {"kind": "source", "name": "mine", "annotations": {"path": "a.json", "format": "llava", "count": 70}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(manifest))
     drawn = of({"source": str(tmp_path / "mine.yaml")}, count=100)
-    assert (drawn.num_records, drawn.unknown) == (70, (str(tmp_path / "mine.yaml"),))
+    assert (drawn.num_records, drawn.unknown) == (70, ("mine",))
+
+
+def test_ones_own_file_is_counted_and_looked_at(tmp_path: Path) -> None:
+    """Two records of one picture: 4 and 2 words asked, 3 and 1 answered, in 2 and 1 pairs; one of none; one no record."""
+    said = [
+        (["<image>\nwhat is it", "a cat", "sure", "yes"], {"image": "a.jpg"}),
+        (["<image>\nwhat colour", "red"], {"image": "b.jpg"}),
+        (["hello there", "good day to you"], {}),
+    ]
+    records = [
+        other | {"conversations": [{"from": ("human", "gpt")[n % 2], "value": text} for n, text in enumerate(texts)]}
+        for texts, other in said
+    ]
+    (tmp_path / "a.json").write_text(json.dumps([*records, {"image": "c.jpg", "conversations": "none"}]))
+    manifest = {"kind": "source", "name": "mine", "annotations": {"path": "a.json"}, "images": [{"folder": "."}]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(manifest))
+    none, one = measured(load_manifest(str(tmp_path / "mine.yaml")))
+    assert (none.images, none.records, none.pairs, none.question, none.answer, none.spread) == (0, 1, 1, 2, 4, 0)
+    assert (one.images, one.records, one.pairs) == (1, 3, 1.5)  # 4 in the file, 3 read: 2 of them are 2.67 of all
+    assert (one.question, one.answer) == (pytest.approx(6 / 3), pytest.approx(4 / 3))
+    assert one.spread == pytest.approx(np.log(7 / 3) / 2)  # of 7 and 3 words
+    drawn = of({"source": str(tmp_path / "mine.yaml"), "share": 0.5}, count=100)
+    assert (drawn.num_records, drawn.unknown, drawn.looked_at) == (2, (), ("mine",))
+    assert len(drawn.num_tokens) == 100
 
 
 @pytest.mark.parametrize(

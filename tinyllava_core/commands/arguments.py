@@ -8,9 +8,16 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn
 
 from tinyllava_core.errors import BadInput
+
+
+def told(command: ModuleType) -> dict[str, str]:
+    """Give what a command says of itself: in the list of its like, and on its own page."""
+    text = command.HELP[0].upper() + command.HELP[1:]
+    return {"help": command.HELP, "description": f"{text}. {getattr(command, 'DESCRIPTION', '')}"}
 
 
 def add_workspace(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
+from tinyllava_core.commands.arguments import told
 from tinyllava_core.commands.of_data import diff, files, lint, listed, preview, stats
 
 HELP = "list, check and look at the data that manifests name"
@@ -22,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes: one of its words, and what that takes."""
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
     for word, module in WORDS.items():
-        module.add_arguments(words.add_parser(word, help=module.HELP))
+        module.add_arguments(words.add_parser(word, **told(module)))
 
 
 def act(args: argparse.Namespace) -> None:

@@ -117,7 +117,8 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
     packs = [[int(tokens[members[one]].sum()) for one in pack(tokens[members], capacity)] for members in steps]
     records, factor = drawn.num_records * training.epochs, drawn.num_records * training.epochs / count
     sizes = "" if model.scheme.is_fixed else ", every picture taken as {}x{}".format(*TYPICAL)
-    unknown = f"; unknown to it: {', '.join(drawn.unknown)}" if drawn.unknown else ""
+    unknown = f"; counted here: {', '.join(drawn.looked_at)}" if drawn.looked_at else ""
+    unknown += f"; unknown to it: {', '.join(drawn.unknown)}" if drawn.unknown else ""
     unknown += "; what the filters leave out is not" if any(entry.filters for entry in training.mix) else ""
     return Load(
         basis=f"estimate from estimate/lengths.yaml{sizes}{unknown}",

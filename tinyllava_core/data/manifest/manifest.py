@@ -220,6 +220,10 @@ def load(name_or_path: str) -> Manifest:
     by_path = name_or_path.endswith((".yaml", ".yml"))
     path = expanded(name_or_path) if by_path else MANIFESTS / f"{name_or_path}.yaml"
     if not path.is_file():
+        if name_or_path.endswith((".json", ".jsonl")):
+            raise BadInput(
+                f"{name_or_path}: expected a manifest's name or its YAML file; `tinyllava init PICTURES {name_or_path}` writes one"
+            )
         raise (
             BadInput(f"manifest {name_or_path!r}: no such file")
             if by_path
