@@ -201,9 +201,15 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["eval", "latest"], "tinyllava: unknown COMMAND 'eval'; nearest: 'evaluate'; what may be given: tinyllava --help"),
+        (
+            ["eval", "latest"],
+            "tinyllava: unknown COMMAND 'eval'; nearest: 'evaluate'; what may be given: tinyllava --help",
+        ),
         (["query", "--fromat", "csv"], "tinyllava query: '--fromat': not understood"),
-        (["run"], "tinyllava run: the following arguments are required: RECIPE; what may be given: tinyllava run --help"),
+        (
+            ["run"],
+            "tinyllava run: the following arguments are required: RECIPE; what may be given: tinyllava run --help",
+        ),
         (["run", "toy", "more"], "tinyllava run: 'more': not understood"),
         (["query", "--format", "cvs"], "unknown --format 'cvs'; nearest: 'csv'"),
         (["data", "lits"], "tinyllava data: unknown WORD 'lits'; nearest: 'list'"),

@@ -116,7 +116,9 @@ def _read(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespa
     args, rest = parser.parse_known_args(words)
     more = getattr(COMMANDS[args.command], "MORE", None)
     if rest and (more is None or any(word.startswith("-") for word in rest)):
-        raise BadInput(f"tinyllava {args.command}: {' '.join(rest)!r}: not understood; `tinyllava {args.command} --help`")
+        raise BadInput(
+            f"tinyllava {args.command}: {' '.join(rest)!r}: not understood; `tinyllava {args.command} --help`"
+        )
     if rest and more is not None:
         setattr(args, more, getattr(args, more) + rest)  # argparse gives up on `NAME --format csv key=value`
     return args

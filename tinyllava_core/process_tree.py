@@ -60,9 +60,13 @@ def plant(
     folder: Path | None = None,
     guarded: bool = True,
     grace_s: float = GRACE_S,
+    mark: str | None = None,
 ) -> Tree:
-    """Start a process whose output, and that of all it starts, goes to a file. `guarded`: it dies when this process dies."""
-    mark = uuid.uuid4().hex
+    """Start a process whose output, and that of all it starts, goes to a file. `guarded`: it dies when this process dies.
+
+    `mark`: of a tree that was ended by somebody else, and grows again; who guards and who ends that one does so with this one.
+    """
+    mark = mark or uuid.uuid4().hex
     inherited = os.environ | dict(environment or {})
     marked = inherited | {MARKS: ":".join(filter(None, (os.environ.get(MARKS), mark)))}
     marked["PYTHONPATH"] = without_back_port(inherited.get("PYTHONPATH", ""))

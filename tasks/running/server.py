@@ -7,6 +7,7 @@ back-port that img2dataset pulls in shadows the standard module and kills it. Th
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import sys
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from tasks.running.alive import bury, end_orphans, home, owned
-from tasks.running.key import VARIABLE, fitting, is_ours, key_of, status
+from tasks.running.key import VARIABLE, fitting, is_ours, key_file, key_of, status
 from tasks.running.watched import watched
 from tinyllava_core import process_tree as tree
 from tinyllava_core.errors import BadInput
@@ -62,10 +63,14 @@ def api(workspace: Path, say: Callable[[str], None] = print) -> Iterator[Server]
             server, own = start(workspace, free_port())
             until_the_end.callback(own.end, grace_s=10)
             until_the_end.enter_context(owned(workspace, own.mark))
+            mark: str | None = own.mark
+        else:
+            mark = marks(workspace).get("server") if server.key == _key_there(workspace) else None
         until_the_end.enter_context(using(server))
         bury(workspace)
         url = server.api_url
-        until_the_end.enter_context(watched(lambda: healthy(url), server.ui_url.removesuffix("/v2"), say))
+        again = Again(workspace, url, mark) if mark else None
+        until_the_end.enter_context(watched(lambda: healthy(url), server.ui_url.removesuffix("/v2"), say, again))
         try:
             yield server
         finally:
@@ -86,6 +91,16 @@ def _disk_asked(workspace: Path) -> Iterator[None]:
 def healthy(api_url: str, timeout_s: float = 2.0) -> bool:
     """Tell whether a server answers at this URL."""
     return status(f"{api_url}/health", timeout_s=timeout_s) == 200
+
+
+def marks(workspace: Path) -> dict[str, str]:
+    """Give the marks of what `up` left running in a workspace: server, worker."""
+    file = home(workspace) / "up.json"
+    return dict(json.loads(file.read_text())) if file.is_file() else {}
+
+
+def _key_there(workspace: Path) -> str | None:
+    return key_file(workspace).read_text() if key_file(workspace).is_file() else None
 
 
 def free_port() -> int:
@@ -111,24 +126,10 @@ def offered(workspace: Path, say: Callable[[str], None] = print) -> Server | Non
 
 def start(workspace: Path, port: int, *, guarded: bool = True) -> tuple[Server, tree.Tree]:
     """Start a server with the workspace's database and wait until it answers. Raises RuntimeError if it does not."""
-    folder, server = home(workspace), Server(api_url=f"http://127.0.0.1:{port}/api", key=key_of(workspace))
-    log = folder / "server.log"
-    here = {
-        "PREFECT_HOME": str(folder),
-        "PREFECT_API_URL": server.api_url,
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_API_AUTH_STRING": str(server.key),
-        VARIABLE: str(server.key),
-        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(CLONE), os.environ.get("PYTHONPATH", "")))),
-    }
-    command = [sys.executable, "-m", "tasks.running.served", str(port)]
-    with (
-        FileLock(folder / "starting.lock"),
-        log.open("ab") as output,
-    ):  # two servers must not lay out one database at once
-        # Its folder comes first on its path: one in which no Python lies.
-        planted = tree.plant(command, output, environment=SETTINGS | here, folder=folder, guarded=guarded, grace_s=10)
+    server = Server(api_url=f"http://127.0.0.1:{port}/api", key=key_of(workspace))
+    log = home(workspace) / "server.log"
+    with FileLock(home(workspace) / "starting.lock"):  # two servers must not lay out one database at once
+        planted = _planted(workspace, port, guarded=guarded)
         try:
             import prefect  # noqa: F401  takes half as long as the server: side by side
 
@@ -143,6 +144,46 @@ def start(workspace: Path, port: int, *, guarded: bool = True) -> tuple[Server, 
             planted.end(grace_s=5)
             raise
     return server, planted
+
+
+def _planted(workspace: Path, port: int, *, guarded: bool, mark: str | None = None) -> tree.Tree:
+    """Start the keeper of a server, and wait for nothing."""
+    folder, key = home(workspace), key_of(workspace)
+    here = {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_API_AUTH_STRING": key,
+        VARIABLE: key,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(CLONE), os.environ.get("PYTHONPATH", "")))),
+    }
+    command = [sys.executable, "-m", "tasks.running.served", str(port)]
+    with (folder / "server.log").open("ab") as output:
+        # Its folder comes first on its path: one in which no Python lies.
+        environment = SETTINGS | here
+        return tree.plant(
+            command, output, environment=environment, folder=folder, guarded=guarded, grace_s=10, mark=mark
+        )
+
+
+class Again:
+    """Starts a server of this workspace again that was killed together with its keeper, under its mark, so many times."""
+
+    def __init__(self, workspace: Path, api_url: str, mark: str, times: int = 3) -> None:
+        self.workspace, self.port, self.mark, self.left = workspace, urlsplit(api_url).port or 4200, mark, times
+        self.grown: list[tree.Tree] = []  # held, so that the system's list of the dead is cleared
+
+    def __call__(self) -> str | None:
+        """Give what was done, in words: nothing while its keeper lives, or once it has been tried often enough."""
+        with FileLock(home(self.workspace) / "starting.lock"):  # of several runs that miss it, one starts it
+            if self.left < 0 or tree.members(self.mark):
+                return None
+            self.left -= 1
+            if self.left < 0:
+                return f"it does not stay; see {home(self.workspace) / 'server.log'}. The run goes on without its pages, slowly"
+            self.grown.append(_planted(self.workspace, self.port, guarded=False, mark=self.mark))
+            return "it was killed with its keeper, and is started again"
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import yaml
 
 from tasks.running.alive import bury, home
 from tasks.running.key import VARIABLE, is_ours, key_file, key_of, lets_in, write_private
-from tasks.running.server import CLONE, SETTINGS, STAYING_URL, Server, healthy, start, using
+from tasks.running.server import CLONE, SETTINGS, STAYING_URL, Server, healthy, marks, start, using
 from tinyllava_core import process_tree as tree
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.web.door import is_taken
@@ -34,7 +34,7 @@ GPU_QUEUE, GPU_RUNS = "gpu", 1  # each run takes the GPUs of this machine that i
 def up(workspace: Path) -> None:
     """Start a server and a worker that stay, and deploy the flow. What runs already is left as it is."""
     server = Server(api_url=os.environ.get("PREFECT_API_URL", STAYING_URL), key=key_of(workspace))
-    marks = _read_marks(workspace)
+    there = marks(workspace)
     if healthy(server.api_url):
         _check(server)
         print(f"server    already at {server.ui_url}")
@@ -45,7 +45,7 @@ def up(workspace: Path) -> None:
         )
     else:
         _, planted = start(workspace, urlsplit(server.api_url).port or 4200, guarded=False)
-        _write_marks(workspace, marks := {**marks, "server": planted.mark})
+        _write_marks(workspace, there := {**there, "server": planted.mark})
         print(f"server    {server.ui_url}, its pages ask for the key in {key_file(workspace)}")
     _tell_commands(server)
     here = {**SETTINGS, "PREFECT_API_URL": server.api_url, "PREFECT_UI_URL": server.ui_url, VARIABLE: str(server.key)}
@@ -63,7 +63,7 @@ def up(workspace: Path) -> None:
         _limit_gpu_runs()
     _prefect(here, "--no-prompt", "deploy", "--all")
     print(f"deployed  {', '.join(f'tinyllava/{name}' for name in deployments())}")
-    if tree.members(marks.get("worker", "none")):
+    if tree.members(there.get("worker", "none")):
         print(f"worker    already at work on pool {POOL!r}")
     else:
         log = home(workspace) / "worker.log"
@@ -75,7 +75,7 @@ def up(workspace: Path) -> None:
                 "PYTHONSAFEPATH": "1",
             }  # a tasks.py in the working directory is a person's
             planted = tree.plant(command, output, environment=quick, folder=CLONE, guarded=False)
-        _write_marks(workspace, marks | {"worker": planted.mark})
+        _write_marks(workspace, there | {"worker": planted.mark})
         print(f"worker    on pool {POOL!r}, log: {log}")
     with using(server):
         for name in bury(workspace):
@@ -133,12 +133,12 @@ def _tell_commands(server: Server) -> None:
 
 def down(workspace: Path) -> None:
     """End what `up` started: the worker, with the runs it has at work, and the server."""
-    marks = _read_marks(workspace)
+    there = marks(workspace)
     for what in ("worker", "server"):
-        if mark := marks.pop(what, None):
+        if mark := there.pop(what, None):
             tree.end(mark)
             print(f"ended     {what}")
-    _write_marks(workspace, marks)
+    _write_marks(workspace, there)
     file = Path("prefect.toml")
     if file.is_file() and file.read_text().startswith(OURS):
         file.unlink()
@@ -158,11 +158,6 @@ def _prefect(environment: dict[str, str], *arguments: str) -> None:
     )
     if ran.returncode != 0:
         raise RuntimeError(f"`prefect {' '.join(arguments)}` ended with exit code {ran.returncode}:\n{ran.stdout}")
-
-
-def _read_marks(workspace: Path) -> dict[str, str]:
-    file = home(workspace) / "up.json"
-    return dict(json.loads(file.read_text())) if file.is_file() else {}
 
 
 def _write_marks(workspace: Path, marks: dict[str, str]) -> None:

@@ -10,10 +10,15 @@ LOOK_EVERY_S = 2.0
 
 
 @contextlib.contextmanager
-def watched(answers: Callable[[], bool], where: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Look now and then, for the length of a block, whether the server still answers, and say when that changes."""
+def watched(
+    answers: Callable[[], bool], where: str, say: Callable[[str], None], again: Callable[[], str | None] | None = None
+) -> Iterator[None]:
+    """Look now and then, for the length of a block, whether the server still answers, and say when that changes.
+
+    `again`: starts it again where nobody else does, and gives what it did in words, or None.
+    """
     over = threading.Event()
-    watcher = threading.Thread(target=_look, args=(answers, where, say, over), daemon=True)
+    watcher = threading.Thread(target=_look, args=(answers, where, say, over, again), daemon=True)
     watcher.start()
     try:
         yield
@@ -22,7 +27,13 @@ def watched(answers: Callable[[], bool], where: str, say: Callable[[str], None])
         watcher.join()
 
 
-def _look(answers: Callable[[], bool], where: str, say: Callable[[str], None], over: threading.Event) -> None:
+def _look(
+    answers: Callable[[], bool],
+    where: str,
+    say: Callable[[str], None],
+    over: threading.Event,
+    again: Callable[[], str | None] | None,
+) -> None:
     there, missed = True, 0
     while not over.wait(LOOK_EVERY_S):
         missed = 0 if answers() else missed + 1
@@ -35,3 +46,5 @@ def _look(answers: Callable[[], bool], where: str, say: Callable[[str], None], o
         elif not there and missed == 0:
             there = True
             say(f"note: Prefect's server at {where} answers again")
+        if not there and again is not None and (did := again()):
+            say(f"note: Prefect's server at {where}: {did}")

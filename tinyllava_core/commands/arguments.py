@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from tinyllava_core.errors import BadInput
 
 
-def told(command: ModuleType) -> dict[str, str]:
+def told(command: ModuleType) -> dict[str, Any]:
     """Give what a command says of itself: in the list of its like, and on its own page."""
     text = command.HELP[0].upper() + command.HELP[1:]
     return {"help": command.HELP, "description": f"{text}. {getattr(command, 'DESCRIPTION', '')}"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -55,7 +54,7 @@ class Drawn:
 def draw(mix: tuple[MixEntry, ...], tokens_per_image: int, captions: bool, count: int, seed: int = 0) -> Drawn:
     """Draw `count` records of a mix. `captions`: the prompt format leaves questions out."""
     table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    kinds, weights, unknown, looked_at = [], [], [], []
+    kinds, weights, unknown, looked_at = list[Kind](), list[float](), list[str](), list[str]()
     for entry in mix:
         rows = [Kind(**row) for row in table["sources"].get(entry.source, ())]
         if not rows:
@@ -149,4 +148,3 @@ def _taken(rows: list[Kind], entry: MixEntry) -> list[float]:
         found.append(row.records * share * (cap / whole if whole else 0))
     total = sum(found)
     return [one * min(1.0, (entry.cap or total) / total) if total else one for one in found]
-

@@ -16,9 +16,9 @@ import pytest
 from waiting import wait_until
 from web_page import basic, send
 
-from tasks.running import alive
+from tasks.running import alive, server
 from tasks.running.key import fitting, is_ours, key_file, key_of, lets_in
-from tasks.running.server import api, healthy
+from tasks.running.server import Again, api, free_port, healthy
 from tasks.running.watched import watched
 from tinyllava_core.errors import BadInput
 from tinyllava_core.process_tree import members, plant
@@ -167,9 +167,9 @@ def test_a_server_that_is_killed_is_started_again_and_that_is_said(
     told: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-        with api(prefect_workspace, told.append) as server:
+        with api(prefect_workspace, told.append) as ours:
             told.clear()
-            port = int(server.api_url.split(":")[2].split("/")[0])
+            port = int(ours.api_url.split(":")[2].split("/")[0])
             listening = [
                 c.pid
                 for c in psutil.net_connections("tcp")
@@ -178,7 +178,46 @@ def test_a_server_that_is_killed_is_started_again_and_that_is_said(
             os.kill(listening[0], signal.SIGKILL)
             wait_until(lambda: any("does not answer" in line for line in told), seconds=15)
             wait_until(lambda: any("answers again" in line for line in told), seconds=60)
-            assert lets_in(server.api_url, server.key)
+            assert lets_in(ours.api_url, ours.key)
+
+
+def test_a_server_that_is_killed_with_its_keeper_is_planted_again_under_its_mark_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the server's place: a program that only says that it lives."""
+    small = "import http.server as h, sys; h.HTTPServer(('127.0.0.1', int(sys.argv[1])), Up).serve_forever()"
+    up = "def do_GET(s): s.send_response(200); s.end_headers()"
+    program = f"import http.server\nclass Up(http.server.BaseHTTPRequestHandler):\n  {up}\n{small}"
+    whole = server.tree.plant
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.running.watched.LOOK_EVERY_S", 0.1)
+        patch.setattr(
+            server.tree, "plant", lambda command, *of, **how: whole([sys.executable, "-c", program, command[-1]], *of, **how)
+        )
+        port, told = free_port(), list[str]()
+        url = f"http://127.0.0.1:{port}/api"
+        key_of(tmp_path)
+        kept = server._planted(tmp_path, port, guarded=False)
+        try:
+            wait_until(lambda: healthy(url), seconds=20)
+            with watched(lambda: healthy(url), "here", told.append, Again(tmp_path, url, kept.mark, times=2)):
+                for time in (1, 2, 3):
+                    for process in members(kept.mark):
+                        process.kill()
+                    wait_until(lambda: len(told) >= 3 * time - (time == 3), seconds=20)  # noqa: B023
+        finally:
+            kept.end(grace_s=0)
+    away, back, again = (
+        "note: Prefect's server at here does not answer",
+        "note: Prefect's server at here answers again",
+        "note: Prefect's server at here: it was killed with its keeper, and is started again",
+    )
+    assert [line.split(";")[0] for line in told] == [
+        *(away, again, back) * 2,
+        away,
+        "note: Prefect's server at here: it does not stay",
+    ]
+    assert members(kept.mark) == []
 
 
 def test_one_look_that_fails_is_no_reason_to_say_anything() -> None:
