@@ -29,6 +29,11 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_workspace.make(tmp_path_factory.mktemp("books"))
+
+
 def test_a_workspace_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert flows.__main__.main(["toy", "--workspace", str(tmp_path / "file" / "inside")]) == 2
@@ -137,17 +142,43 @@ def said_modules(words: list[str], folder: Path) -> list[str]:
     return ran.stdout.split()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("records_at_step step=3", "step=3: there is no such step; that training's are 0 to 2"),
+        ("records_at_step step=2 checkpoint=f1", "step=2: there is no such step; that training's are 0 to 1"),
+        ("records_at_step step=-1", "step=-1: there is no such step"),
+        ("records_at_step step=last", "step=last: there is no such step"),
+        ("who_saw_this_image sha256=ab", "sha256=ab: there is no such picture in this lineage"),
+        ("why_dropped source=cat", "source=cat: there is no such source in this lineage; nearest: 'cats'"),
+        ("stand_out benchmark=popes", "nearest: 'pope'; there are pope"),
+        ("compare_runs second=run-9", "second=run-9: there is no such run in this lineage; the newest: run-1"),
+        ("why_left_out stage=tuning", "stage=tuning: there is no such training stage in this lineage; nearest: 'pretrain'; there are"),
+        ("suspects by=size", "by=size: there is no such group"),
+    ],
+)
+def test_a_query_about_what_is_not_there_names_what_is(
+    books: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    assert cli.main(["query", *words.split(), "--workspace", str(books)]) == 2
+    assert message in said(capsys)
+
+
+def test_a_query_about_what_is_there_by_its_first_letters_is_answered(books: Path) -> None:
+    for words in ("records_at_step step=2", "who_saw_this_image sha256=aa", "why_dropped source=talk run=run"):
+        assert cli.main(["query", *words.split(), "--workspace", str(books)]) == 0
+
+
 @pytest.mark.parametrize(("name", "newest"), [("checkpoint", small_workspace.TRAIN["sft"]), ("run", "run-1")])
 def test_a_query_about_what_is_not_there(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, newest: str
+    books: Path, capsys: pytest.CaptureFixture[str], name: str, newest: str
 ) -> None:
-    small_workspace.make(tmp_path)
     question = {"checkpoint": "what_trained_this", "run": "contamination"}[name]
-    assert cli.main(["query", question, f"{name}=feed", "--workspace", str(tmp_path)]) == 2
+    assert cli.main(["query", question, f"{name}=feed", "--workspace", str(books)]) == 2
     line = said(capsys)
     assert f"{name}=feed: there is no such {name} in this lineage; the newest: " in line
     assert newest in line
-    assert cli.main(["query", question, f"{name}=latest", "--workspace", str(tmp_path)]) == 0
+    assert cli.main(["query", question, f"{name}=latest", "--workspace", str(books)]) == 0
 
 
 def test_a_persons_own_tasks_and_flows_shadow_nothing(tmp_path: Path) -> None:

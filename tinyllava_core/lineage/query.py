@@ -80,6 +80,8 @@ def ask(connection: duckdb.DuckDBPyConnection, question: str, values: Mapping[st
     sql, bound = bind(question, values)
     if question in shipped():
         bound = {name: _named(connection, name, value) for name, value in bound.items()}
+        if bound.keys() >= {"step", "checkpoint"}:
+            _check_step(connection, bound)
     try:
         _check_reads(connection, sql)
         cursor = connection.execute(sql, bound or None)
@@ -112,24 +114,52 @@ def _check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         )
 
 
-NAMED = {  # parameters that name something: how it is looked for, and what there is
-    "run": "SELECT run_id FROM run ORDER BY started_at DESC",
+NAMED = {  # parameters that name something: what it is, and all of that kind that there is, the likeliest first
+    "run": ("run", "SELECT run_id FROM run ORDER BY started_at DESC"),
     # the trained ones first; whatever was made from a checkpoint names it too
-    "checkpoint": "SELECT fingerprint FROM artifact LEFT JOIN train USING (fingerprint) ORDER BY train.stage IS NULL, made_at DESC",
+    "checkpoint": (
+        "checkpoint",
+        "SELECT fingerprint FROM artifact LEFT JOIN train USING (fingerprint) ORDER BY train.stage IS NULL, made_at DESC",
+    ),
+    "sha256": ("picture", "SELECT sha256 FROM images WHERE sha256 IS NOT NULL"),
+    "source": ("source", "SELECT DISTINCT source FROM source ORDER BY source"),
+    "benchmark": ("benchmark", "SELECT DISTINCT benchmark FROM evaluate ORDER BY benchmark"),
+    "stage": ("training stage", "SELECT DISTINCT name FROM stage WHERE stage = 'mix' ORDER BY name"),
+    "by": ("group", "VALUES ('source'), ('component')"),
 }
+NAMED |= {"first": NAMED["run"], "second": NAMED["run"]}
+BY_LETTERS = {"run", "first", "second", "checkpoint", "sha256"}  # the first letters are enough
+STEPS = """
+SELECT max(step) FROM ledger
+WHERE starts_with(fingerprint, $checkpoint) OR list_contains(string_split($checkpoint, '/'), fingerprint)
+    OR ($checkpoint IS NULL AND fingerprint = (SELECT arg_max(fingerprint, made_at) FROM artifact WHERE stage = 'sft'))
+"""
 
 
 def _named(connection: duckdb.DuckDBPyConnection, name: str, value: str | None) -> str | None:
-    """Give a parameter's value: `latest` is the newest. Raises BadInput if it names a run or a checkpoint that is not there."""
+    """Give a parameter's value: `latest` is the newest. Raises BadInput if it names what is not there."""
     if value is None or name not in NAMED:
         return value
-    known = [word for (word,) in connection.execute(NAMED[name]).fetchall()]
-    if value == "latest":
+    if value == "latest" and name != "sha256" and name in BY_LETTERS:
         return None
-    if any(word.startswith(value) or word in value.split("/") for word in known):
+    what, listed = NAMED[name]
+    begins = " OR starts_with(word, $value)" if name in BY_LETTERS else ""
+    there = f"SELECT 1 FROM ({listed}) AS known(word) WHERE list_contains(string_split($value, '/'), word){begins} LIMIT 1"
+    if connection.execute(there, {"value": value}).fetchone():
         return value
-    more = f"; the newest: {', '.join(known[:3])}" if known else ", nor any other"
-    raise BadInput(f"{name}={value}: there is no such {name} in this lineage{more}")
+    known = [word for (word,) in connection.execute(f"SELECT word FROM ({listed}) AS known(word) LIMIT 200").fetchall()]
+    if name in BY_LETTERS:
+        more = f"; the newest: {', '.join(known[:3])}" if name != "sha256" else ""
+    else:
+        more = f"{nearest(value, known)}; there are {', '.join(known[:12])}"
+    raise BadInput(f"{name}={value}: there is no such {what} in this lineage{more if known else ', nor any other'}")
+
+
+def _check_step(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, str | None]) -> None:
+    """Raise BadInput if a checkpoint's training had no such step."""
+    step, (last,) = bound["step"] or "", connection.execute(STEPS, {"checkpoint": bound["checkpoint"]}).fetchone() or (None,)
+    if last is not None and not (step.isdecimal() and int(step) <= last):
+        raise BadInput(f"step={step}: there is no such step; that training's are 0 to {last}")
 
 
 def bind(question: str, values: Mapping[str, str]) -> tuple[str, dict[str, str | None]]:
