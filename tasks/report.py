@@ -11,14 +11,16 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from tasks.record import record
 from tasks.run import Run
+from tasks.running.progress import LOG
 from tasks.running.shown import address, show
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
+from tinyllava_core.boards import Board
 from tinyllava_core.evaluate.compare.compare import Difference
 from tinyllava_core.report import page as core
 from tinyllava_core.report.gather import gather
 from tinyllava_core.report.scores import Measured, ScoreRow, score_rows
-from tinyllava_core.results import EvaluateResult
+from tinyllava_core.results import EvaluateResult, TrainResult
 from tinyllava_core.settings.condition import SEEN, titled
 
 HIDDEN = "right answers not public"
@@ -108,11 +110,27 @@ def report(
         lineage=run.workspace / "lineage.duckdb",
         run_id=run.run_id,
     )
+    if made.made and not run.looking and trained.stage in run.recipe.stages():
+        _tell_boards(run, trained, outcome.scores)
     show("scores", create_table_artifact, table=outcome.condition_table(), key="scores", description=TOLD)
     link = address(run.workspace, "report", made.fingerprint) or outcome.report.as_uri()
     told = {"key": "report-page", "description": f"The report: {outcome.report}"}
     show("report", create_link_artifact, link=link, link_text="Open the report", **told)
     return outcome
+
+
+def _tell_boards(run: Run, trained: Artifact, scores: Sequence[ScoreRow]) -> None:
+    """Send the scores to the training's own run on each board, behind its last step. A board that fails stops nothing."""
+    measured = {f"score/{row.benchmark}": row.seen for row in scores}
+    measured |= {f"score/{row.benchmark} blind": row.blind for row in scores}
+    told = {name: one.score for name, one in measured.items() if one is not None}
+    for name in run.recipe.watch.loggers:
+        try:
+            board = Board(name, run.workspace / name, run.recipe, trained.stage, trained.fingerprint)
+            board.log(trained.result(TrainResult).num_steps, told)
+            board.close()
+        except Exception as error:
+            LOG.warning("the scores are not on %s: %s", name, error)
 
 
 def _change(change: Difference | None) -> dict[str, str]:

@@ -199,7 +199,9 @@ def leave_run(
     for stage in ORDER:
         used += [(word, stage, table[stage]) for word, table in (("mix", MIX), ("shard", SHARD), ("plan", PLAN))]
         used += [(stage, stage, TRAIN[stage])]
-    used += [("evaluate", name, score) for name, score in zip(("pope", "pope blind"), scores, strict=True)]
+    used += [
+        ("evaluate", name, score) for name, score in zip(("pope", "pope blind")[: len(scores)], scores, strict=True)
+    ]
     for stage, name, fingerprint in used:
         leave_use(home, run_id, stage, name, fingerprint)
 

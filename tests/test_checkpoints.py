@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -103,8 +104,9 @@ def test_nothing_trained_yet_is_said_so(tmp_path: Path) -> None:
         checkpoints.find(tmp_path, "latest")
 
 
-def leave_run(workspace: Path, run_id: str) -> None:
-    recipe = load("toy", {"evaluate.benchmarks": ["toy-vqa"], "launch.device": "cpu"}).model_dump(mode="json")
+def leave_run(workspace: Path, run_id: str, changed: dict[str, Any] | None = None) -> None:
+    overrides = {"evaluate.benchmarks": ["toy-vqa"], "launch.device": "cpu", **(changed or {})}
+    recipe = load("toy", overrides).model_dump(mode="json")
     text = dict.fromkeys(
         ("recipe", "recipe_sha256", "overrides_json", "flow_run_id", "git_commit", "packages_json", "host")
     )
@@ -140,11 +142,36 @@ def test_tuning_is_one_stage_on_ones_own_data_in_the_checkpoints_prompt(tmp_path
     assert (recipe.training("sft").epochs, recipe.evaluate.benchmarks) == (2, ())
 
 
+def test_tuning_goes_on_at_the_rate_of_the_training_before_unless_that_was_of_adapters(tmp_path: Path) -> None:
+    """The toy world's 1e-3 is fifty times LLaVA's 2e-5, at which its small models would not move."""
+    folder = write_checkpoint(tmp_path / "theirs")
+    assert load(*tuning(tmp_path, str(folder), ["toy-chat"])).training("sft").lr == 2e-5
+    trained(tmp_path, "toy-1", "sft", 1)
+    leave_run(tmp_path, "toy-1")
+    assert load(*tuning(tmp_path, "latest", ["toy-chat"])).training("sft").lr == load("toy").training("sft").lr == 1e-3
+    assert load(*tuning(tmp_path, "latest", ["toy-chat"], {"sft.lr": 5e-5})).training("sft").lr == 5e-5
+    leave_run(tmp_path, "toy-1", {"sft.language.lora": {"rank": 4}})
+    assert load(*tuning(tmp_path, "latest", ["toy-chat"])).training("sft").lr == 2e-5
+
+
 def test_a_checkpoint_of_another_program_is_to_be_imported_first(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "config.json").write_text("{}")
     with pytest.raises(BadInput, match="make it one with `tinyllava import"):
         tuning(tmp_path, str(tmp_path / "theirs"), ["toy-chat"])
+
+
+def test_an_export_of_the_workspace_stands_for_what_it_was_made_of_and_a_copy_is_to_be_imported(tmp_path: Path) -> None:
+    artifact = trained(tmp_path, "toy-1", "sft", 1)
+    export = tmp_path / "artifacts" / "export" / "e0e0"
+    (export / "hf").mkdir(parents=True)
+    (export / "hf" / "config.json").write_text("{}")
+    (export / "result.json").write_text(json.dumps({"inputs": {"checkpoint": artifact.fingerprint}}))
+    for folder in (export, export / "hf"):
+        assert checkpoints.find(tmp_path, str(folder)).fingerprint == artifact.fingerprint  # type: ignore[union-attr]
+    copy = (export / "hf").rename(tmp_path / "hf")
+    with pytest.raises(BadInput, match=f"make it one with `tinyllava import {copy} --out FOLDER`"):
+        evaluation(tmp_path, str(tmp_path), ["toy-pope"])
 
 
 def test_a_whole_checkpoints_folder_tells_its_language_models_shape(tmp_path: Path) -> None:

@@ -65,6 +65,17 @@ def test_two_runs_of_the_lineage_are_compared(tmp_path: Path, capsys: pytest.Cap
         ("pope", "100.00", "100.00", "within noise"),
         ("pope blind", "50.00", "50.00", "within noise"),
     ]
+    small_workspace.leave_run(home, "begun", "2026-01-03T10:00:00+00:00", scores=())
+    publish(home)
+    for words in (["run-1", "latest"], ["run-1", "run-2"]):
+        assert cli.main(["compare", *words, "--workspace", str(home), "--format", "csv"]) == 0
+        assert list(csv.DictReader(io.StringIO(capsys.readouterr().out))) == rows
+    for word, fault in (
+        ("run", "run 'run' can be run-2, run-1: give more letters"),
+        ("beg", "run begun has no scores"),
+    ):
+        assert cli.main(["compare", "run-1", word, "--workspace", str(home)]) == 2
+        assert fault in capsys.readouterr().err
 
 
 def test_wrong_input_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ FLOORS = [
         "show",
         "tokenizer",
     ),
-    *("data.files", "parts", "settings", "recipe", "results", "job", "checkpoints", "roads"),
+    *("data.files", "parts", "settings", "recipe", "results", "job", "checkpoints", "roads", "boards"),
     *("data.record", "data.web", "data.manifest", "data.download.table", "data.download"),
     *("data.inspect", "data.mix", "data.shard", "data.plan", "data.tensors"),
     *("estimate", "lineage", "disk", "evaluate.questions", "evaluate.score", "evaluate.compare"),

@@ -153,7 +153,10 @@ def said_modules(words: list[str], folder: Path) -> list[str]:
         ("why_dropped source=cat", "source=cat: there is no such source in this lineage; nearest: 'cats'"),
         ("stand_out benchmark=popes", "nearest: 'pope'; there are pope"),
         ("compare_runs second=run-9", "second=run-9: there is no such run in this lineage; the newest: run-1"),
-        ("why_left_out stage=tuning", "stage=tuning: there is no such training stage in this lineage; nearest: 'pretrain'; there are"),
+        (
+            "why_left_out stage=tuning",
+            "stage=tuning: there is no such training stage in this lineage; nearest: 'pretrain'; there are",
+        ),
         ("suspects by=size", "by=size: there is no such group"),
     ],
 )

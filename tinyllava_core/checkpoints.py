@@ -113,10 +113,22 @@ def _artifact_of(workspace: Path, folder: Path) -> Artifact | Path:
         inside = place.parent.name in KINDS and place.parents[1] == (workspace / "artifacts").resolve()
         if inside and (place / "result.json").is_file() and folder.name in (place.name, "checkpoint"):
             return Artifact(stage=place.parent.name, fingerprint=place.name, folder=place, made=False)
-    found = next((place for place in (folder, folder / "checkpoint") if (place / "config.json").is_file()), None)
+    if (of := _exported_from(workspace, folder)) is not None:
+        return of
+    places = (folder, folder / "checkpoint", folder / "hf")
+    found = next((place for place in places if (place / "config.json").is_file()), None)
     if found is None:
         raise BadInput(f"{folder}: no checkpoint there (no config.json); {EXPECTED}")
     return found
+
+
+def _exported_from(workspace: Path, folder: Path) -> Artifact | None:
+    """Give the checkpoint that an export of the workspace was made of, if it is still there."""
+    for place in (folder, folder.parent):
+        if place.parent == (workspace / "artifacts" / "export").resolve() and (place / "result.json").is_file():
+            of = json.loads((place / "result.json").read_text(encoding="utf-8"))["inputs"]["checkpoint"]
+            return next((one for one in _made(workspace) if one.fingerprint == of), None)
+    return None
 
 
 def _made(workspace: Path) -> list[Artifact]:

@@ -14,6 +14,7 @@ from tinyllava_core import checkpoints
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import RECIPES, load
+from tinyllava_core.results import TRAININGS
 
 Road = tuple[str, dict[str, Any]]  # a recipe's path, and the overrides that lay it out
 
@@ -38,8 +39,16 @@ def evaluation(
 
 
 def tuning(workspace: Path, checkpoint: str, data: Sequence[str], overrides: Mapping[str, Any] | None = None) -> Road:
-    """Lay out the tuning of a checkpoint on sources: names of manifests, or paths to them. Raises BadInput."""
+    """Lay out the tuning of a checkpoint on sources: names of manifests, or paths to them. Raises BadInput.
+
+    At the rate of the last training of its whole language model, where a run tells of it; else at LLaVA-1.5's (recipes/roads/tune.yaml).
+    """
     found, keys, behind = _begin(workspace, checkpoint)
+    for stage in TRAININGS:  # connectors and adapters take rates that a whole language model does not
+        training = behind.get(stage) or {}
+        whole = training.get("language") or {}
+        if whole.get("trainable_from_layer") is not None and not whole.get("lora"):
+            keys |= {"sft.lr": training["lr"]}
     precision = (behind.get("sft") or behind.get("pretrain") or {}).get("precision")
     keys |= {"sft.mix": [{"source": source} for source in data], "sft.prompt": checkpoints.card_of(found)["prompt"]}
     keys |= {"sft.precision": precision, "evaluate.precision": precision} if precision else {}

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "first",
         nargs="?",
         metavar="FIRST",
-        help="a run id (or its first letters), or a SCORES.json; several with commas: one recipe's seeds",
+        help="`latest`, a run's id or its first letters, or a SCORES.json; several with commas: one recipe's seeds",
     )
     parser.add_argument("second", nargs="?", metavar="SECOND", help="the same")
     plan = parser.add_argument_group("before anything is trained")

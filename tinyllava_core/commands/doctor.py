@@ -29,6 +29,7 @@ OPTIONAL = {  # module -> what it is for
     "flash_attn": "packed attention by FlashAttention; without it: torch's own",
     "bitsandbytes": "lora.quantize",
     "wandb": "watch.loggers: [wandb]",
+    "trackio": "watch.loggers: [trackio]",
     "s3fs": "s3:// paths",
 }
 HARMFUL = {  # package -> what it does where it is installed

@@ -39,7 +39,7 @@ def act(args: argparse.Namespace) -> None:
     if args.delete:
         remove(workspace, free)
     if args.format == "table" and free:
-        told = f"{len(free)} things, {_mb(free):,.1f} MB"
+        told = f"{len(free)} thing{'s' * (len(free) > 1)}, {_mb(free):,.1f} MB"
         print(f"\nremoved {told}" if args.delete else f"\n`tinyllava gc --delete` removes {told}; --keep N keeps less")
 
 

@@ -144,7 +144,9 @@ def _named(connection: duckdb.DuckDBPyConnection, name: str, value: str | None) 
         return None
     what, listed = NAMED[name]
     begins = " OR starts_with(word, $value)" if name in BY_LETTERS else ""
-    there = f"SELECT 1 FROM ({listed}) AS known(word) WHERE list_contains(string_split($value, '/'), word){begins} LIMIT 1"
+    there = (
+        f"SELECT 1 FROM ({listed}) AS known(word) WHERE list_contains(string_split($value, '/'), word){begins} LIMIT 1"
+    )
     if connection.execute(there, {"value": value}).fetchone():
         return value
     known = [word for (word,) in connection.execute(f"SELECT word FROM ({listed}) AS known(word) LIMIT 200").fetchall()]
@@ -157,7 +159,10 @@ def _named(connection: duckdb.DuckDBPyConnection, name: str, value: str | None) 
 
 def _check_step(connection: duckdb.DuckDBPyConnection, bound: Mapping[str, str | None]) -> None:
     """Raise BadInput if a checkpoint's training had no such step."""
-    step, (last,) = bound["step"] or "", connection.execute(STEPS, {"checkpoint": bound["checkpoint"]}).fetchone() or (None,)
+    step, (last,) = (
+        bound["step"] or "",
+        connection.execute(STEPS, {"checkpoint": bound["checkpoint"]}).fetchone() or (None,),
+    )
     if last is not None and not (step.isdecimal() and int(step) <= last):
         raise BadInput(f"step={step}: there is no such step; that training's are 0 to {last}")
 

@@ -12,23 +12,40 @@ from tinyllava_core.lineage.tables import HERE
 SCORED = (HERE / "scored.sql").read_text(encoding="utf-8")
 
 
-def scored(workspace: Path, run: str) -> list[tuple[dict[str, Any], Path]]:
-    """Give each score of a run (its id, or the first letters of it) and the file of its items.
+RUNS = """
+SELECT run_id, run_id IN (SELECT run_id FROM score WHERE score IS NOT NULL)
+FROM run WHERE $word = 'latest' OR starts_with(run_id, $word) ORDER BY started_at DESC
+"""
 
-    Raises BadInput if there is no such run, it has no score, or its scores were made before items knew their cluster.
+
+def scored(workspace: Path, word: str) -> list[tuple[dict[str, Any], Path]]:
+    """Give each score of a run and the file of its items. The run: its id, the first letters of it, `latest` (that has scores).
+
+    Raises BadInput if there is no such run, or several, it has no score, or its scores were made before items knew their cluster.
     """
     with open_read_only(workspace) as connection:
+        run = _meant(workspace, word, connection.execute(RUNS, {"word": word}).fetchall())
         answer = connection.execute(SCORED, {"run": run})
         names = [column[0] for column in answer.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-    if not rows:
-        raise BadInput(
-            f'{workspace}: no run {run!r}; `tinyllava query "SELECT run_id FROM run"` lists them, or name two score files'
-        )
     found = [row for row in rows if row["fingerprint"] is not None]
     if not found:
-        raise BadInput(f"{workspace}: run {rows[0]['run_id']} has no scores; was it ended before `evaluate`?")
+        raise BadInput(f"{workspace}: run {run} has no scores; was it ended before `evaluate`?")
     old = [row["benchmark"] for row in found if row["variant"] is None]
     if old:
-        raise BadInput(f"{workspace}: run {found[0]['run_id']}: {old[0]} was scored by an older version; run it again")
+        raise BadInput(f"{workspace}: run {run}: {old[0]} was scored by an older version; run it again")
     return [(row, workspace / "artifacts" / "evaluate" / row["fingerprint"] / "items.jsonl") for row in found]
+
+
+def _meant(workspace: Path, word: str, runs: list[tuple[str, bool]]) -> str:
+    """Choose among the runs that begin so, the newest first, each with whether it has scores."""
+    if word == "latest":
+        runs = [one for one in runs if one[1]][:1]
+    chosen = [run for run, _ in runs if run == word] or [run for run, _ in runs]
+    if not chosen:
+        raise BadInput(
+            f"{workspace}: no run {word!r}; expected `latest`, a run's id or its first letters (`tinyllava runs`), or a score file"
+        )
+    if len(chosen) > 1:
+        raise BadInput(f"{workspace}: run {word!r} can be {', '.join(chosen[:5])}: give more letters")
+    return chosen[0]

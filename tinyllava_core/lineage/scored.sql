@@ -1,11 +1,9 @@
--- The scores of one run, each benchmark once under each condition: seen, blind, corrupted. Answers without a score are not in it. $run: a run id, or its first letters.
+-- The scores of one run, each benchmark once under each condition: seen, blind, corrupted. Answers without a score are not in it. $run: a run id.
 
 WITH wanted AS (
     SELECT run_id
     FROM run
-    WHERE starts_with(run_id, $run)
-    ORDER BY run_id = $run DESC, started_at DESC
-    LIMIT 1
+    WHERE run_id = $run
 )
 SELECT DISTINCT
     wanted.run_id,

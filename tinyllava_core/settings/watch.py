@@ -12,9 +12,10 @@ from tinyllava_core.frozen import Frozen
 class Watch(Frozen):
     """What a training writes about itself, besides metrics.jsonl and TensorBoard files, which it always writes."""
 
-    loggers: tuple[Literal["wandb"], ...] = Field(
+    loggers: tuple[Literal["wandb", "trackio"], ...] = Field(
         (),
-        description="Further places for the metrics. wandb: Weights & Biases (WANDB_MODE=offline works without a network).",
+        description="Further places for metrics and scores. wandb: Weights & Biases (WANDB_MODE=offline works without a network). "
+        "trackio: the same on this machine's disk.",
     )
     step_timeout_s: int | None = Field(
         1800,

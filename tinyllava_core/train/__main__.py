@@ -106,7 +106,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         say_how(job, engine, device, attends)
         ledger.open_life(first_step, world_size(), device.type, started_at)
         losses.cut(first_step)
-        curves = Curves.open(job.out, f"{job.recipe.name} {job.stage}", job.recipe.watch.loggers, first_step)
+        curves = Curves.open(job, first_step)
     observer = Observer(packs, planned, ledger, curves, job.recipe.watch, flops.cost(model), device) if curves else None
     held_out = HeldOut.of(job, model, reading(job), partial(keep_best, engine, model, job))
     if held_out and rank() == 0:

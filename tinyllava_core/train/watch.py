@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from typing import Protocol
 from tensorboardX import SummaryWriter
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.errors import BadInput
+from tinyllava_core.boards import Board
+from tinyllava_core.job import TrainJob
 
 _MEMORY = 100  # steps that a spike is measured against
 _ENOUGH = 20  # steps before which nothing is called a spike
@@ -80,33 +80,6 @@ class TensorBoard:
         self._writer.close()
 
 
-class WeightsAndBiases:
-    """A run of Weights & Biases; it goes on under the same id after a kill."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise BadInput(
-                "watch.loggers: wandb is not installed; pip install wandb, or take it out of the recipe"
-            ) from None
-        self._run = wandb.init(
-            dir=str(folder),
-            name=name,
-            id=folder.parent.name.strip(".").removesuffix(".partial"),  # the artifact's fingerprint
-            resume="allow",
-            project=os.environ.get("WANDB_PROJECT", "tinyllava"),
-        )
-
-    def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Send one step."""
-        self._run.log(dict(numbers), step=step)
-
-    def close(self) -> None:
-        """End the run."""
-        self._run.finish()
-
-
 @dataclass(slots=True)
 class Curves:
     """metrics.jsonl and every logger of one life of a training. Only rank 0 has one."""
@@ -115,14 +88,16 @@ class Curves:
     loggers: list[Logger] = field(default_factory=list)
 
     @classmethod
-    def open(cls, out: Path, name: str, further: tuple[str, ...], first_step: int) -> Curves:
+    def open(cls, job: TrainJob, first_step: int) -> Curves:
         """Cut metrics.jsonl back to the steps before `first_step`, as the ledger does, and open the loggers."""
+        out = job.out
         file = out / "metrics.jsonl"
         kept = [line for line in _lines(file) if json.loads(line)["step"] < first_step]
         write_aside(file, "".join(f"{line}\n" for line in kept))
         loggers: list[Logger] = [TensorBoard(out / "tensorboard")]
-        if "wandb" in further:
-            loggers.append(WeightsAndBiases(out / "wandb", name))
+        of = out.name.strip(".").removesuffix(".partial")  # the artifact's fingerprint
+        for board in job.recipe.watch.loggers:
+            loggers.append(Board(board, out / board, job.recipe, job.stage, of))
         return cls(out, loggers)
 
     def add(self, metrics: Metrics) -> None:

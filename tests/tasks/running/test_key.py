@@ -192,7 +192,9 @@ def test_a_server_that_is_killed_with_its_keeper_is_planted_again_under_its_mark
     with monkeypatch.context() as patch:
         patch.setattr("tasks.running.watched.LOOK_EVERY_S", 0.1)
         patch.setattr(
-            server.tree, "plant", lambda command, *of, **how: whole([sys.executable, "-c", program, command[-1]], *of, **how)
+            server.tree,
+            "plant",
+            lambda command, *of, **how: whole([sys.executable, "-c", program, command[-1]], *of, **how),
         )
         port, told = free_port(), list[str]()
         url = f"http://127.0.0.1:{port}/api"
