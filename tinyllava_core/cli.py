@@ -35,7 +35,7 @@ from tinyllava_core.commands import (
 )
 from tinyllava_core.commands.arguments import told
 from tinyllava_core.commands.of_data import show
-from tinyllava_core.commands.of_runs import answers, push, runs, watch
+from tinyllava_core.commands.of_runs import answers, down, push, runs, up, watch
 from tinyllava_core.commands.of_why import attribute, suspects, why
 from tinyllava_core.errors import BadInput, Parser
 from tinyllava_core.room import is_full
@@ -50,6 +50,8 @@ COMMANDS: dict[str, ModuleType] = {
     "run": run,
     "watch": watch,
     "runs": runs,
+    "up": up,
+    "down": down,
     "evaluate": evaluate,
     "tune": tune,
     "ask": ask,

@@ -1,4 +1,4 @@
-"""A server and a worker that stay, with the flow deployed: `python -m tasks.running.stay up | down`."""
+"""A server and a worker that stay, with the flow deployed: `make up`, `tinyllava up`, `python -m tasks.running.stay up | down`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tinyllava_core.data.web.door import is_taken
 from tinyllava_core.errors import BadInput, Parser
 
 POOL = "local"
+DEPLOYED = CLONE / "flows" / "prefect.yaml"
 OURS = "# Made by `make up`, taken away by `make down`: how Prefect's commands reach the server."
 # What a run may ask of the worker: nothing. Prefect's own template would take a command and an environment from whoever
 # makes a run, and start that.
@@ -28,6 +29,7 @@ POOL_TEMPLATE: dict[str, Any] = {
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
     "job_configuration": {"stream_output": True},
 }
+SAFE = {"PYTHONPATH": str(CLONE), "PYTHONSAFEPATH": "1"}  # a tasks.py in the working directory is a person's
 GPU_QUEUE, GPU_RUNS = "gpu", 1  # each run takes the GPUs of this machine that its recipe asks for
 
 
@@ -61,7 +63,7 @@ def up(workspace: Path) -> None:
     )
     with using(server):
         _limit_gpu_runs()
-    _prefect(here, "--no-prompt", "deploy", "--all")
+    _prefect(here, "--no-prompt", "deploy", "--all", "--prefect-file", str(DEPLOYED))
     print(f"deployed  {', '.join(f'tinyllava/{name}' for name in deployments())}")
     if tree.members(there.get("worker", "none")):
         print(f"worker    already at work on pool {POOL!r}")
@@ -70,11 +72,7 @@ def up(workspace: Path) -> None:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
         with log.open("ab") as output:
             quick = here | {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # Prefect's default of 10 makes a person wait
-            quick |= {
-                "PYTHONPATH": str(CLONE),
-                "PYTHONSAFEPATH": "1",
-            }  # a tasks.py in the working directory is a person's
-            planted = tree.plant(command, output, environment=quick, folder=CLONE, guarded=False)
+            planted = tree.plant(command, output, environment=quick | SAFE, folder=home(workspace), guarded=False)
         _write_marks(workspace, there | {"worker": planted.mark})
         print(f"worker    on pool {POOL!r}, log: {log}")
     with using(server):
@@ -84,8 +82,8 @@ def up(workspace: Path) -> None:
 
 
 def deployments() -> list[str]:
-    """Name what prefect.yaml deploys."""
-    return [one["name"] for one in yaml.safe_load((CLONE / "prefect.yaml").read_text())["deployments"]]
+    """Name what flows/prefect.yaml deploys."""
+    return [one["name"] for one in yaml.safe_load(DEPLOYED.read_text())["deployments"]]
 
 
 def _limit_gpu_runs() -> None:
@@ -145,11 +143,11 @@ def down(workspace: Path) -> None:
 
 
 def _prefect(environment: dict[str, str], *arguments: str) -> None:
-    """Run one of Prefect's own commands in the clone. Raises RuntimeError with what it said if it fails."""
+    """Run one of Prefect's own commands, in the workspace's folder of Prefect. Raises RuntimeError with what it said if it fails."""
     ran = subprocess.run(
         [sys.executable, "-m", "prefect", *arguments],
-        cwd=CLONE,
-        env=os.environ | environment,
+        cwd=environment["PREFECT_HOME"],  # where no Python lies; installed, the package's own folder is all of site-packages
+        env=os.environ | environment | SAFE,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
