@@ -178,3 +178,12 @@ def test_a_whole_checkpoints_folder_tells_its_language_models_shape(tmp_path: Pa
     (tmp_path / "config.json").write_text(json.dumps({"text_config": {"hidden_size": 8, "num_hidden_layers": 3}}))
     row = language_row(str(tmp_path))
     assert (row.width, row.num_layers) == (8, 3)
+
+
+def test_a_card_tells_the_encoders_row_wherever_its_weights_lay() -> None:
+    for key in ("toy-vit", "siglip-so400m-patch14-384", "clip-dinov2-large-patch14-224"):
+        row = VISIONS[key]
+        weights = row.weights and f"/elsewhere/{Path(row.weights).name}"  # a mixture has none of its own
+        card = {"vision": {"weights": weights, "mixture": list(row.mixture)}}
+        assert checkpoints.vision_of(card) == key
+    assert checkpoints.vision_of({"vision": {"weights": "some/other"}}) is None

@@ -56,15 +56,11 @@ def folder_of(found: Artifact | Path) -> Path:
 def model_section(folder: Path) -> dict[str, Any]:
     """Give the recipe's section `model` for a checkpoint of this package. Raises BadInput if it is not one."""
     card, config = card_of(folder), json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    weights, mixture = card["vision"]["weights"], tuple(card["vision"].get("mixture", ()))
-    same = [
-        key for key, row in VISIONS.items() if (Path(row.weights).name, row.mixture) == (Path(weights).name, mixture)
-    ]
-    if not same:
-        raise BadInput(f"{folder}: its encoder {weights!r} is no row of parts/vision.py; add one")
+    if (vision := vision_of(card)) is None:
+        raise BadInput(f"{folder}: its encoder {card['vision']['weights']!r} is no row of parts/vision.py; add one")
     connector = config["connector"]
     return {
-        "vision": same[0],
+        "vision": vision,
         "connector": card["connector"],
         "connector_layers": connector["layers"],
         "connector_queries": connector["queries"],
@@ -76,6 +72,12 @@ def model_section(folder: Path) -> dict[str, Any]:
         **({"tiling": tiling_of(scheme)} if (scheme := card.get("scheme")) else {}),
         "pixels": card.get("pixels", "fast"),
     }
+
+
+def vision_of(card: dict[str, Any]) -> str | None:
+    """Find the row of the encoder that a checkpoint's card, or an export's, tells of, wherever its weights lay then."""
+    told = (Path(card["vision"]["weights"]).name, tuple(card["vision"].get("mixture", ())))
+    return next((key for key, row in VISIONS.items() if (Path(row.weights).name, row.mixture) == told), None)
 
 
 def card_of(folder: Path) -> dict[str, Any]:

@@ -29,7 +29,8 @@ POOL_TEMPLATE: dict[str, Any] = {
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
     "job_configuration": {"stream_output": True},
 }
-SAFE = {"PYTHONPATH": str(CLONE), "PYTHONSAFEPATH": "1"}  # a tasks.py in the working directory is a person's
+# A tasks.py in the working directory is a person's; and installed, the package lies beside the back-port `dataclasses`.
+SAFE = {"PYTHONPATH": tree.without_back_port(str(CLONE)), "PYTHONSAFEPATH": "1"}
 GPU_QUEUE, GPU_RUNS = "gpu", 1  # each run takes the GPUs of this machine that its recipe asks for
 
 

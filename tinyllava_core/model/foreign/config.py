@@ -26,6 +26,9 @@ _ARCHITECTURES = {
 }
 
 
+_TOLD = ("model_type", "hidden_size", "num_hidden_layers", "image_size", "patch_size")
+
+
 def vision_row(config: dict[str, Any], layout: str, given: str | None, weights: Weights) -> tuple[str, Vision]:
     """Find the encoder's row by the name that config.json has, or take the one that was named."""
     if given is not None and given not in VISIONS:
@@ -45,8 +48,10 @@ def vision_row(config: dict[str, Any], layout: str, given: str | None, weights: 
     else:
         key = next((key for key, row in plain.items() if row.weights and row.weights == name), "")
     if not key:
+        told = config.get("vision_config") or {}
+        sizes = ", ".join(f"{word} {told[word]}" for word in _TOLD if word in told)
         raise BadInput(
-            f"no row has the vision encoder {name or config.get('vision_config')!r}; name one: --vision, of {', '.join(VISIONS)}"
+            f"no row has the vision encoder {name or sizes or 'that config.json does not name'}; name one: --vision, of {', '.join(VISIONS)}"
         )
     row = VISIONS[key]
     strategy = config.get("vision_feature_select_strategy") or config.get("mm_vision_select_feature", "patch")

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LlavaConfig
 from transformers.initialization import no_init_weights
 
+from tinyllava_core.checkpoints import vision_of
 from tinyllava_core.errors import BadInput, unforeseen
 from tinyllava_core.model import assemble, checkpoint
 from tinyllava_core.model.foreign import config as foreign_config
@@ -90,6 +91,8 @@ def bring_in(
             for name, tensor in foreign.read_files(vision_weights).items()
             if "text_model" not in name and not name.startswith("logit_")
         }
+    if vision is None and (exported := _exported(folder)):
+        vision = vision_of(exported)
     key, row = foreign_config.vision_row(config, layout, vision, weights)
     row, vision_config = foreign_config.vision_config(config, key, row, weights)
     if not any(name.startswith("model.vision_tower.") for name in weights):
