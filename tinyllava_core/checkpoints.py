@@ -142,17 +142,17 @@ def _made(workspace: Path) -> list[Artifact]:
 
 
 def _of_run(workspace: Path, word: str, made: list[Artifact]) -> list[Artifact]:
-    """Give the last checkpoint that a run has: its id, or the first letters of it. Raises BadInput if several runs begin so."""
+    """Give the last checkpoint that a run has: its id, or the first letters of it. Raises BadInput if several that differ begin so."""
     runs = {run: fragment for run, fragment in _trained_by(workspace) if run.startswith(word)}
     if not runs:
         return []
-    if len(runs) > 1 and word not in runs:
-        raise BadInput(f"run {word!r} can be {', '.join(sorted(runs))}: give more letters")
     import pyarrow.parquet as pq
 
-    chosen = word if word in runs else next(iter(runs))
-    (row,) = pq.ParquetFile(runs[chosen]).read(columns=["stage", "fingerprint"]).to_pylist()
-    return [one for one in made if (one.stage, one.fingerprint) == (row["stage"], row["fingerprint"])]
+    trained = {run: pq.ParquetFile(fragment).read(columns=["fingerprint"])[0][0].as_py() for run, fragment in runs.items()}
+    meant = {trained[word]} if word in trained else set(trained.values())
+    if len(meant) > 1:
+        raise BadInput(f"run {word!r} can be {', '.join(sorted(runs))}: give more letters")
+    return [one for one in made if one.fingerprint in meant]
 
 
 def _trained_by(workspace: Path) -> list[tuple[str, Path]]:
