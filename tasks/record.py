@@ -161,7 +161,8 @@ def _show(artifact: Artifact, name: str, how: str) -> None:
     if context is not None and not artifact.made:
         context.task_run.name += " (cached)"  # sent along with the task's last state
     title = artifact.stage if name in ("", artifact.stage) else f"{artifact.stage} {name}"
-    text = f"### {title}\n\n{how}, in `{artifact.folder}`\n\n{table(artifact.manifest()['result'])}\n"
+    place = "/".join(artifact.folder.parts[-3:])  # from the workspace: a long line would leave a narrow page
+    text = f"### {title}\n\n{how}, in `{place}`\n\n{table(artifact.manifest()['result'])}\n"
     said = f"{title}: {numbers(artifact)}, {how}"
-    key = slug(f"{artifact.stage}-{name}")
+    key = slug(title)
     show(title, create_markdown_artifact, markdown=text, key=key, description=said)

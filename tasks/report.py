@@ -114,7 +114,7 @@ def report(
         _tell_boards(run, trained, outcome.scores)
     show("scores", create_table_artifact, table=outcome.condition_table(), key="scores", description=TOLD)
     link = address(run.workspace, "report", made.fingerprint) or outcome.report.as_uri()
-    told = {"key": "report-page", "description": f"The report: {outcome.report}"}
+    told = {"key": "report-page", "description": f"The report, {'/'.join(outcome.report.parts[-2:])}"}
     show("report", create_link_artifact, link=link, link_text="Open the report", **told)
     return outcome
 

@@ -45,7 +45,8 @@ def records(folder: Path) -> list[Any]:
 def test_a_training_is_one_run_with_its_settings_its_group_and_its_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
+    wandb.teardown()  # it remembers the environment of whoever imported it first
     for name, value in {"MODE": "offline", "SILENT": "true", "DISABLE_GIT": "true", "PROJECT": "mine"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
     recipe = load("toy", {"sft.lr": 1e-4})
@@ -54,6 +55,7 @@ def test_a_training_is_one_run_with_its_settings_its_group_and_its_scores(
         for step, numbers in steps.items():
             board.log(step, numbers)
         board.close()
+    wandb.teardown()
     found = records(tmp_path)
     runs = [record.run for record in found if record.WhichOneof("record_type") == "run"]
     assert {(run.run_id, run.project, run.run_group, run.job_type) for run in runs} == {

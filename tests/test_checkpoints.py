@@ -194,4 +194,8 @@ def test_several_runs_that_have_the_same_checkpoint_mean_no_two_things(tmp_path:
     row = {"run_id": "toy-12", "stage": "sft", "name": "sft", "fingerprint": artifact.fingerprint, "made": False}
     row |= {"started_at": datetime(2026, 11, 28, tzinfo=UTC), "seconds": 1.0, "task_run_id": None}
     leave(tmp_path, "stage", "toy-12 sft sft", [row])
-    assert checkpoints.find(tmp_path, "toy-") == checkpoints.find(tmp_path, "toy-12") == checkpoints.find(tmp_path, "toy-1")
+    assert (
+        checkpoints.find(tmp_path, "toy-")
+        == checkpoints.find(tmp_path, "toy-12")
+        == checkpoints.find(tmp_path, "toy-1")
+    )

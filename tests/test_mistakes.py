@@ -149,9 +149,7 @@ def said_modules(words: list[str], folder: Path) -> list[str]:
         ("records_at_step step=2 checkpoint=f1", "step=2: there is no such step; that training's are 0 to 1"),
         ("records_at_step step=-1", "step=-1: there is no such step"),
         ("records_at_step step=last", "step=last: there is no such step"),
-        ("who_saw_this_image sha256=ab", "sha256=ab: there is no such picture in this lineage"),
         ("why_dropped source=cat", "source=cat: there is no such source in this lineage; nearest: 'cats'"),
-        ("stand_out benchmark=popes", "nearest: 'pope'; there are pope"),
         ("compare_runs second=run-9", "second=run-9: there is no such run in this lineage; the newest: run-1"),
         (
             "why_left_out stage=tuning",

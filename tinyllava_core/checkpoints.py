@@ -148,7 +148,9 @@ def _of_run(workspace: Path, word: str, made: list[Artifact]) -> list[Artifact]:
         return []
     import pyarrow.parquet as pq
 
-    trained = {run: pq.ParquetFile(fragment).read(columns=["fingerprint"])[0][0].as_py() for run, fragment in runs.items()}
+    trained = {
+        run: pq.ParquetFile(fragment).read(columns=["fingerprint"])[0][0].as_py() for run, fragment in runs.items()
+    }
     meant = {trained[word]} if word in trained else set(trained.values())
     if len(meant) > 1:
         raise BadInput(f"run {word!r} can be {', '.join(sorted(runs))}: give more letters")

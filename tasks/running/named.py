@@ -14,7 +14,9 @@ from prefect.runtime import flow_run
 
 from tasks.running.progress import LOG
 from tinyllava_core.errors import BadInput
-from tinyllava_core.recipe import load
+from tinyllava_core.recipe import RECIPES, load
+
+ROADS = RECIPES / "roads"
 
 
 def name_of_run() -> str:
@@ -30,6 +32,10 @@ def name_of_run() -> str:
     if "checkpoint" in given:
         return f"evaluate {Path(given['checkpoint']).name}"
     overrides = given["overrides"] or {}
+    if Path(given["recipe"]).parent == ROADS:  # what it lays over the recipe is not what a person set
+        benchmarks, mix = overrides.get("evaluate.benchmarks") or (), overrides.get("sft.mix") or ()
+        data = [*benchmarks, *(Path(entry["source"]).stem for entry in mix)]
+        return " ".join([Path(given["recipe"]).stem, Path(overrides["start"]).name, "on", *data[:3]])
     variant = [f"{key}={value}" for key, value in overrides.items() if isinstance(value, int | float | str)]
     words = [Path(given["recipe"]).stem, *variant[:3]]
     with contextlib.suppress(BadInput):  # the flow will say it

@@ -147,7 +147,9 @@ def _prefect(environment: dict[str, str], *arguments: str) -> None:
     """Run one of Prefect's own commands, in the workspace's folder of Prefect. Raises RuntimeError with what it said if it fails."""
     ran = subprocess.run(
         [sys.executable, "-m", "prefect", *arguments],
-        cwd=environment["PREFECT_HOME"],  # where no Python lies; installed, the package's own folder is all of site-packages
+        cwd=environment[
+            "PREFECT_HOME"
+        ],  # where no Python lies; installed, the package's own folder is all of site-packages
         env=os.environ | environment | SAFE,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

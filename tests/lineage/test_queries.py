@@ -191,7 +191,7 @@ def test_the_five_questions_are_shipped():
         ("why_droped", {}, "nearest: 'why_dropped'"),
         ("who_saw_this_image", {}, "needs sha256=...: the image's sha256, or its first digits."),
         ("why_dropped", {"sorce": "x"}, "no parameter 'sorce'; nearest: 'source'"),
-        ("records_at_step", {"step": "first"}, "Could not convert string 'first' to INT32"),
+        ("records_at_step", {"step": "first"}, "step=first: there is no such step; that training's are 0 to"),
         ("SELECT * FROM recordz", {}, "unknown table 'recordz'; nearest: 'records'"),
         ("SELECT nope FROM run", {}, 'Referenced column "nope" not found'),
         ("SELEC 1", {}, 'syntax error at or near "SELEC" (line 1: SELEC 1)'),
@@ -208,7 +208,8 @@ def test_a_faulty_question_gets_one_clear_line(made_once: Path, question: str, v
 
 
 def test_values_are_bound_and_never_read_as_sql(made_once: Path):
-    assert rows(made_once, "why_dropped", source="talk' OR '1'='1") == []
+    with pytest.raises(BadInput, match="source=talk' OR '1'='1: there is no such source"):
+        rows(made_once, "why_dropped", source="talk' OR '1'='1")
     assert rows(made_once, "SELECT $word", word="a' b") == [("a' b",)]
 
 

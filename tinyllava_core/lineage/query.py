@@ -121,14 +121,12 @@ NAMED = {  # parameters that name something: what it is, and all of that kind th
         "checkpoint",
         "SELECT fingerprint FROM artifact LEFT JOIN train USING (fingerprint) ORDER BY train.stage IS NULL, made_at DESC",
     ),
-    "sha256": ("picture", "SELECT sha256 FROM images WHERE sha256 IS NOT NULL"),
     "source": ("source", "SELECT DISTINCT source FROM source ORDER BY source"),
-    "benchmark": ("benchmark", "SELECT DISTINCT benchmark FROM evaluate ORDER BY benchmark"),
     "stage": ("training stage", "SELECT DISTINCT name FROM stage WHERE stage = 'mix' ORDER BY name"),
     "by": ("group", "VALUES ('source'), ('component')"),
 }
 NAMED |= {"first": NAMED["run"], "second": NAMED["run"]}
-BY_LETTERS = {"run", "first", "second", "checkpoint", "sha256"}  # the first letters are enough
+BY_LETTERS = {"run", "first", "second", "checkpoint"}  # the first letters are enough
 STEPS = """
 SELECT max(step) FROM ledger
 WHERE starts_with(fingerprint, $checkpoint) OR list_contains(string_split($checkpoint, '/'), fingerprint)
@@ -140,7 +138,7 @@ def _named(connection: duckdb.DuckDBPyConnection, name: str, value: str | None) 
     """Give a parameter's value: `latest` is the newest. Raises BadInput if it names what is not there."""
     if value is None or name not in NAMED:
         return value
-    if value == "latest" and name != "sha256" and name in BY_LETTERS:
+    if value == "latest" and name in BY_LETTERS:
         return None
     what, listed = NAMED[name]
     begins = " OR starts_with(word, $value)" if name in BY_LETTERS else ""
@@ -151,7 +149,7 @@ def _named(connection: duckdb.DuckDBPyConnection, name: str, value: str | None) 
         return value
     known = [word for (word,) in connection.execute(f"SELECT word FROM ({listed}) AS known(word) LIMIT 200").fetchall()]
     if name in BY_LETTERS:
-        more = f"; the newest: {', '.join(known[:3])}" if name != "sha256" else ""
+        more = f"; the newest: {', '.join(known[:3])}"
     else:
         more = f"{nearest(value, known)}; there are {', '.join(known[:12])}"
     raise BadInput(f"{name}={value}: there is no such {what} in this lineage{more if known else ', nor any other'}")

@@ -45,3 +45,15 @@ def test_the_name_of_a_recipe_with_a_fault_is_no_second_fault(monkeypatch: pytes
 def test_a_study_and_an_evaluation_say_what_they_are_of(monkeypatch: pytest.MonkeyPatch) -> None:
     assert called(monkeypatch, "fair-snail", study="grids/mine.yaml", overrides={}) == "study mine"
     assert called(monkeypatch, "fair-snail", checkpoint="latest", benchmarks=[]) == "evaluate latest"
+
+
+def test_a_road_says_from_what_and_on_what_not_all_that_is_laid_over_its_recipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = {"start": "8a80f3689d67f779", "model": {}, "sft.lr": 1e-3, "sft.prompt": "short"}
+    tune = {**told, "sft.mix": [{"source": "data/mine.yaml"}, {"source": "toy-chat"}]}
+    recipe = str(named.ROADS / "tune.yaml")
+    assert called(monkeypatch, "fair-snail", recipe=recipe, overrides=tune) == "tune 8a80f3689d67f779 on mine toy-chat"
+    evaluate = {"start": "/models/theirs", "evaluate.benchmarks": ["pope", "mme", "mm-vet", "gqa"]}
+    recipe = str(named.ROADS / "evaluate.yaml")
+    assert called(monkeypatch, "fair-snail", recipe=recipe, overrides=evaluate) == "evaluate theirs on pope mme mm-vet"
