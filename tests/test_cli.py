@@ -292,3 +292,17 @@ def test_the_command_is_installed(workspace: Path):
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (0, "one\n---\n  1\n")
+
+
+def test_up_and_down_hand_over_and_up_says_where_its_deployments_are(
+    started: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in ("up", "down"):
+        assert cli.main([word, "--workspace", str(tmp_path)]) == 0
+    words = [
+        [sys.executable, sys.executable, "-m", "tasks.running.stay", word, "--workspace", str(tmp_path)]
+        for word in ("up", "down")
+    ]
+    assert started == words
+    assert cli.main(["up", "--where"]) == 0
+    assert "name: full-pipeline" in Path(capsys.readouterr().out.strip()).read_text()

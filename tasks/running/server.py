@@ -28,7 +28,9 @@ from tinyllava_core.room import disk_full, has_none, is_full
 
 CLONE = Path(__file__).parents[2]
 STAYING_URL = "http://127.0.0.1:4200/api"  # as in pyproject.toml, [tool.prefect.api]
-START_TIMEOUT_S = 120.0  # a new database is laid out in 10 to 15 s, and much slower on a busy machine
+START_TIMEOUT_S = (
+    300.0  # a new database is laid out in 10 to 15 s, and took over 120 s on two cores with 28 programs at work
+)
 SETTINGS = {  # of a server that we start: nothing leaves this machine, and a restart leaks no concurrency slot
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -136,7 +138,7 @@ def start(workspace: Path, port: int, *, guarded: bool = True) -> tuple[Server, 
             deadline = time.monotonic() + START_TIMEOUT_S
             while not healthy(server.api_url):
                 if planted.process.poll() is not None:
-                    raise RuntimeError(f"prefect's server ended with exit code {planted.process.returncode}; see {log}")
+                    raise _ended(log, planted.process.returncode)
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"prefect's server did not answer within {START_TIMEOUT_S:.0f} s; see {log}")
                 time.sleep(0.05)
@@ -144,6 +146,19 @@ def start(workspace: Path, port: int, *, guarded: bool = True) -> tuple[Server, 
             planted.end(grace_s=5)
             raise
     return server, planted
+
+
+def _ended(log: Path, code: int) -> Exception:
+    """Say why a server ended that should have started, by the end of its log."""
+    with log.open("rb") as read:
+        read.seek(max(0, log.stat().st_size - 4_000))
+        end = read.read().decode(errors="replace")
+    if "Can't locate revision" in end:  # Alembic's words, of a database laid out by a later version
+        return BadInput(
+            f"{log.with_name('prefect.db')}: a newer Prefect than this one wrote it; use that one, or move the file away: it holds "
+            "what the pages show, no artifact and no lineage"
+        )
+    return RuntimeError(f"prefect's server ended with exit code {code}; see {log}")
 
 
 def _planted(workspace: Path, port: int, *, guarded: bool, mark: str | None = None) -> tree.Tree:

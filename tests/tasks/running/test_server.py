@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from tasks.running.server import Server, api, free_port, healthy
+from tasks.running.server import Server, _ended, api, free_port, healthy
+from tinyllava_core.errors import BadInput
 from tinyllava_core.process_tree import members
 
 
@@ -69,3 +70,18 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     assert healthy(prefect_server)
+
+
+def test_a_database_that_a_newer_prefect_wrote_is_one_line_that_says_what_it_holds(tmp_path: Path) -> None:
+    """The words are those with which Prefect 3.8.8's server ended on a database of 3.9.1's."""
+    log = tmp_path / "server.log"
+    log.write_text(
+        "an older life\n" * 1000
+        + "alembic.util.exc.CommandError: Can't locate revision identified by '27d8f4e1a6c9'\n\nERROR:    Application startup failed. Exiting.\n"
+    )
+    with pytest.raises(
+        BadInput, match=r"prefect.db: a newer Prefect than this one wrote it; .* no artifact and no lineage"
+    ):
+        raise _ended(log, 3)
+    log.write_text("ERROR: something else")
+    assert str(_ended(log, 3)) == f"prefect's server ended with exit code 3; see {log}"
