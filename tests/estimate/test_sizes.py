@@ -64,6 +64,7 @@ def test_a_language_model_of_ones_own_is_counted_from_its_folder(empty: Path) ->
     size = sizes(Model(vision="toy-vit", language=str(empty / "parts" / "language")))[1]
     assert size.blocks == (block, block)
     assert size.total == 2 * block + 2 * 400 * 24 + 24
+    assert size.last_mlp == 3 * 24 * 48
     assert size.linear[0] == 4 * 24 + 2 * (24 + 12) + 3 * (24 + 48)
     assert (size.attention_width, size.vocabulary, size.checked) == (24, 400, True)
 

@@ -16,6 +16,7 @@ SMALL = Shapes(
     language_width=10,
     language_block=1000,
     language_numbers=0.0,
+    last_mlp=600,
     attention_width=10,
     vocabulary=50,
     head=500,
@@ -36,8 +37,8 @@ def training(**parts: object) -> Training:
 
 def test_behind_a_trained_connector_a_frozen_language_model_costs_four_a_number() -> None:
     found = work(SMALL, training())
-    assert found.per_token == 4 * 2 * 1000
-    assert found.per_supervised == 4 * 500
+    assert found.per_token == 4 * (2 * 1000 - 600)  # of the last block, the MLP runs at supervised places alone
+    assert found.per_supervised == 4 * (600 + 500)
     # 2 x 2 x layers x width forward, causal: half; and twice that backward
     assert found.per_square == 3 * (4 * 2 * 10 / 2)
     # encoder forward alone, its attention, and a trained connector
@@ -47,16 +48,16 @@ def test_behind_a_trained_connector_a_frozen_language_model_costs_four_a_number(
 
 def test_a_trained_language_model_costs_six_and_recomputing_two_more() -> None:
     found = work(SMALL, training(language={"trainable_from_layer": 0}, gradient_checkpointing=True))
-    assert found.per_token == 6 * 2 * 1000
-    assert found.per_supervised == 6 * 500
-    assert found.again_per_token == 2 * 2 * 1000
-    assert found.done(10, 0, 0, 0) == 8 * 2 * 1000 * 10
-    assert found.needed(10, 0, 0, 0) == 6 * 2 * 1000 * 10
+    assert found.per_token == 6 * (2 * 1000 - 600)
+    assert found.per_supervised == 6 * (600 + 500)
+    assert found.again_per_token == 2 * (2 * 1000 - 600)
+    assert found.done(10, 0, 3, 0) == 8 * (2 * 1000 - 600) * 10 + 8 * 600 * 3 + 6 * 500 * 3
+    assert found.needed(10, 0, 3, 0) == 6 * (2 * 1000 - 600) * 10 + 6 * 1100 * 3
 
 
 def test_alone_open_upper_blocks_leave_the_lower_ones_at_two() -> None:
     found = work(SMALL, training(connector={"trainable_from_layer": None}, language={"trainable_from_layer": 1}))
-    assert found.per_token == 2 * 1000 + 6 * 1000
+    assert found.per_token == 2 * 1000 + 6 * (1000 - 600)
     assert found.per_image == 2 * 9 * 4 * 300 + 4 * 4 * 6 * 9**2 + 9 * 2 * 70
 
 

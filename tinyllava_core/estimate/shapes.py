@@ -18,6 +18,7 @@ class Shapes:
     language_width: int
     language_block: float  # parameters of one block, on average
     language_numbers: float  # that go into and come out of its matrices, of one token
+    last_mlp: float  # parameters of the last block's MLP, which runs at supervised places alone
     attention_width: int  # heads x width of a head
     vocabulary: int
     head: int  # numbers of the output matrix
@@ -40,6 +41,7 @@ def shapes(model: Model) -> Shapes:
         language_width=language.width,
         language_block=average(reader.blocks),
         language_numbers=average(reader.linear),
+        last_mlp=reader.last_mlp,
         attention_width=reader.attention_width,
         vocabulary=reader.vocabulary,
         head=reader.vocabulary * language.width,

@@ -25,7 +25,7 @@ from tinyllava_core.settings.model import Model
 
 Part = tuple[Kind, str]
 COUNTER = "tinyllava_core.model.table"
-_VERSION = 1  # of what is counted
+_VERSION = 2  # of what is counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class Size:
     total: int  # parameters
     blocks: tuple[int, ...]  # of each block
     linear: tuple[int, ...]  # inputs and outputs of each block's linear layers, summed: what an adapter of rank 1 has
+    last_mlp: int  # parameters of a language model's last MLP, which runs at supervised places alone: model/loss.py
     behind: int  # of those outside the blocks, how many no hidden state depends on
     attention_width: int  # heads x width of a head
     vocabulary: int  # rows of the embedding; 0 for an encoder

@@ -19,12 +19,13 @@ from tinyllava_core.settings.training import Training
 class Work:
     """Operations of a step's forward and backward, by what there is of each; and what recomputing adds."""
 
-    per_token: float  # the language model's blocks
+    per_token: float  # the language model's blocks, but for the last one's MLP
     per_square: float  # its attention, for the square of a record's length
-    per_supervised: float  # its head
+    per_supervised: float  # that MLP, and the head
     per_image: float  # encoder and connector
     again_per_token: float  # with gradient checkpointing: forward once more
     again_per_square: float
+    again_per_supervised: float
     again_per_image: float
 
     def needed(self, tokens: float, squares: float, supervised: float, images: float) -> float:
@@ -38,7 +39,8 @@ class Work:
 
     def done(self, tokens: float, squares: float, supervised: float, images: float) -> float:
         """Add up what is computed, recomputed activations included."""
-        again = self.again_per_token * tokens + self.again_per_square * squares + self.again_per_image * images
+        again = self.again_per_token * tokens + self.again_per_supervised * supervised
+        again += self.again_per_square * squares + self.again_per_image * images
         return self.needed(tokens, squares, supervised, images) + again
 
 
@@ -50,6 +52,7 @@ def work(shapes: Shapes, training: Training) -> Work:
     open_blocks = len(language.blocks)
     all_carry = shapes.language_layers if carried_into else open_blocks
     blocks = 2.0 * shapes.language_block * (shapes.language_layers + all_carry + open_blocks)
+    mlp = 2.0 * shapes.last_mlp * (1 + (all_carry > 0) + (open_blocks > 0))
     scores = 2.0 * shapes.language_layers * shapes.attention_width  # causal: half of 4
     carried_share = all_carry / shapes.language_layers
     head = 2.0 * shapes.head * (2 + language.rest)
@@ -61,13 +64,15 @@ def work(shapes: Shapes, training: Training) -> Work:
         2.0 * shapes.connector_a_token * (1 + carried_into + connector_trained)
     )  # its later layers carry in any case
     forward_image = 2.0 * shapes.patches * encoder + looks
+    again_mlp = shapes.last_mlp * (all_carry > 0)
     again = 1.0 if training.gradient_checkpointing else 0.0
     return Work(
-        per_token=blocks,
+        per_token=blocks - mlp,
         per_square=scores * (1 + 2 * carried_share),
-        per_supervised=head,
+        per_supervised=head + mlp,
         per_image=forward_image * (1 + 2 * vision_share) + shapes.image_tokens * connector,
-        again_per_token=again * 2.0 * shapes.language_block * all_carry,
+        again_per_token=again * 2.0 * (shapes.language_block * all_carry - again_mlp),
+        again_per_supervised=again * 2.0 * again_mlp,
         again_per_square=again * scores * carried_share,
         again_per_image=again * forward_image * vision_share,
     )

@@ -159,8 +159,8 @@ def _loop(query_THE: Tensor, key_TGE: Tensor, value_TGE: Tensor, records: Record
     """Record by record."""
     one: Callable[..., Tensor] = _plain if ask.softcap is None else _capped
     pieces = zip(*(tensor.split(records.lengths) for tensor in (query_THE, key_TGE, value_TGE)), strict=True)
-    outs = [one(*(piece.transpose(0, 1)[None] for piece in three), ask)[0] for three in pieces]
-    return torch.cat(outs, dim=1).transpose(0, 1)
+    outs = [one(*(piece.transpose(0, 1)[None] for piece in three), ask)[0].transpose(0, 1) for three in pieces]
+    return torch.cat(outs)  # token by token, as a CPU's attention leaves them and the next matrix takes them
 
 
 def _plain(query_1HtE: Tensor, key_1GtE: Tensor, value_1GtE: Tensor, ask: Ask) -> Tensor:

@@ -15,7 +15,9 @@ from torch import nn
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model.assemble import skeleton
+from tinyllava_core.model.loss import last_mlp
 from tinyllava_core.model.tinyllava import TinyLlava, part_of
+from tinyllava_core.model.tinyllava import blocks as blocks_of
 from tinyllava_core.model.trainable import BEHIND, BLOCK
 from tinyllava_core.parts import CONNECTORS, LANGUAGES, VISIONS, language_row
 from tinyllava_core.parts.described import Kind, described
@@ -79,10 +81,12 @@ def count(kind: Kind, name: str) -> dict[str, Any]:
             f"{kind} {name!r}: its {config.num_hidden_layers} blocks cannot be told apart by the names of its tensors"
         )
     heads = getattr(config, "num_attention_heads", 1)
+    mlp = last_mlp(blocks_of(model.model.language_model)[-1]) if kind == "language" else None
     return {
         "total": sum(mine.values()),
         "blocks": [blocks[number] for number in sorted(blocks)],
         "linear": _linear_sides(model, kind),
+        "last_mlp": sum(p.numel() for p in mlp.parameters()) if mlp is not None else 0,
         "behind": sum(size for key, size in mine.items() if kind == "vision" and any(piece in key for piece in BEHIND)),
         "attention_width": heads * (getattr(config, "head_dim", None) or config.hidden_size // heads),
         "vocabulary": config.vocab_size if kind == "language" else 0,

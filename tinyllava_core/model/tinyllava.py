@@ -16,7 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from tinyllava_core.model import attention, mixers
 from tinyllava_core.model import connector as connectors
-from tinyllava_core.model.loss import token_losses
+from tinyllava_core.model.loss import read_at, token_losses
 from tinyllava_core.model.records import Layout
 from tinyllava_core.model.vision.native import on_square
 from tinyllava_core.model.vision.states import patches
@@ -166,7 +166,7 @@ class TinyLlava(LlavaForConditionalGeneration):
         return self._hidden(ids_T, position_T, pixels_N3HW, layout)[layout.keep_S], layout.labels_S
 
     def _hidden(self, ids_T: Tensor, position_T: Tensor, pixels_N3HW: Tensor, layout: Layout) -> Tensor:
-        """Run one pack up to the head -> [T, D].
+        """Run one pack up to the head -> [T, D], right at the places that are kept.
 
         No record sees another: attention is causal inside a record, and positions start anew in each. Without images the
         trained parts in front of the language model get a zero-weighted dummy, so that every rank has the same graph; so do
@@ -190,6 +190,7 @@ class TinyLlava(LlavaForConditionalGeneration):
         self._attend(attention.NAME)
         position_1T = position_T[None]
         attention.remember(position_1T, layout.records)
+        read_at(blocks(self.model.language_model)[-1], layout.keep_S, position_T)
         hidden_1TD: Tensor = self.model.language_model(
             inputs_embeds=embedded_TD[None], position_ids=position_1T, use_cache=False, records=layout.records
         ).last_hidden_state
@@ -208,6 +209,7 @@ class TinyLlava(LlavaForConditionalGeneration):
 
 def _attend_as_transformers(model: TinyLlava, _: Any) -> None:
     model._attend(model._own_attention)
+    read_at(blocks(model.model.language_model)[-1], None, None)
 
 
 def splice(text_BTD: Tensor, image_NKD: Tensor, is_image_BT: Tensor) -> Tensor:
@@ -226,6 +228,12 @@ def laid(text_TD: Tensor, image_NKD: Tensor, image_I: Tensor) -> Tensor:
     if len(image_I) != len(image_ID):
         raise ValueError(f"{len(image_I)} places are marked as image tokens, but {len(image_ID)} were given")
     return text_TD.index_copy(0, image_I, image_ID.to(text_TD.dtype))
+
+
+def blocks(part: nn.Module) -> list[nn.Module]:
+    """List a part's blocks, in order: the longest list of modules in it."""
+    lists = [list(module) for module in part.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=len, default=[])
 
 
 def part_of(name: str) -> str:

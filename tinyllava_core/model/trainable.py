@@ -84,12 +84,6 @@ def _block(name: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-def blocks(part: nn.Module) -> list[nn.Module]:
-    """List a part's blocks, in order: the longest list of modules in it."""
-    lists = [list(module) for module in part.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len, default=[])
-
-
 def groups(model: TinyLlava, training: Training) -> list[dict[str, object]]:
     """Make the optimizer's groups: per part, matrices with weight decay and the rest without. Frozen parts have none."""
     found: list[dict[str, object]] = []

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tinyllava_core.model import trainable
+from tinyllava_core.model.tinyllava import blocks
 
 
 def compile_blocks(part: nn.Module, backend: str | Any = "inductor") -> None:
@@ -18,7 +18,7 @@ def compile_blocks(part: nn.Module, backend: str | Any = "inductor") -> None:
     without a word: packed attention is not compiled, and what is made again must be one graph. So there the compiled program is
     what is made again.
     """
-    for block in trainable.blocks(part):
+    for block in blocks(part):
         if getattr(block, "gradient_checkpointing", False):
             block._gradient_checkpointing_func = partial(_again, block._gradient_checkpointing_func, backend)  # type: ignore[assignment]
         else:

@@ -14,16 +14,17 @@ import torch
 from torch import nn
 
 from tinyllava_core.estimate.gpus import GPUS
-from tinyllava_core.model.tinyllava import TinyLlava, part_of
+from tinyllava_core.model.loss import last_mlp
+from tinyllava_core.model.tinyllava import TinyLlava, blocks, part_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """Operations of forward and backward, by what there is of each in a step."""
 
-    per_token: float  # the language model's blocks, for every token
+    per_token: float  # the language model's blocks, for every token, but for the last one's MLP
     per_square: float  # its attention, for the square of a record's length
-    per_supervised: float  # its head
+    per_supervised: float  # that MLP, and the head: model/loss.py
     per_image: float  # encoder and connector
 
     def of(self, tokens: int, squares: int, supervised: int, images: int) -> float:
@@ -41,6 +42,8 @@ def cost(model: TinyLlava) -> Cost:
     text, vision = model.config.text_config, model.config.vision_config
     before = _trains(model, "vision") or _trains(model, "connector")
     language = [m for name, m in _matrices(model, "language") if not name.startswith("lm_head")]
+    mlp = last_mlp(blocks(model.model.language_model)[-1])
+    last = sum(_operations(m, before) for m in language if mlp is not None and m in set(mlp.modules()))
     patches = model.shape.num_patches // (2 if vision.model_type == "clip_dinov2" else 1)  # of one encoder
     used = (
         vision.num_hidden_layers + 1 + model.config.vision_feature_layer
@@ -52,13 +55,12 @@ def cost(model: TinyLlava) -> Cost:
     scores = 2 * 2 * text.num_hidden_layers * text.num_attention_heads * head_width / 2  # causal: half of the square
     looks = 2 * 2 * used * vision.hidden_size * patches**2
     share = carried / max(1, sum(map(_numbers, encoder)))
-    head = model.lm_head
     image = patches * (2 * sum(map(_numbers, encoder)) + 4 * carried) + looks * (1 + 2 * share)
     image += model.config.image_seq_length * sum(_operations(m, share > 0) for m in connector)
     return Cost(
-        per_token=sum(_operations(m, before) for m in language),
+        per_token=sum(_operations(m, before) for m in language) - last,
         per_square=scores * (3 if before or _trains(model, "language") else 1),
-        per_supervised=_operations(head, True),
+        per_supervised=last + _operations(model.lm_head, True),
         per_image=float(image),
     )
 

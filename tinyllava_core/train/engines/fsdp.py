@@ -24,8 +24,7 @@ from torch.distributed.fsdp import (
 )
 from torch.distributed.tensor import DTensor
 
-from tinyllava_core.model import trainable
-from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.model.tinyllava import TinyLlava, blocks
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
 from tinyllava_core.train.engines import state
