@@ -149,6 +149,8 @@ def train_spec(recipe: Recipe, stage: StageName) -> dict[str, Any]:
     )  # it is in the model
     if training["average"] is None:
         del training["average"]  # weights from before this was a choice are still these
+    if training["gradients_in"] == "fp32":
+        del training["gradients_in"]  # the same
     spec = {"model": recipe.model_in(stage).model_dump(mode="json"), "training": training, "seed": recipe.seed}
     if starts_from_parts(recipe, stage):
         language, commits = language_row(recipe.model.language), hub_commits(recipe)

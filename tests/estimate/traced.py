@@ -21,6 +21,7 @@ from tinyllava_core.parts import VISIONS
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.train.__main__ import spare_and_speed
 from tinyllava_core.train.engines.plain import TorchEngine
+from tinyllava_core.train.frozen import Frozen
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def trace(recipe: Recipe, stage: str, records: int, length: int, supervised: int
         with no_init_weights():
             model = TinyLlava(published(recipe.model))
         trainable.choose(model, training)
+        if training.precision == "bf16":
+            Frozen.halved(model)
         model.train()
         spare_and_speed(model, training, recipe.launch)
         groups: Any = trainable.groups(model, training)

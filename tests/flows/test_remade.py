@@ -104,6 +104,7 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "sft.betas": ({}, [0.9, 0.95]),
     "sft.max_grad_norm": ({}, 0.5),
     "sft.precision": ({}, "bf16"),
+    "sft.gradients_in": ({}, "bf16"),
     "sft.gradient_checkpointing": ({}, True),
     "sft.save_every": ({}, 7),
     "sft.save_minutes": ({}, 5),

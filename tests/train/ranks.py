@@ -2,17 +2,19 @@
 
 A request names its job file, and may ask for more: `die_at` a step (the job is left as a kill leaves it), `pieces` (numbers of logits
 that stand at once, for each rank), `spy` (pretend that CUDA's autocast is on, as it is on a GPU, and write down what types the linear
-layers give: dtypes.json).
+layers give: dtypes.json), `note` (write down how often weights were read, and how many numbers of which type were sent: noted.json).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,18 @@ def one_rank(rank: int, parts_folder: str, world: int, requests: list[str], port
             sys.exit(code)
 
 
-def one_job(rank: int, job: str, die_at: int | None = None, pieces: list[int] | None = None, spy: bool = False) -> int:
+def one_job(
+    rank: int,
+    job: str,
+    die_at: int | None = None,
+    pieces: list[int] | None = None,
+    spy: bool = False,
+    note: bool = False,
+) -> int:
     """Run one job as its request says -> its exit code."""
+    if note:
+        with noted(Path(job).parent / f"noted-{rank}.json"):
+            return one_job(rank, job, die_at, pieces, spy)
     import torch
 
     from tinyllava_core.model import loss
@@ -65,13 +77,13 @@ def one_job(rank: int, job: str, die_at: int | None = None, pieces: list[int] | 
             raise Died
         return true_run_packs(work, step, *rest)
 
-    def note(module: torch.nn.Module, _: Any, out: Any) -> None:
+    def see(module: torch.nn.Module, _: Any, out: Any) -> None:
         if type(module) is torch.nn.Linear:  # not the head, which gives losses
             types[str(out.dtype)] += 1
 
     loss.PIECE = pieces[rank] if pieces else true_piece
     loop.run_packs = until_death
-    watched = torch.nn.modules.module.register_module_forward_hook(note) if spy else None
+    watched = torch.nn.modules.module.register_module_forward_hook(see) if spy else None
     torch.set_autocast_enabled("cuda", spy)
     try:
         return main([job])
@@ -83,6 +95,41 @@ def one_job(rank: int, job: str, die_at: int | None = None, pieces: list[int] | 
         if watched:
             watched.remove()
             (Path(job).parent / f"dtypes-{rank}.json").write_text(json.dumps(types))
+
+
+@contextlib.contextmanager
+def noted(file: Path) -> Iterator[None]:
+    """Count calls that read weights, and the numbers that sums over ranks send, by type."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    from tinyllava_core.model import assemble
+
+    reads, sent, true_read = 0, Counter[str](), assemble.from_pretrained
+
+    class Sums(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func.namespace == "c10d" and "reduce" in func.__name__:
+                largest = max(
+                    (one for one in tree_leaves(args) if isinstance(one, torch.Tensor)), key=torch.Tensor.numel
+                )
+                sent[str(largest.dtype)] += largest.numel()
+            return func(*args, **(kwargs or {}))
+
+    def read(kind: Any, *rest: Any) -> Any:
+        nonlocal reads
+        found = true_read(kind, *rest)
+        reads += isinstance(found, torch.nn.Module)
+        return found
+
+    assemble.from_pretrained = read
+    try:
+        with Sums():
+            yield
+    finally:
+        assemble.from_pretrained = true_read
+        file.write_text(json.dumps({"reads": reads, "sent": sent}))
 
 
 def run_on_ranks(parts_folder: Path, world: int, *requests: dict[str, Any]) -> None:

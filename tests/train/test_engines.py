@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ ENGINES: dict[str, dict[str, Any]] = {
 }
 PIECES = [400 * 3, 400 * 11]  # on one rank three supervised tokens at once, on the other eleven
 HALF = {"precision": "bf16", "max_length": 48}
+SENT = ("torch", "keep", "zero2", "zero3")  # engines whose gradients travel in bf16 once
+MEAN = {"count": 2, "every": 3}
 DROPPING = {"trainable_from_layer": 0, "lora": {"rank": 2, "alpha": 4, "dropout": 0.4}}
 # Killed at each step, and gone on by another engine on another number of ranks.
 HOPS_ON_TWO = ["torch", "keep", "zero2"]
@@ -46,29 +49,40 @@ class World:
     one: TrainJob  # alone, in long packs
     short: TrainJob  # alone, in short packs
     dropping: TrainJob  # alone, with dropout
+    mean: TrainJob  # alone, ending with the mean of its last weights
     jobs: dict[str, TrainJob]
     killed: TrainJob
     text_only: TrainJob
+    extensions: Path  # where torch would compile
 
 
 @pytest.fixture(scope="module")
 def world(tiny_parts: Path, tiny_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     home = tmp_path_factory.mktemp("engines")
+    compiled = home / "extensions" / f"py{sys.version_info.major}{sys.version_info.minor}_cpu" / "deepspeed_shm_comm"
+    compiled.mkdir(parents=True)
+    (compiled / "lock").touch()  # as a compilation leaves it that is killed: who wants to compile waits for ever
 
     def make(name: str, **fields: Any) -> TrainJob:
         return new_job(tiny_shards, home, name, **{"max_length": 48} | fields)
 
     one, short, dropping = make("one", max_length=128), make("short"), make("dropping-alone", language=DROPPING)
+    mean = make("mean-alone", average=MEAN)
     jobs = {name: make(name, launch=launch) for name, launch in ENGINES.items()}
     jobs |= {
         f"{name}-bf16": make(f"{name}-bf16", launch=ENGINES[name], **HALF)
         for name in ("torch", "keep", "zero2", "zero3")
     }
+    jobs |= {
+        f"{name}-sent-bf16": make(f"{name}-sent-bf16", launch=ENGINES[name], gradients_in="bf16", **HALF)
+        for name in SENT
+    }
+    jobs |= {f"{name}-mean": make(f"{name}-mean", launch=ENGINES[name], average=MEAN) for name in ("reshard", "zero3")}
     jobs["dropping"] = make("dropping", launch=ENGINES["keep"], language=DROPPING)
     killed = make("killed", launch=TORCH, save_every=1)
     frozen_in_front = {"launch": ENGINES["zero3"], "connector": {"trainable_from_layer": None}}
     text_only = make("text-only", **frozen_in_front)
-    for job in (one, short, dropping):
+    for job in (one, short, dropping, mean):
         run(job, [False])
 
     def hop(engine: str, die_at: int) -> dict[str, Any]:
@@ -82,15 +96,27 @@ def world(tiny_parts: Path, tiny_shards: Path, tmp_path_factory: pytest.TempPath
             "job": job.out / "job.yaml",
             "pieces": PIECES if "reshard" in name or "zero3" in name else None,
             "spy": "bf16" in name,
+            "note": name.endswith("bf16"),
         }
         for name, job in jobs.items()
     ]
     asked.append({"job": text_only.out / "job.yaml"})
     asked += [hop(engine, at) for at, engine in enumerate(HOPS_ON_TWO, 1)]
-    run_on_ranks(tiny_parts, 2, *asked)
-    run_on_ranks(tiny_parts, 3, *(hop(engine, at) for at, engine in enumerate(HOPS_ON_THREE, 4)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_EXTENSIONS_DIR", str(home / "extensions"))
+        run_on_ranks(tiny_parts, 2, *asked)
+        run_on_ranks(tiny_parts, 3, *(hop(engine, at) for at, engine in enumerate(HOPS_ON_THREE, 4)))
     run(killed, [False])  # the end, alone
-    return World(one=one, short=short, dropping=dropping, jobs=jobs, killed=killed, text_only=text_only)
+    return World(
+        one=one,
+        short=short,
+        dropping=dropping,
+        mean=mean,
+        jobs=jobs,
+        killed=killed,
+        text_only=text_only,
+        extensions=compiled,
+    )
 
 
 def weights(job: TrainJob) -> dict[str, torch.Tensor]:
@@ -172,3 +198,38 @@ def test_dropout_is_the_same_on_two_ranks_as_alone(world: World) -> None:
 def test_sharded_frozen_parts_do_not_hang_where_one_rank_has_no_images(world: World) -> None:
     assert [row["step"] for row in steps(world.text_only)] == list(range(6))
     assert read_result(world.text_only.out, "train", TrainResult).num_steps == 6
+
+
+@pytest.mark.parametrize("engine", ["reshard", "zero3"])
+def test_the_mean_of_the_last_weights_is_the_same_where_they_are_shared_out(world: World, engine: str) -> None:
+    assert_same(world.jobs[f"{engine}-mean"], world.mean)
+    last, mean = weights(world.one), weights(world.mean)
+    assert any(not torch.allclose(mean[name], last[name], atol=3e-3, rtol=1e-2) for name in mean)  # the mean is another
+
+
+@pytest.mark.parametrize("engine", SENT)
+def test_gradients_travel_in_half_precision_where_it_is_asked_for(world: World, engine: str) -> None:
+    """Those of all matrices; in DeepSpeed not those of embeddings and norms, and ZeRO-2 sends more than gradients."""
+    job = world.jobs[f"{engine}-sent-bf16"]
+    plain, half = (noted(world.jobs[f"{engine}{how}-bf16"])["sent"] for how in ("", "-sent"))
+    assert "torch.bfloat16" not in plain
+    assert half["torch.bfloat16"] > (0.3 if engine == "zero2" else 0.6) * plain["torch.float32"]
+    assert half["torch.bfloat16"] + half["torch.float32"] == pytest.approx(plain["torch.float32"], rel=0.1)
+    for mine, theirs in zip(steps(job), steps(world.jobs[f"{engine}-bf16"]), strict=True):
+        assert mine["loss"] == pytest.approx(theirs["loss"], rel=2e-2)
+    assert steps(job)[0]["grad_norm"] == pytest.approx(steps(world.jobs[f"{engine}-bf16"])[0]["grad_norm"], rel=1e-2)
+
+
+def test_weights_are_read_once_a_machine(world: World) -> None:
+    """Encoder and language model by the first rank; the other receives them."""
+    job = world.jobs["torch-bf16"]
+    assert [noted(job, rank)["reads"] for rank in (0, 1)] == [2, 0]
+
+
+def noted(job: TrainJob, rank: int = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((job.out / f"noted-{rank}.json").read_text())
+    return found
+
+
+def test_deepspeed_compiles_nothing_and_waits_for_no_lock_that_a_killed_compilation_left(world: World) -> None:
+    assert [file.name for file in world.extensions.iterdir()] == ["lock"]

@@ -154,6 +154,11 @@ class Training(Frozen):
     precision: Literal["fp32", "bf16"] = Field(
         "bf16", description="Arithmetic of forward and backward; weights and optimizer stay fp32."
     )
+    gradients_in: Literal["fp32", "bf16"] = Field(
+        "fp32",
+        description="In what gradients travel from GPU to GPU. bf16: half as much to send, and each sum is rounded to 8 bits; they are "
+        "kept and applied in fp32 either way.",
+    )
     gradient_checkpointing: bool | tuple[Literal["vision", "language"], ...] = Field(
         False,
         description="Recompute activations in the backward pass (non-reentrant): of both parts with blocks, or of those named.",

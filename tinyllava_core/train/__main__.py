@@ -43,12 +43,14 @@ from tinyllava_core.train.engines.fsdp import FsdpEngine
 from tinyllava_core.train.engines.plain import TorchEngine
 from tinyllava_core.train.engines.ranks import barrier, rank, start_ranks, world_size
 from tinyllava_core.train.engines.zero import DeepSpeedEngine
+from tinyllava_core.train.frozen import Frozen, worth_halving
 from tinyllava_core.train.ledger import Ledger, append_rows, read_rows
 from tinyllava_core.train.loop import Stopped, Work, train
 from tinyllava_core.train.losses import RecordLosses
 from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.moved import Moved
 from tinyllava_core.train.observe import Observer
+from tinyllava_core.train.once import read_once
 from tinyllava_core.train.planned import PlannedSteps
 from tinyllava_core.train.samples import leave_samples
 from tinyllava_core.train.watch import Curves
@@ -89,10 +91,12 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     device = choose_device(job.recipe.launch.device)
     start_ranks(device)
     make_repeatable(job.recipe, training, device)
-    model = load_start(job)
+    packs_weights = training.language.lora is not None and training.language.lora.quantize is not None
+    model = read_once(partial(load_start, job), torch.device("cpu") if packs_weights else device)
     trainable.choose(model, training)
-    if training.language.lora is not None and training.language.lora.quantize is not None:
+    if packs_weights:
         quantize.pack(model, device)
+    frozen = Frozen.halved(model) if worth_halving(training, job.recipe.launch, device) else Frozen()
     model.to(device).train()
     spare_and_speed(model, training, job.recipe.launch)
     engine = make_engine(model, job)
@@ -108,7 +112,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         losses.cut(first_step)
         curves = Curves.open(job, first_step)
     observer = Observer(packs, planned, ledger, curves, job.recipe.watch, flops.cost(model), device) if curves else None
-    held_out = HeldOut.of(job, model, reading(job), partial(keep_best, engine, model, job))
+    held_out = HeldOut.of(job, model, reading(job), partial(keep_best, engine, model, job, frozen))
     if held_out and rank() == 0:
         held_out.cut(first_step)
     barrier()
@@ -136,7 +140,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         if curves:
             curves.close()
     names = moved.names()
-    with engine.whole():
+    with engine.whole(), frozen.whole():
         if rank() == 0:
             leave_samples(packs, job.out)  # at the end: before, the tokenizer's threads would be forked
             rows = trainable.part_rows(model, training, names)
@@ -198,9 +202,9 @@ def reading(job: TrainJob) -> Reading:
     )
 
 
-def keep_best(engine: Engine, model: TinyLlava, job: TrainJob) -> None:
+def keep_best(engine: Engine, model: TinyLlava, job: TrainJob, frozen: Frozen) -> None:
     """Write the weights as they are now as the folder best/: those with the lowest loss on the held-out records so far."""
-    with engine.whole():
+    with engine.whole(), frozen.whole():
         if rank() == 0:
             save_checkpoint(model, job, job.out / "best")
     barrier()

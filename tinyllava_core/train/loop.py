@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import hashlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +32,7 @@ from tinyllava_core.train.planned import PlannedSteps
 from tinyllava_core.train.schedule import lr_factor
 from tinyllava_core.train.watchdog import Watchdog
 
+COLLECT_EVERY = 50  # steps between two collections of garbage. Source: torchtitan's gc_freq
 # A pack or half of one, whether it counts, the sources of its records, and its name in the step: number, half.
 Pass = tuple[Pack, bool, np.ndarray, tuple[int, int]]
 
@@ -63,10 +66,10 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
     training, num_steps = work.training, len(work.packs.num_packs)
     arriving = stream(work.packs, first_step, rank(), world_size(), training.data_workers, work.device.type == "cuda")
     saved_at, soon = time.monotonic(), check_after(work.planned, num_steps)
-    gc.freeze()  # what is here now stays: no later round looks at it again
-    with Watchdog(work.watch.step_timeout_s, work.planned.describe) as dog:
+    with Watchdog(work.watch.step_timeout_s, work.planned.describe) as dog, rubbish_in_step() as collect:
         for step in range(first_step, num_steps):
             dog.beat(step)
+            collect(step)
             started = time.monotonic()
             rates = set_rates(work.engine, training, step, num_steps)
             dealt = next(arriving)
@@ -95,6 +98,26 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
                 work.ledger.wait()
                 raise Stopped(f"asked to end; saved after step {step}")
         work.ledger.wait()
+
+
+@contextlib.contextmanager
+def rubbish_in_step() -> Iterator[Callable[[int], None]]:
+    """Collect garbage at the same steps on every rank, by what comes back, and at no other time: one that collects alone lets all
+    others wait for it. What is here now stays, and is not looked at again."""
+
+    def collect(step: int) -> None:
+        if step % COLLECT_EVERY == 0:
+            gc.collect()
+
+    was_enabled = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield collect
+    finally:
+        gc.unfreeze()
+        if was_enabled:
+            gc.enable()
 
 
 def run_packs(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> Tensor:

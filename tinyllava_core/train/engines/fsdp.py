@@ -28,7 +28,7 @@ from tinyllava_core.model.tinyllava import TinyLlava, blocks
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
 from tinyllava_core.train.engines import state
-from tinyllava_core.train.engines.plain import TorchEngine, held
+from tinyllava_core.train.engines.plain import TorchEngine, held, sent_in
 from tinyllava_core.train.engines.ranks import rank, world_size
 
 
@@ -123,7 +123,7 @@ def shard(model: TinyLlava, training: Training, launch: Launch, device: torch.de
     head and connector in their own.
     """
     frozen = {parameter for parameter in model.parameters() if not parameter.requires_grad}
-    half = torch.bfloat16 if training.precision == "bf16" else None
+    half, sent = torch.bfloat16 if training.precision == "bf16" else None, sent_in(training)
     mesh = init_device_mesh(device.type, (world_size(),))
     common: dict[str, Any] = {
         "mesh": mesh,
@@ -132,11 +132,11 @@ def shard(model: TinyLlava, training: Training, launch: Launch, device: torch.de
         "offload_policy": CPUOffloadPolicy(pin_memory=device.type == "cuda") if launch.offload else OffloadPolicy(),
     }
     for part in (model.model.vision_tower, model.model.language_model):
-        for block in trainable.blocks(part):
+        for block in blocks(part):
             if any(parameter.requires_grad for parameter in block.parameters()):
-                policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, cast_forward_inputs=False)
+                policy = MixedPrecisionPolicy(param_dtype=half, reduce_dtype=sent, cast_forward_inputs=False)
                 fully_shard(block, mp_policy=policy, **common)
-    fully_shard(model, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False), **common)
+    fully_shard(model, mp_policy=MixedPrecisionPolicy(reduce_dtype=sent, cast_forward_inputs=False), **common)
     register_fsdp_forward_method(model, "supervised_losses")
     shared = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for module in shared:  # the loss is a sum already, over the tokens of all ranks

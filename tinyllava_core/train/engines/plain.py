@@ -27,6 +27,7 @@ class TorchEngine:
 
     def __init__(self, model: TinyLlava, groups: list[dict[str, Any]], training: Training) -> None:
         self.model, self.max_grad_norm = model, training.max_grad_norm
+        self.sent_in = sent_in(training)
         self.trained = trained_by_name(model, groups)
         self.by_part = trained_by_part(groups)
         self.device = next(iter(self.trained.values())).device
@@ -71,7 +72,7 @@ class TorchEngine:
         if not dist.is_initialized():
             return
         for bucket in _buckets([held_grad(p) for p in self.trained.values()]):
-            flat = torch.cat([gradient.flatten() for gradient in bucket])
+            flat = torch.cat([gradient.flatten() for gradient in bucket]).to(self.sent_in)
             dist.all_reduce(flat)
             for gradient, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
                 gradient.copy_(summed.view_as(gradient))
@@ -107,6 +108,11 @@ class TorchEngine:
     def whole(self) -> AbstractContextManager[None]:
         """Every rank holds all of them anyway."""
         return nullcontext()
+
+
+def sent_in(training: Training) -> torch.dtype:
+    """Give the type in which gradients travel between ranks."""
+    return torch.bfloat16 if training.gradients_in == "bf16" else torch.float32
 
 
 def held(tensor: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tinyllava_core.model.tinyllava import TinyLlava
+from tinyllava_core.model.lora import LoraLinear
+from tinyllava_core.model.tinyllava import Head, TinyLlava
 from tinyllava_core.settings.launch import Launch
 from tinyllava_core.settings.training import Training
 from tinyllava_core.train.engines import state
@@ -35,8 +36,7 @@ class DeepSpeedEngine:
     """Steps a model whose moments (1), gradients (2) and weights (3) DeepSpeed shares out."""
 
     def __init__(self, model: TinyLlava, groups: list[dict[str, Any]], training: Training, launch: Launch) -> None:
-        import deepspeed
-
+        deepspeed = without_compiler()
         self.model, self.stage, self.by_part = model, launch.zero_stage, trained_by_part(groups)
         self.name = f"deepspeed zero-{self.stage}"
         model.looks_always = (
@@ -45,6 +45,7 @@ class DeepSpeedEngine:
         self.trained = trained_by_name(model, groups)
         self.device = next(model.parameters()).device
         num_parameters = sum(p.numel() for p in model.parameters())
+        # fused on either side: a GPU's kernel, or with offload the CPU's
         optimizer = torch.optim.AdamW(groups, betas=training.betas, eps=1e-8, fused=True)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=PackForward(model),
@@ -168,6 +169,19 @@ class DeepSpeedEngine:
             yield
 
 
+def without_compiler() -> Any:
+    """Import DeepSpeed so that it compiles nothing at the start -> its module.
+
+    On a CPU it would compile an extension for inference, which training does not use: minutes, with a lock file for which, if that
+    is killed, every later start waits for ever; and two environments of one user compile it in turn, each the other's away.
+    """
+    import deepspeed
+    import deepspeed.ops
+
+    vars(deepspeed.ops)["__compatible_ops__"] = {}  # else found out by compiling, when first asked for
+    return deepspeed
+
+
 def _share_of_gradient(parameter: nn.Parameter) -> Tensor | None:
     """Give this rank's share of a summed gradient; None if it has none."""
     if hasattr(parameter, "ds_id"):
@@ -182,6 +196,9 @@ def _share_of_gradient(parameter: nn.Parameter) -> Tensor | None:
     return share
 
 
+_MULTIPLYING = [f"{kind.__module__}.{kind.__name__}" for kind in (nn.Linear, nn.Conv2d, Head, LoraLinear)]
+
+
 def deepspeed_config(training: Training, launch: Launch, num_parameters: int) -> dict[str, Any]:
     """Derive DeepSpeed's configuration from the recipe.
 
@@ -192,12 +209,13 @@ def deepspeed_config(training: Training, launch: Launch, num_parameters: int) ->
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,  # the boundary is set by hand, packs differ from step to step
         "gradient_clipping": training.max_grad_norm or 0.0,
+        "communication_data_type": training.gradients_in,
         "bf16": {"enabled": False},  # arithmetic is chosen by autocast, weights stay fp32
-        # Without this section DeepSpeed switches our autocast off in its forward. An empty list: gradients travel in fp32.
+        # Without this section DeepSpeed switches our autocast off in its forward. The list: whose gradients travel in bf16.
         "torch_autocast": {
             "enabled": training.precision == "bf16",
             "dtype": "bfloat16",
-            "lower_precision_safe_modules": [],
+            "lower_precision_safe_modules": _MULTIPLYING if training.gradients_in == "bf16" else [],
         },
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {
