@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,13 @@ def test_a_stage_trains_every_planned_step_and_says_what_moved(make_job: MakeJob
     assert checkpoint.load(job.out / "checkpoint").prompt == "short"
 
 
+def wait_for_writers() -> None:
+    """Let states that are being written come to the disk; what a death in between leaves is test_writing's."""
+    for thread in threading.enumerate():
+        if thread.name == "resume-writer":
+            thread.join()
+
+
 @pytest.mark.parametrize("dies_after", [1, 2, 5])
 def test_a_killed_run_goes_on_to_bit_identical_weights_and_the_same_ledger(
     make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, dies_after: int
@@ -68,6 +76,7 @@ def test_a_killed_run_goes_on_to_bit_identical_weights_and_the_same_ledger(
         nonlocal calls
         calls += 1
         if calls > dies_after:
+            wait_for_writers()
             raise KeyboardInterrupt
         return true_run_packs(*args)
 
@@ -292,6 +301,7 @@ def test_a_training_state_that_was_changed_is_told_and_the_one_before_it_goes_on
     def die(*args: Any) -> torch.Tensor:
         calls[0] += 1
         if calls[0] > 5:  # states after steps 2 and 4
+            wait_for_writers()
             raise KeyboardInterrupt
         return true_run_packs(*args)
 
