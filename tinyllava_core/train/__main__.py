@@ -91,13 +91,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     device = choose_device(job.recipe.launch.device)
     start_ranks(device)
     make_repeatable(job.recipe, training, device)
-    packs_weights = training.language.lora is not None and training.language.lora.quantize is not None
-    model = read_once(partial(load_start, job), torch.device("cpu") if packs_weights else device)
-    trainable.choose(model, training)
-    if packs_weights:
-        quantize.pack(model, device)
-    frozen = Frozen.halved(model) if worth_halving(training, job.recipe.launch, device) else Frozen()
-    model.to(device).train()
+    model, frozen = begin(job, training, device)
     spare_and_speed(model, training, job.recipe.launch)
     engine = make_engine(model, job)
     moved, attends = Moved(engine, model, job.stage), name_of(model.config.text_config, device, training.precision)
@@ -147,6 +141,19 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
             how = {"device": device.type, "engine": engine.name, "attention": attends}
             finish(model, job, rows, ledger, how, work.averaged)
     barrier()
+
+
+def begin(job: TrainJob, training: Training, device: torch.device) -> tuple[TinyLlava, Frozen]:
+    """Give the model that the stage starts from, where it is trained, and what its frozen weights were."""
+    lora = training.language.lora
+    packs = lora is not None and lora.quantize is not None
+    model = read_once(partial(load_start, job), torch.device("cpu") if packs else device)
+    trainable.choose(model, training)
+    if packs:
+        quantize.pack(model, device)
+    frozen = Frozen.halved(model) if worth_halving(training, job.recipe.launch, device) else Frozen()
+    model.to(device).train()
+    return model, frozen
 
 
 def say_how(job: TrainJob, engine: Engine, device: torch.device, attends: str) -> None:
