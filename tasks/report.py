@@ -110,7 +110,7 @@ def report(
         lineage=run.workspace / "lineage.duckdb",
         run_id=run.run_id,
     )
-    if made.made and not run.looking and trained.stage in run.recipe.stages():
+    if made.made and outcome.scores and trained.stage in run.recipe.stages():
         _tell_boards(run, trained, outcome.scores)
     show("scores", create_table_artifact, table=outcome.condition_table(), key="scores", description=TOLD)
     link = address(run.workspace, "report", made.fingerprint) or outcome.report.as_uri()

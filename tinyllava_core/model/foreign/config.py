@@ -51,7 +51,7 @@ def vision_row(config: dict[str, Any], layout: str, given: str | None, weights: 
         told = config.get("vision_config") or {}
         sizes = ", ".join(f"{word} {told[word]}" for word in _TOLD if word in told)
         raise BadInput(
-            f"no row has the vision encoder {name or sizes or 'that config.json does not name'}; name one: --vision, of {', '.join(VISIONS)}"
+            f"no row has the vision encoder {repr(name) if name else sizes or 'that config.json does not name'}; name one: --vision, of {', '.join(VISIONS)}"
         )
     row = VISIONS[key]
     strategy = config.get("vision_feature_select_strategy") or config.get("mm_vision_select_feature", "patch")
