@@ -53,6 +53,32 @@ def test_every_scheme_counts_the_tokens_that_its_own_program_counts(size: tuple[
     assert tuple(scheme.cut(*size).tokens for scheme in SCHEMES) == PUBLISHED[size]
 
 
+# The same sizes: LLaVA-NeXT's frame with CLIP-336 in pixels across x down, SmolVLM-256M's tiles down x across, InternVL's across x
+# down, NaFlex's patches down x across at 256. Source: as above.
+GRIDS = {
+    (640, 480): ((672, 672), (3, 4), (4, 3), (14, 18)),
+    (480, 640): ((672, 672), (4, 3), (3, 4), (18, 14)),
+    (336, 336): ((672, 336), (4, 4), (1, 1), (16, 16)),
+    (512, 512): ((672, 672), (4, 4), (1, 1), (16, 16)),
+    (1024, 768): ((672, 672), (3, 4), (4, 3), (14, 18)),
+    (1920, 1080): ((672, 672), (3, 4), (4, 2), (12, 21)),
+    (1000, 200): ((1008, 336), (1, 4), (5, 1), (7, 35)),
+    (200, 1000): ((336, 1008), (4, 1), (1, 5), (35, 7)),
+    (100, 80): ((672, 336), (4, 4), (4, 3), (14, 18)),
+    (1700, 2200): ((672, 672), (4, 4), (3, 4), (18, 14)),
+    (3000, 400): ((1008, 336), (1, 4), (8, 1), (6, 42)),
+    (2048, 2048): ((672, 672), (4, 4), (3, 3), (16, 16)),
+    (4000, 3000): ((672, 672), (3, 4), (4, 3), (14, 18)),
+}
+
+
+def test_every_scheme_lays_the_grid_that_its_own_program_lays() -> None:
+    for size, (frame, smol, intern, native) in GRIDS.items():
+        cuts = [scheme.cut(*size) for scheme in (NEXT_CLIP, SMOL_256M, INTERN, NAFLEX[0])]
+        assert (cuts[0].columns * 336, cuts[0].rows * 336) == frame, size
+        assert [(cut.rows, cut.columns) for cut in cuts[1:]] == [smol, (intern[1], intern[0]), native], size
+
+
 def test_marks_are_counted_as_the_published_processors_count_them() -> None:
     nano = {(640, 480): 845, (336, 336): 1105, (1000, 200): 325}
     smol = {(640, 480): 862, (480, 640): 863, (336, 336): 1127, (1000, 200): 332, (200, 1000): 335}
@@ -66,6 +92,8 @@ def test_the_anyres_map_keeps_one_row_of_padding_where_the_number_is_odd() -> No
     assert (cut.rows, cut.columns, cut.width, cut.height, cut.num_tiles) == (2, 2, 672, 504, 5)
     assert cut.kept is not None
     assert (cut.kept.top, cut.kept.left, cut.kept.rows, cut.kept.columns) == (6, 0, 36, 48)
+    square = NEXT_CLIP.cut(336, 336)  # 576 of the whole, 24 rows of 24 and their newlines
+    assert (square.tokens, square.num_tiles) == (576 + 576 + 24, 3)
     wide = NEXT_CLIP.cut(1000, 200)
     assert (wide.rows, wide.columns) == (1, 3)
     assert wide.kept is not None
@@ -82,6 +110,8 @@ def test_a_dynamic_grid_grows_only_where_the_picture_has_the_pixels() -> None:
 def test_a_native_picture_keeps_its_shape_in_whole_patches() -> None:
     sizes = [scheme.cut(640, 480) for scheme in NAFLEX]
     assert [(cut.width, cut.height) for cut in sizes] == [(288, 224), (432, 336), (576, 432)]
+    cut = Scheme(mode="native", tile=16, tokens=1, max_windows=784).cut(640, 480)
+    assert (cut.width, cut.height, cut.tokens) == (512, 384, 768)
     assert (NAFLEX[0].cut(3000, 400).rows, NAFLEX[0].cut(3000, 400).columns) == (6, 42)
 
 

@@ -67,6 +67,10 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "sft.mix.cap": ({}, [{"source": "toy-chat", "cap": 9}, {"source": "toy-places"}]),
     "sft.mix.components": ({}, [{"source": "toy-chat", "components": {"a": 0.5}}, {"source": "toy-places"}]),
     "sft.mix.filters": ({}, [{"source": "toy-chat", "filters": ["num_turns > 2"]}, {"source": "toy-places"}]),
+    "sft.mix.one_question_per_record": (
+        {},
+        [{"source": "toy-chat", "one_question_per_record": True}, {"source": "toy-places"}],
+    ),
     "sft.mix.scores": (
         {"sft.mix": [{"source": "toy-chat", "filters": ["a > 2"]}, {"source": "toy-places"}]},
         [{"source": "toy-chat", "filters": ["a > 2"], "scores": __file__}, {"source": "toy-places"}],

@@ -98,7 +98,7 @@ def test_a_column_that_a_file_lacks_is_null_and_one_that_nobody_declared_is_not_
     parquet(workspace, "mix", mine, "mix", [{"position": 9, "colour": "red"}], {"position": pa.int32()})
     jsonl(workspace, "sft", other, "steps", [{"step": 4, "mood": "fine"}])
     assert fetched(workspace, f"SELECT * FROM mixes WHERE fingerprint = '{mine}'") == [
-        (mine, 9, None, None, None, None, None)
+        (mine, 9, None, None, None, None, None, None)
     ]
     assert fetched(workspace, f"SELECT step, loss FROM steps WHERE fingerprint = '{other}'") == [(4, None)]
 

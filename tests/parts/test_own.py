@@ -54,6 +54,28 @@ def test_clips_processor_is_read_as_the_table_has_it(home: Path) -> None:
     assert replace(VISIONS["~/models/vision"], weights=wanted.weights) == wanted
 
 
+def test_naflex_and_aimv2_are_read_as_the_table_has_them(home: Path) -> None:
+    """NaFlex's files name no size, and leave out what is the class's default; AIMv2's are an encoder's alone."""
+    naflex, aimv2 = VISIONS["siglip2-so400m-patch16-naflex"], VISIONS["aimv2-large-patch14-336"]
+    config = {"model_type": "siglip2", "vision_config": {"hidden_size": 1152, "num_hidden_layers": 27}}
+    prepared = {
+        "image_mean": naflex.mean,
+        "image_std": naflex.std,
+        "resample": 2,
+        "max_num_patches": 256,
+        "patch_size": 16,
+    }
+    (home / "models/vision/config.json").write_text(json.dumps(config))
+    (home / "models/vision/preprocessor_config.json").write_text(json.dumps(prepared))
+    assert replace(VISIONS["~/models/vision"], weights=naflex.weights) == naflex
+    config = {"model_type": "aimv2_vision_model", "hidden_size": 1024, "num_hidden_layers": 24, "patch_size": 14}
+    prepared = {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}, "do_center_crop": True}
+    prepared |= {"image_mean": aimv2.mean, "image_std": aimv2.std, "resample": 3}
+    (home / "models/vision/config.json").write_text(json.dumps(config))
+    (home / "models/vision/preprocessor_config.json").write_text(json.dumps(prepared))
+    assert replace(VISIONS["~/models/vision"], weights=aimv2.weights) == aimv2
+
+
 @pytest.mark.parametrize(
     ("file", "values", "told"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import png
+from tiny import make_shards, png
 
 from tinyllava_core.checkpoints import model_section
 from tinyllava_core.data.tensors.stream import PlannedPacks
@@ -102,6 +103,7 @@ def test_what_was_trained_on_cut_pictures_answers_about_them(mode: str, make_job
     for number, size in enumerate([(30, 20), (20, 61), (100, 24)]):
         (tmp_path / f"{number}.png").write_bytes(png(number, size))
         shown = answerer.picture(tmp_path / f"{number}.png")
+        assert answerer.blank(shown.size).tiles_N3HW.shape == shown.tiles_N3HW.shape
         asked.append(
             Asked(ids=answerer.ids("what colour is the cat?", [shown.size]), pictures=(shown,), names=(str(number),))
         )
@@ -124,7 +126,37 @@ def test_a_pack_of_cut_pictures_is_each_record_alone_and_so_are_its_halves(mode:
     assert len(alone) == len(pack.tiles)
     torch.testing.assert_close(torch.cat(alone), together, atol=1e-5, rtol=1e-5)
     plan_row = pq.read_table(job.plan / "steps.parquet")["num_tiles"].to_pylist()[0]
-    assert len(pack.pixels_N3HW) == sum(pack.tiles) <= plan_row
+    assert len(pack.every_pixel) == sum(pack.tiles) <= plan_row
+
+
+@pytest.mark.parametrize("mode", ["nanovlm", "anyres", "windows"])
+def test_a_picture_of_several_records_of_a_pack_is_encoded_once(mode: str, make_job: Any, tmp_path: Path) -> None:
+    """Three questions about one picture and one about another: losses, gradients and halves are as if each had its own."""
+    turns = [[("user", f"<image>how many {n}?"), ("assistant", f"{n} cats")] for n in range(4)]
+    make_shards(
+        tmp_path / "shards", [(turn, [png(min(n, 1), (30, 20 + 9 * (n == 0)))]) for n, turn in enumerate(turns)]
+    )
+    how = {"vision": {"trainable_from_layer": 0}, "pack_length": 1024}
+    job = make_job.func(tmp_path / "shards", tmp_path, "same", model=MODES[mode], **how)
+    model, packs, read = load_start(job).train(), PlannedPacks(job.shards, job.plan, reading(job)), reading(job)
+    shared = packs[0, 0]
+    each = dataclasses.replace(shared, pixels_N3HW=shared.every_pixel, which_N=None)
+    assert len(shared.tiles) == 4
+    one, other = (job.recipe.model_in("sft").scheme.cut(30, height).num_tiles for height in (29, 20))
+    assert (len(shared.pixels_N3HW), sum(shared.tiles)) == (one + other, one + 3 * other)
+    found = []
+    for pack in (shared, each):
+        model.zero_grad(set_to_none=True)
+        losses = pack_losses(model.supervised_losses, pack, read.vision, "fp32", torch.device("cpu"))
+        losses.sum().backward()
+        found.append((losses.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
+    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-5, rtol=1e-5)
+    assert found[0][1].keys() == found[1][1].keys()
+    for name, gradient in found[0][1].items():
+        torch.testing.assert_close(gradient, found[1][1][name], atol=1e-4, rtol=1e-3, msg=name)
+    parts = [half for half, counts in halves(shared, model.config.image_token_id) if counts]
+    alone = [pack_losses(model.supervised_losses, part, read.vision, "fp32", torch.device("cpu")) for part in parts]
+    torch.testing.assert_close(torch.cat(alone).detach(), found[0][0], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["anyres", "windows"])

@@ -94,7 +94,8 @@ CREATE TABLE mixes (
     source VARCHAR,
     component VARCHAR,
     repeat SMALLINT,           -- how many times the record came before
-    num_images SMALLINT
+    num_images SMALLINT,
+    question SMALLINT          -- of the record, from 0, where a mix takes records apart; NULL: all of it
 );
 COMMENT ON TABLE mixes IS 'mix: the order of the records.';
 

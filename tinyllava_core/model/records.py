@@ -49,7 +49,10 @@ class Layout:
         None  # which of the tiles' tokens each image token is [I], or between which four [I, 4]; None: as they come
     )
     weight_I: Tensor | None = None  # [I, 4]: how much of each
-    shapes_N2: Tensor | None = None  # rows and columns of patches of each picture [N, 2], where they have any shape
+    which_N: Tensor | None = None  # of each tile in order, which of those that are given it is; None: each is its own
+    shapes_N2: Tensor | None = (
+        None  # rows and columns of patches of each tile in order [N, 2], where they have any shape
+    )
 
     @classmethod
     def of(cls, ids_T: Tensor, record_T: Tensor, labels_T: Tensor, image_id: int) -> Layout:

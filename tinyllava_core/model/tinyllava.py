@@ -174,7 +174,7 @@ class TinyLlava(LlavaForConditionalGeneration):
         """
         embedded_TD = self.get_input_embeddings()(ids_T)
         if len(pixels_N3HW):
-            tokens_NKD = self.image_tokens(pixels_N3HW, layout.shapes_N2)
+            tokens_NKD = self._tokens_of(pixels_N3HW, layout)
             image_ID = self.ordered(tokens_NKD, layout.place_I, layout.weight_I)
             embedded_TD = laid(embedded_TD, image_ID, layout.image_I)
         elif self.looks_always or any(
@@ -195,6 +195,15 @@ class TinyLlava(LlavaForConditionalGeneration):
             inputs_embeds=embedded_TD[None], position_ids=position_1T, use_cache=False, records=layout.records
         ).last_hidden_state
         return hidden_1TD[0]
+
+    def _tokens_of(self, pixels_N3HW: Tensor, layout: Layout) -> Tensor:
+        """Encode a pack's tiles, each once however often it is shown -> the tokens of all in order [N, K, D]."""
+        if layout.which_N is None:
+            return self.image_tokens(pixels_N3HW, layout.shapes_N2)
+        shapes_N2 = layout.shapes_N2
+        if shapes_N2 is not None:  # the same for all that are the same: whichever is written last
+            shapes_N2 = shapes_N2.new_empty(len(pixels_N3HW), 2).index_copy(0, layout.which_N, shapes_N2)
+        return self.image_tokens(pixels_N3HW, shapes_N2)[layout.which_N]
 
     def _features_for_generation(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
         """Let transformers' own forward, and so `generate`, see the same image tokens."""

@@ -19,6 +19,8 @@ _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 # Leading tokens of an encoder's output that are no patch. Source: transformers' classes of these types.
 CLASS_TOKENS = {"clip_vision_model": 1, "clip": 1, "dinov2": 1, "siglip_vision_model": 0, "siglip": 0}
 CLASS_TOKENS |= {"siglip2_vision_model": 0, "siglip2": 0, "aimv2_vision_model": 0, "aimv2": 0}
+# What SigLIP 2 NaFlex's files leave out, because it is the class's default. Source: transformers, Siglip2VisionConfig.
+_NAFLEX = {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 16, "num_patches": 256}
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Source: Pillow's numbers, which preprocessor_config.json has
 
 
@@ -79,9 +81,11 @@ def vision_fields(weights: str) -> dict[str, Any]:
             f"{where}: model type {model_type!r} is not known here; expected one of {', '.join(CLASS_TOKENS)}"
         )
     any_shape = model_type.startswith("siglip")
+    if model_type.startswith("siglip2"):
+        config = _NAFLEX | config
     size, crop = prepared.get("size") or {}, bool(prepared.get("do_center_crop"))
-    if model_type.startswith("siglip2") and "num_patches" in config:  # NaFlex: its processor names no size
-        size = isqrt(config["num_patches"]) * config.get("patch_size", 0)
+    if model_type.startswith("siglip2"):  # its processor names no size
+        size = isqrt(config["num_patches"]) * config["patch_size"]
     shown = _side(prepared.get("crop_size") if crop else size, where)
     short_edge = _side(size, where)
     resample = RESAMPLE.get(prepared.get("resample", 3))

@@ -40,6 +40,12 @@ class MixEntry(Frozen):
         (),
         description="SQL conditions over a record's columns (docs/mix.md); a record is kept where every one of them is true.",
     )
+    one_question_per_record: bool = Field(
+        False,
+        exclude_if=lambda apart: not apart,  # mixes from before there was this keep their fingerprints
+        description="Take a record with several questions apart into one for each, with the pictures that stood in front of it; they "
+        "stand beside each other in the mix. Shares and caps count records, not questions. false: a record is one conversation.",
+    )
     scores: str | None = Field(
         None,
         description="A Parquet table with record_id and columns of one's own, which filters may name. null: none.",

@@ -56,7 +56,7 @@ def _part(pack: Pack, tokens: slice, records: slice, images: slice, places: slic
         position_T=pack.position_T[tokens],
         record_T=record_T,
         places=Places.of(ids_T, labels_T, record_T, image_id),
-        pixels_N3HW=pack.pixels_N3HW[images],
+        pixels_N3HW=pack.every_pixel[images],
         tiles=pack.tiles[records],
         order=None if pack.order is None else pack.order.part(places, images),
         features_NPV=None if pack.features_NPV is None else pack.features_NPV[images],

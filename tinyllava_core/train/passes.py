@@ -28,11 +28,11 @@ def pack_losses(
 def given(there: Pack, vision: Vision) -> tuple[Tensor | Layout | None, ...]:
     """Give what the model takes of a pack, in its order."""
     images = normalise(there.pixels_N3HW, vision) if there.features_NPV is None else there.features_NPV
-    layout = None if there.places is None else layout_of(there.places, there.order)
+    layout = None if there.places is None else layout_of(there.places, there.order, there.which_N)
     return there.ids_T, there.position_T, there.record_T, images, there.labels_T, layout
 
 
-def layout_of(places: Places, order: Order | None) -> Layout:
+def layout_of(places: Places, order: Order | None, which_N: Tensor | None = None) -> Layout:
     """Say it in the model's words."""
     return Layout(
         records=Records(places.lengths, places.starts, max(places.lengths)),
@@ -42,6 +42,7 @@ def layout_of(places: Places, order: Order | None) -> Layout:
         place_I=None if order is None else order.place_I,
         weight_I=None if order is None else order.weight_I,
         shapes_N2=None if order is None else order.shapes_N2,
+        which_N=which_N,
     )
 
 

@@ -36,7 +36,7 @@ def leave_samples(packs: PlannedPacks, out: Path) -> None:
     assert packs.tokenizer is not None
     (out / PICTURES).mkdir(exist_ok=True)
     shapes = pack.order.shapes_N2 if pack.order else None
-    pixels = map(whole, pack.pixels_N3HW, repeat(None) if shapes is None else shapes.tolist())
+    pixels = map(whole, pack.every_pixel, repeat(None) if shapes is None else shapes.tolist())
     rows = []
     for slot in range(min(MOST, int(pack.record_T[-1]) + 1)):
         spans = list(_spans(pack, slot, packs.tokenizer))

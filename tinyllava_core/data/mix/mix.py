@@ -35,6 +35,7 @@ MIX_SCHEMA = pa.schema(
         ("num_images", pa.int16()),
     ]
 )
+APART_SCHEMA = MIX_SCHEMA.append(pa.field("question", pa.int16()))  # of the record, from 0; null: all of it
 LEFT_OUT_SCHEMA = pa.schema(
     [
         ("record_id", pa.string()),
@@ -52,6 +53,7 @@ _PORTION_SCHEMA = pa.schema(
         ("share", pa.float64()),
         ("max_records", pa.int64()),
         ("source_max_records", pa.int64()),
+        ("one_question", pa.bool_()),
     ]
 )
 
@@ -83,7 +85,10 @@ def mix(
         _check_components(connection, entries)
         _compare(connection, duplicates, contamination, benchmarks, out)
         connection.register("portion", _portions(entries))
-        write_rows(run_sql(connection, "mix", {"seed": seed}), MIX_SCHEMA, out / "mix.parquet")
+        rows, schema = run_sql(connection, "mix", {"seed": seed}), MIX_SCHEMA
+        if any(entry.one_question_per_record for entry, _ in entries):
+            rows, schema = run_sql(connection, "questions"), APART_SCHEMA
+        write_rows(rows, schema, out / "mix.parquet")
         write_rows(run_sql(connection, "left_out"), LEFT_OUT_SCHEMA, out / "left_out.parquet")
         _check_given(connection, entries)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -120,7 +125,8 @@ def _portions(entries: Sequence[tuple[MixEntry, InspectedSource]]) -> pa.Table:
     """Lay out what the entries say: a row for the rest of each source, and one for each component that is named."""
     rows: list[dict[str, object]] = []
     for entry, source in sorted(entries, key=lambda pair: pair[1].name):
-        same = {"source": source.name, "source_max_records": entry.cap}
+        same: dict[str, object] = {"source": source.name, "source_max_records": entry.cap}
+        same["one_question"] = entry.one_question_per_record
         rows.append(same | {"component": None, "share": entry.share, "max_records": None})
         for name, portion in sorted(entry.components.items()):
             share = entry.share if portion.share is None else portion.share

@@ -24,6 +24,7 @@ from tinyllava_core.data.files.tar import TarWriter
 from tinyllava_core.data.inspect.repair import repaired, suffix_of
 from tinyllava_core.data.record.record import InspectedSource
 from tinyllava_core.data.shard.lookup import RecordFile, StoredRecord
+from tinyllava_core.data.shard.question import only
 from tinyllava_core.data.shard.shrink import shrunk
 from tinyllava_core.data.web.tar_store import is_held, put
 from tinyllava_core.durable import publish
@@ -87,6 +88,11 @@ def source_rows(scratch: Path) -> Path:
     return scratch / "row.npy"
 
 
+def questions(scratch: Path) -> Path:
+    """Name the file with the number of each position's question; WHOLE where it is all of the record."""
+    return scratch / "question.npy"
+
+
 def write_part(layout: Layout, number: int) -> Path:
     """Write a tar and then its part of the index, each aside and then renamed, and move the tar to its store; give the part's file.
 
@@ -136,7 +142,8 @@ def tar_facts(part: Path) -> tuple[str, int]:
 def _records(layout: Layout, number: int) -> Iterator[tuple[int, InspectedSource, StoredRecord]]:
     """Give the records of one tar in the mix's order -> position, source, record."""
     start, stop = layout.starts[number], layout.starts[number + 1]
-    names, rows = (np.load(file(layout.scratch), mmap_mode="r") for file in (source_numbers, source_rows))
+    files_of = (source_numbers, source_rows, questions)
+    names, rows, asked = (np.load(file(layout.scratch), mmap_mode="r") for file in files_of)
     files: dict[int, RecordFile] = {}
     for first in range(start, stop, _CHUNK):
         chunk = slice(first, min(first + _CHUNK, stop))
@@ -146,7 +153,7 @@ def _records(layout: Layout, number: int) -> Iterator[tuple[int, InspectedSource
                 files[which] = RecordFile(layout.scratch / f"{layout.sources[which].name}.arrow")
             found[which] = iter(files[which].read(rows[chunk][names[chunk] == which]))
         for position, which in enumerate(names[chunk].tolist(), first):
-            yield position, layout.sources[which], next(found[which])
+            yield position, layout.sources[which], only(next(found[which]), int(asked[position]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

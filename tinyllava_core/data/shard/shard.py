@@ -21,7 +21,16 @@ from tinyllava_core.data.record.record import InspectedSource
 from tinyllava_core.data.shard.card import write_card
 from tinyllava_core.data.shard.cut import cut, record_sizes
 from tinyllava_core.data.shard.lookup import lay_out
-from tinyllava_core.data.shard.part import INDEX_SCHEMA, Layout, source_numbers, source_rows, tar_facts, write_part
+from tinyllava_core.data.shard.part import (
+    INDEX_SCHEMA,
+    Layout,
+    questions,
+    source_numbers,
+    source_rows,
+    tar_facts,
+    write_part,
+)
+from tinyllava_core.data.shard.question import WHOLE
 from tinyllava_core.data.web import remote
 from tinyllava_core.data.web.tar_store import url_of
 from tinyllava_core.errors import BadInput
@@ -75,7 +84,7 @@ def prepare(mixed: Path, sources: Sequence[InspectedSource], settings: Shard, ou
     """Lay the sources' records out for reading in any order, and cut the mix -> the layout, each record's estimated bytes."""
     if settings.store is not None:
         remote.exists(settings.store)  # what is missing to reach it is told now, not after the first tar
-    table = pq.read_table(mixed / "mix.parquet", columns=["record_id", "source"])
+    table = _mixed(mixed / "mix.parquet")
     _all_known(table, {source.name for source in sources})
     scratch = out / "scratch"
     for folder in (scratch, out / "parts"):
@@ -92,6 +101,7 @@ def prepare(mixed: Path, sources: Sequence[InspectedSource], settings: Shard, ou
         sizes[places] = record_sizes(laid_out, settings.max_side)[rows[places]]
     np.save(source_numbers(scratch), numbers)
     np.save(source_rows(scratch), rows)
+    np.save(questions(scratch), pc.fill_null(table["question"], WHOLE).to_numpy())
     layout = Layout(
         sources=tuple(sources),
         scratch=scratch,
@@ -128,6 +138,15 @@ def merge(layout: Layout) -> ShardResult:
         size_bytes=sum(size for _, size in facts),
         sha256=hashlib.sha256("".join(sha256 for sha256, _ in facts).encode()).hexdigest(),
     )
+
+
+def _mixed(path: Path) -> pa.Table:
+    """Read a mix -> record_id, source and question; null: all of the record."""
+    columns = ["record_id", "source", "question"]
+    table = pq.read_table(path, columns=[name for name in columns if name in pq.read_schema(path).names])
+    if "question" in table.column_names:
+        return table
+    return table.append_column("question", pa.nulls(table.num_rows, pa.int16()))
 
 
 def _all_known(table: pa.Table, known: Iterable[str]) -> None:

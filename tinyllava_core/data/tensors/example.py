@@ -35,6 +35,7 @@ class Pack:
     pixels_N3HW: Tensor  # uint8: images, or the tiles that they are cut into; N may be 0
     tiles: tuple[int, ...] = ()  # how many of them are each record's
     order: Order | None = None  # None: their tokens are read as they come
+    which_N: Tensor | None = None  # int64: of each tile in order, which of the pixels it is; None: each is its own
     features_NPV: Tensor | None = None  # the encoder's output in their place (then there are no pixels)
     places: Places | None = None  # None: to be found by whoever needs them
 
@@ -42,6 +43,11 @@ class Pack:
     def num_supervised(self) -> int:
         """Tokens that are predicted."""
         return int((self.labels_T != IGNORE).sum())
+
+    @property
+    def every_pixel(self) -> Tensor:
+        """The pixels of every tile in order, one that is shown twice twice."""
+        return self.pixels_N3HW if self.which_N is None else self.pixels_N3HW[self.which_N]
 
     def pin_memory(self) -> Pack:
         """Move to memory that a GPU can fetch from by itself. The data loader calls this."""
@@ -104,10 +110,12 @@ def join(
     image_id: int | None = None,
     tiles: tuple[int, ...] = (),
     order: Order | None = None,
+    which_N: Tensor | None = None,
 ) -> Pack:
     """Lay records one behind the other. `images` [N, 3, H, W] uint8 each, or `features_NPV`, in the order of their tags.
 
     `image_id`: the token that stands for images; with it the pack knows its places. `tiles`: how many are each record's.
+    `which_N`: where `images` are those that are not the same as one before.
     """
     lengths = torch.tensor([len(record.ids) for record in records])
     total = int(lengths.sum())
@@ -124,6 +132,7 @@ def join(
         features_NPV=features_NPV,
         tiles=tiles,
         order=order,
+        which_N=which_N,
         places=None if image_id is None else Places.of(ids_T, labels_T, record_T, image_id),
     )
 

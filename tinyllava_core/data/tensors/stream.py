@@ -5,10 +5,11 @@ A pack is named by (step, number of the pack in the step): any rank can read any
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.queues import Queue
@@ -103,21 +104,34 @@ class PlannedPacks(Dataset[Pack]):
         for place, record in zip(places, records, strict=True):
             planned = (int(self._planned["num_tokens"][place]), int(self._planned["num_supervised"][place]))
             assert (len(record.ids), record.num_supervised) == planned, f"plan and tokens disagree at position {place}"
+        pixels, which_N = ([], None) if self.features else self._seen(rows, sizes)
         return join(
             records,
-            []
-            if self.features
-            else [
-                self._opened(*one)
-                for row, mine in zip(rows, sizes, strict=True)
-                for one in zip(self.reader.images(row), mine, strict=True)
-            ],
+            pixels,
             self.reading.vision.image_size,
             self.features.of(rows) if self.features else None,
             image_id=self.tokenizer.image_id,
             tiles=tuple(tiles_of(scheme, one) for one in sizes),
             order=order_of(scheme, [size for one in sizes for size in one]),
+            which_N=which_N,
         )
+
+    def _seen(
+        self, rows: Sequence[int], sizes: Sequence[Sequence[tuple[int, int]]]
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Open a pack's pictures, each once -> their tiles, and which of these each tile in order is; None: each its own."""
+        opened: dict[bytes, tuple[int, Tensor]] = {}  # a file's bytes -> its first tile's number, its tiles
+        which, total = list[Tensor](), 0
+        for row, mine in zip(rows, sizes, strict=True):
+            for image, size in zip(self.reader.images(row), mine, strict=True):
+                name = hashlib.blake2b(image, digest_size=16).digest()
+                if name not in opened:
+                    opened[name] = total, self._opened(image, size)
+                    total += len(opened[name][1])
+                first, tiles_N3HW = opened[name]
+                which.append(torch.arange(first, first + len(tiles_N3HW)))
+        pixels = [tiles_N3HW for _, tiles_N3HW in opened.values()]
+        return pixels, None if len(which) == len(pixels) else torch.cat(which)
 
     def _opened(self, image: bytes, size: tuple[int, int]) -> Tensor:
         tiles_N3HW = opened(image, self.reading.vision, self.reading.scheme, self.reading.pixels)
