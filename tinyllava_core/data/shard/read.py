@@ -73,6 +73,12 @@ class ShardReader:
         places = zip(self._images[start:stop].tolist(), self._image_sums[start:stop], strict=True)
         return [self._read(row, offset, size, beginning) for (offset, size), beginning in places]
 
+    def image_names(self, row: int) -> list[int]:
+        """Name one record's images by the first 8 bytes of their hashes: the same name, the same file."""
+        start, stop = self._image_ends[row - self.first_row : row - self.first_row + 2].tolist()
+        names: list[int] = self._image_sums[start:stop].tolist()
+        return names
+
     def _read(self, row: int, offset: int, size: int, beginning: np.uint64) -> bytes:
         shard = int(self._shard[row - self.first_row])
         if shard not in self._files:

@@ -5,7 +5,6 @@ A pack is named by (step, number of the pack in the step): any rank can read any
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections import deque
@@ -120,11 +119,10 @@ class PlannedPacks(Dataset[Pack]):
         self, rows: Sequence[int], sizes: Sequence[Sequence[tuple[int, int]]]
     ) -> tuple[list[Tensor], Tensor | None]:
         """Open a pack's pictures, each once -> their tiles, and which of these each tile in order is; None: each its own."""
-        opened: dict[bytes, tuple[int, Tensor]] = {}  # a file's bytes -> its first tile's number, its tiles
+        opened: dict[int, tuple[int, Tensor]] = {}  # a picture's name -> its first tile's number, its tiles
         which, total = list[Tensor](), 0
         for row, mine in zip(rows, sizes, strict=True):
-            for image, size in zip(self.reader.images(row), mine, strict=True):
-                name = hashlib.blake2b(image, digest_size=16).digest()
+            for name, image, size in zip(self.reader.image_names(row), self.reader.images(row), mine, strict=True):
                 if name not in opened:
                     opened[name] = total, self._opened(image, size)
                     total += len(opened[name][1])
