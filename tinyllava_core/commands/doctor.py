@@ -33,7 +33,7 @@ OPTIONAL = {  # module -> what it is for
     "s3fs": "s3:// paths",
 }
 HARMFUL = {  # package -> what it does where it is installed
-    "dataclasses": "img2dataset asks for this back-port; `prefect server start` dies of it: pip uninstall dataclasses"
+    "dataclasses": "img2dataset asks for this back-port, which can shadow Python's own in servers that Prefect starts: pip uninstall dataclasses"
 }
 CREDENTIALS = {  # variable -> what needs it; values are never shown
     "TINYLLAVA_JUDGE_URL": "judged benchmarks",

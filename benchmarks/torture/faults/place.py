@@ -117,10 +117,10 @@ class Place:
         """Run to the end -> exit code, what it said on stderr."""
         process = self.start(workspace, *before, **how)  # type: ignore[arg-type]
         try:
-            _, said = process.communicate(timeout=600)
+            _, said = process.communicate(timeout=1800)
         except subprocess.TimeoutExpired:
             process.terminate()
-            raise AssertionError("still at work after ten minutes") from None
+            raise AssertionError("still at work after half an hour") from None
         return process.returncode, said
 
     def is_calm(self, workspace: Path) -> None:

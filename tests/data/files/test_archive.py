@@ -448,3 +448,16 @@ def test_a_mutated_archive_comes_out_or_is_one_line(tmp_path, kind):
         (tmp_path / "a").write_bytes(data[: chance.choice([len(data), chance.randrange(len(data))])])
         with contextlib.suppress(BadInput):
             unpack(tmp_path / "a", tmp_path / f"out{number}")
+
+
+def test_a_member_that_is_passed_over_is_as_large_as_it_can_be_at_most(tmp_path):
+    """Python's tarfile passes over a packed tar's bytes 10 kB at a time, also behind its end: for this size, some hours."""
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+        large = tarfile.TarInfo("a.jpg")
+        large.pax_headers = {"size": "9" * 15}
+        tar.addfile(large)
+        tar.addfile(tarfile.TarInfo("b.png"))
+    with pytest.raises(BadInput, match="refused as a bomb"):
+        unpack(path, tmp_path / "out", only=("*.png",))
+    assert list(tmp_path.iterdir()) == [path]

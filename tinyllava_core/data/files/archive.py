@@ -64,6 +64,9 @@ def unpack(
             for member in entries:
                 name = _safe(archive, member)
                 inner = _stripped(name, strip)
+                job.check(
+                    0, member.size_bytes
+                )  # also of what is passed over: tarfile would pass over bytes that are not there
                 if inner is None or not (member.is_folder or _asked_for(inner, only)):
                     job.num_left_out += not member.is_folder
                 elif not member.is_folder:
