@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import signal
@@ -28,7 +29,7 @@ from tinyllava_core.train import flops, loop
 from tinyllava_core.train.__main__ import run
 from tinyllava_core.train.ledger import read_rows
 from tinyllava_core.train.planned import PlannedSteps
-from tinyllava_core.train.watch import Spikes
+from tinyllava_core.train.watch import Curves, Spikes
 
 MakeJob = Callable[..., TrainJob]
 
@@ -78,6 +79,17 @@ def test_after_a_kill_the_curves_hold_each_step_once(make_job: MakeJob) -> None:
     rows = read_rows(job.out / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(6))
     assert rows[1]["loss"] != 9.0
+
+
+def test_without_shared_memory_there_are_no_tensorboard_files_and_that_is_said(
+    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_lock(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("multiprocessing.context.BaseContext.Lock", no_lock)
+    assert Curves.open(make_job("no lock"), 0).loggers == []
+    assert "TensorBoard's files are not written; metrics.jsonl has the same numbers" in capsys.readouterr().err
 
 
 def test_a_spike_is_told_and_not_learned_from() -> None:

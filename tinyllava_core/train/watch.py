@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tensorboardX import SummaryWriter
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.boards import Board
 from tinyllava_core.job import TrainJob
+from tinyllava_core.workers import cannot_share
 
 _MEMORY = 100  # steps that a spike is measured against
 _ENOUGH = 20  # steps before which nothing is called a spike
@@ -94,7 +96,12 @@ class Curves:
         file = out / "metrics.jsonl"
         kept = [line for line in _lines(file) if json.loads(line)["step"] < first_step]
         write_aside(file, "".join(f"{line}\n" for line in kept))
-        loggers: list[Logger] = [TensorBoard(out / "tensorboard")]
+        loggers: list[Logger] = []
+        if why := cannot_share(num_files=0, size_bytes=0):  # its writer queues under a lock of several processes
+            told = f"note: {why}: TensorBoard's files are not written; metrics.jsonl has the same numbers"
+            print(told, file=sys.stderr, flush=True)
+        else:
+            loggers.append(TensorBoard(out / "tensorboard"))
         of = out.name.strip(".").removesuffix(".partial")  # the artifact's fingerprint
         for board in job.recipe.watch.loggers:
             loggers.append(Board(board, out / board, job.recipe, job.stage, of))
