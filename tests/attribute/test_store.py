@@ -50,14 +50,14 @@ def sketches(model: TinyLlava, layers: bool = True) -> Sketches:
 
 
 def run_pack(of: Sketches, packs: PlannedPacks, step: int, number: int) -> Any:
-    pack = packs[step, number]
+    pack = packs[step, number].apart()
     assert pack.places is not None
     return of.of(given(pack, packs.reading.vision), pack.record_T, pack.places.record_S, len(pack.places.lengths))
 
 
 def weight_gradients(model: TinyLlava, packs: PlannedPacks, step: int, number: int, record: int) -> dict[str, Tensor]:
     """Give autograd's gradient of one record's summed loss, for the head and every linear layer."""
-    pack = packs[step, number]
+    pack = packs[step, number].apart()
     assert pack.places is not None
     names = [f"model.language_model.{name}.weight" for name in sketches(model).linear]
     weights = {name: model.get_parameter(name) for name in [*names, "lm_head.weight"]}
@@ -75,7 +75,7 @@ def test_a_packed_records_numbers_are_its_own_gradients_between_the_random_matri
     monkeypatch.setattr(loss, "PIECE", piece)
     of = sketches(model)
     found = run_pack(of, packs, 0, 0)
-    pack = packs[0, 0]
+    pack = packs[0, 0].apart()
     assert pack.places is not None
     assert len(pack.places.lengths) > 1  # several records share it
     for record in range(len(pack.places.lengths)):

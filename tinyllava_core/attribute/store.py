@@ -75,7 +75,7 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def _run(sketches: Sketches, pack: Pack, vision: Vision, precision: str, device: torch.device) -> Found:
-    there = pack.to(device)
+    there = pack.apart().to(device)  # a record's gradients are its own, also in front of a picture that another shows
     assert there.places is not None
     with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         return sketches.of(arguments(there, vision), there.record_T, there.places.record_S, len(there.places.lengths))

@@ -49,6 +49,10 @@ class Pack:
         """The pixels of every tile in order, one that is shown twice twice."""
         return self.pixels_N3HW if self.which_N is None else self.pixels_N3HW[self.which_N]
 
+    def apart(self) -> Pack:
+        """Give the same pack with a picture for each record that shows it."""
+        return self if self.which_N is None else dataclasses.replace(self, pixels_N3HW=self.every_pixel, which_N=None)
+
     def pin_memory(self) -> Pack:
         """Move to memory that a GPU can fetch from by itself. The data loader calls this."""
         return mapped(self, Tensor.pin_memory)
