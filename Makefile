@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OTHER := .venv-transformers-4
 TOOLS := .venv-real
+INTEROP := .venv-interop
 REAL ?= real
 
 # A .venv is ours if `make` finished it, in this very place, and its Python still runs. Any other is made anew.
 STATE := $(shell test -e $(READY) && grep -q "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg 2>/dev/null && $(BIN)/python -c 'print("ours")' 2>/dev/null)
 
-.PHONY: demo test gpu real torture newest constraints audit interop-env up down clean clean-workspace python
+.PHONY: demo test gpu real torture newest constraints audit interop interop-env up down clean clean-workspace python
 
 demo: $(READY) ## the whole pipeline on the toy recipe
 	$(BIN)/python -m flows toy
@@ -37,6 +38,9 @@ torture: $(READY) ## the faults around a run, then an hour of strange input (doc
 	$(BIN)/python -m benchmarks.torture.faults
 	$(BIN)/python -m benchmarks.torture --seconds $(TORTURE_SECONDS)
 
+interop: $(READY) ## other people's real tools on what `make demo` left, each in an environment of its own, item by item: one table
+	$(BIN)/python -m benchmarks.interop --workspace $(WORKSPACE) --environments $(INTEROP)
+
 interop-env: $(OTHER)/.ready ## transformers 4.57 beside this environment's torch: what an export must be read alike by (tests/interop)
 
 newest: ## the tests with the newest packages that pyproject.toml allows, in an environment of their own
@@ -55,7 +59,7 @@ down: ## end them
 	$(BIN)/python -m tasks.running.stay down
 
 clean: ## the environment and what the tools left; never a workspace
-	rm -rf $(VENV) .venv-newest $(OTHER) $(TOOLS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest $(OTHER) $(TOOLS) $(INTEROP) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 clean-workspace: ## artifacts, checkpoints and lineage of WORKSPACE, once you have read what goes and said yes
 	@test -d "$(WORKSPACE)/artifacts" || { echo "error: $(WORKSPACE) holds no artifacts/, so it is no workspace; set WORKSPACE=" >&2; exit 2; }
