@@ -59,7 +59,7 @@ class Sketches:
                 hidden_SD, labels_S = self.model.supervised_states(*pack)
                 return self._head(hidden_SD, labels_S, record_S, num_records, None)
         layers_RK = torch.zeros(num_records, len(self.linear), self.side**2, device=record_T.device)
-        with self._watched(record_T, layers_RK):
+        with self._watched(record_T, record_S, layers_RK):
             hidden_SD, labels_S = self.model.supervised_states(*pack)
             found = self._head(hidden_SD.detach(), labels_S, record_S, num_records, layers_RK)
             self.model.lm_head(hidden_SD, labels_S).sum().backward()
@@ -97,7 +97,7 @@ class Sketches:
         )
 
     @contextmanager
-    def _watched(self, record_T: Tensor, layers_RK: Tensor) -> Iterator[None]:
+    def _watched(self, record_T: Tensor, record_S: Tensor, layers_RK: Tensor) -> Iterator[None]:
         """Add each linear layer's gradient to its place while a pack goes forward and back; no parameter gets one."""
 
         def watch(place: int, name: str) -> Callable[..., None]:
@@ -109,7 +109,9 @@ class Sketches:
                 def back(error: Tensor) -> None:
                     error_TH = error.reshape(-1, error.shape[-1]).float() @ leave
                     outer = given_TH[:, :, None] * error_TH[:, None, :]
-                    layers_RK[:, place].index_add_(0, record_T, outer.flatten(1))
+                    # the last block's MLP runs at the places alone that the head reads
+                    of = record_T if len(outer) == len(record_T) else record_S
+                    layers_RK[:, place].index_add_(0, of, outer.flatten(1))
 
                 out.register_hook(back)
 
