@@ -193,6 +193,17 @@ def test_a_stage_that_cuts_pictures_makes_room_in_the_model_of_one_that_did_not(
     assert checkpoint.load(cut.out / "checkpoint").scheme.like == "nanovlm"
 
 
+def test_a_stage_of_squares_in_a_recipe_of_pictures_of_any_shape_is_planned_with_the_squares_tokens(
+    make_job: MakeJob,
+) -> None:
+    plain = make_job("plain", model={"vision_layer": "final"})
+    square = make_job("square", model=MODES["native"], image_mode="square")
+    tokens = [pq.read_table(job.plan / "steps.parquet")["num_tokens"].to_pylist() for job in (plain, square)]
+    assert tokens[0] == tokens[1]
+    run(square, [False])
+    assert checkpoint.load(square.out / "checkpoint").tokens_per_image == 9
+
+
 def test_a_stage_of_pictures_of_any_shape_goes_on_from_one_of_squares(make_job: MakeJob) -> None:
     square = make_job("square", model={"vision_layer": "final"})
     before, pixels = load_start(square).eval(), torch.randn(2, 3, 24, 24)

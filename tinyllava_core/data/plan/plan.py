@@ -71,7 +71,7 @@ def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
     return {
         "stage": stage,
         "tokenizer": recipe.model.language,
-        "tokens_per_image": recipe.model.tokens_per_image,
+        "tokens_per_image": recipe.model_in(stage).tokens_per_image,
         "scheme": None if (scheme := recipe.model_in(stage).scheme).is_fixed else dataclasses.asdict(scheme),
         "max_record_tiles": recipe.model.tiling.max_record_tiles,
         "prompt": prompt_of(training.prompt, language_row(recipe.model.language)),
