@@ -24,11 +24,13 @@ from tinyllava_core.errors import BadInput, Parser
 from tinyllava_core.recipe import load, read_overrides
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from tasks.report import Outcome
 
 PIPELINE, PLANS, STUDY = "flows.full_pipeline:full_pipeline", "flows.plans:plans", "flows.study:study"
+_WIDEST = 1000  # columns
 ATTRIBUTION = "flows.attribution:attribution"
 # Prefect's own talk stays out of the console, ours goes there and to Prefect's pages.
 SETTINGS = {
@@ -118,7 +120,7 @@ def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool 
     if outcome.scores:
         from tasks.running.progress import CONSOLE
 
-        CONSOLE.print(score_table(outcome))
+        print_whole(CONSOLE, score_table(outcome))
     print(f"model     {outcome.checkpoint}")
     print(f"report    {outcome.report}")
     print(f"lineage   {outcome.lineage}, ask it: tinyllava query --workspace {workspace}")
@@ -182,6 +184,15 @@ def score_table(outcome: Outcome) -> Table:
     for row in rows:
         table.add_row(*row.values())
     return table
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table as wide as it is where that is no terminal: rich would cut numbers to the 80 columns of a log file."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    wide = console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+    type(console)(file=console.file, width=max(wide, console.width)).print(table)
 
 
 class Lines(logging.Handler):

@@ -46,6 +46,14 @@ def test_one_screen_with_its_sources(capsys: pytest.CaptureFixture[str], tmp_pat
     assert lines[1] == "pretrain        estimate from estimate/lengths.yaml"
 
 
+def test_what_to_ask_next_has_the_same_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Or doctor would tell of another tree than the one that was checked."""
+    words = ("base", "--workspace", str(tmp_path), "--set", f"data.root={tmp_path}", "evaluate.benchmarks=[mme]")
+    assert cli.main(["check", *words]) == 0
+    asked = f"`tinyllava doctor base --set data.root={tmp_path} 'evaluate.benchmarks=[mme]'`"
+    assert asked in capsys.readouterr().out
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> tuple[Path, Recipe]:
     """A workspace in which toy's sft is planned: six records with one image, two steps of three."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from textwrap import wrap
@@ -74,18 +75,19 @@ def act(args: argparse.Namespace) -> None:
             print(
                 f"{'sizes':<15} {', '.join(names)}: from the tables, no config.json on this disk to hold them against"
             )
-        print(f"{'this machine':<15} {_said_of_here(recipe, args.recipe, args.workspace)}\n")
+        print(f"{'this machine':<15} {_said_of_here(recipe, args)}\n")
     show(("", *(one.stage for one in found)), rows, args.format)
 
 
-def _said_of_here(recipe: Recipe, word: str, workspace: Path) -> str:
+def _said_of_here(recipe: Recipe, args: argparse.Namespace) -> str:
     """Say in one line what a run downloads, and what it lacks here."""
     from tinyllava_core.estimate.here import lacks, to_download
     from tinyllava_core.room import in_words
 
-    size, wrong = to_download(recipe), [what for what, _, _ in lacks(recipe, workspace)]
+    size, wrong = to_download(recipe), [what for what, _, _ in lacks(recipe, args.workspace)]
     fetched = f"{in_words(size)} to download" if size else "nothing of a known size to download"
-    return f"{fetched}; lacks {', '.join(wrong)}: `tinyllava doctor {word}`" if wrong else f"{fetched}; lacks nothing"
+    asked = shlex.join(["tinyllava", "doctor", args.recipe, *(["--set", *args.set] if args.set else [])])
+    return f"{fetched}; lacks {', '.join(wrong)}: `{asked}`" if wrong else f"{fetched}; lacks nothing"
 
 
 def _part_lines(faults: list[BadInput]) -> list[str]:
