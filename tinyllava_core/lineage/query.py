@@ -148,6 +148,8 @@ def _named(connection: duckdb.DuckDBPyConnection, name: str, value: str | None) 
     if connection.execute(there, {"value": value}).fetchone():
         return value
     known = [word for (word,) in connection.execute(f"SELECT word FROM ({listed}) AS known(word) LIMIT 200").fetchall()]
+    if not known and name not in BY_LETTERS:  # nothing to tell a wrong name by
+        return value
     if name in BY_LETTERS:
         more = f"; the newest: {', '.join(known[:3])}"
     else:

@@ -23,10 +23,11 @@ _ONLY_OF_THE_FILE = ("quantization_config", "_name_or_path")
 def bring_language(file: Path, out: Path) -> str:
     """Write config.json, weights in float32 and tokenizer -> the model's type.
 
-    Raises BadInput if the file cannot be read, the package gguf is not here, or `out` is there already.
+    Raises BadInput if the file cannot be read, a package is not here, or `out` is there already.
     """
-    if importlib.util.find_spec("gguf") is None:
-        raise BadInput(f"{file}: reading GGUF needs the package gguf: pip install 'tinyllava-pipelines[gguf]'")
+    for package in ("gguf", "accelerate"):
+        if importlib.util.find_spec(package) is None:
+            raise BadInput(f"{file}: reading GGUF needs the package {package}: pip install 'tinyllava-pipelines[gguf]'")
     if not file.is_file():
         raise BadInput(f"{file}: no such file")
     if out.exists():
