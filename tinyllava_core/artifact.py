@@ -66,6 +66,10 @@ _WRITTEN = ("artifacts", "artifacts/*/", "lineage", "lineage/fragments", "lineag
 def check_workspace(workspace: Path) -> None:
     """Raise BadInput unless `workspace` can be made, or it and what is in it written in, and its path is one that every library takes."""
     place = workspace.expanduser().resolve()
+    if any("\ud800" <= letter <= "\udfff" for letter in str(place)):
+        raise BadInput(
+            f"workspace {str(workspace)!r}: this locale cannot read its path; set LC_ALL=C.UTF-8, or name another with --workspace"
+        )
     if set("?\\") & set(str(place)) or not str(place).isprintable():
         raise BadInput(
             f"workspace {str(workspace)!r}: its whole path, {str(place)!r}, has a question mark, a backslash or a control character "
@@ -145,6 +149,9 @@ def _clear(partial: Path, resumable: bool) -> None:
         return
     for left in partial.rglob(".*.partial"):
         shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    for folder in sorted((path for path in partial.rglob("*") if path.is_dir()), reverse=True):  # the inner ones first
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def find_made(

@@ -13,8 +13,6 @@ import numpy as np
 import yaml
 
 from tinyllava_core.data.manifest.manifest import Manifest, load
-from tinyllava_core.data.record.formats import parser, sniff_file
-from tinyllava_core.data.record.json_split import Unread, item_places, read_items
 from tinyllava_core.data.record.record import IMAGE_TAG, Malformed, Record
 from tinyllava_core.settings.mix import MixEntry
 
@@ -93,6 +91,9 @@ def measured(manifest: Manifest) -> list[Kind]:
     Every record is counted, up to 2,000 of them, evenly spread over the file, are read. Without such a file: no row.
     Raises BadInput where the file is broken, or in no format that is known.
     """
+    from tinyllava_core.data.record.formats import parser, sniff_file  # which bring msgspec: benchmarks/gpu.py has none
+    from tinyllava_core.data.record.json_split import Unread, item_places, read_items
+
     told = manifest.annotations
     if told is None or told.path is None or not (file := manifest.local(told.path)).is_file():
         return []

@@ -87,6 +87,16 @@ def prepare(mixed: Path, sources: Sequence[InspectedSource], settings: Shard, ou
     table = _mixed(mixed / "mix.parquet")
     _all_known(table, {source.name for source in sources})
     scratch = out / "scratch"
+    try:
+        return _laid_out(table, sources, settings, out, scratch)
+    except BaseException:  # a full disk, say: it is laid out anew at each start, and takes room
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def _laid_out(
+    table: pa.Table, sources: Sequence[InspectedSource], settings: Shard, out: Path, scratch: Path
+) -> tuple[Layout, np.ndarray]:
     for folder in (scratch, out / "parts"):
         folder.mkdir(parents=True, exist_ok=True)
     for left in scratch.glob(".*.partial"):  # by workers that were killed
