@@ -125,7 +125,8 @@ def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool 
     print(f"report    {outcome.report}")
     print(f"lineage   {outcome.lineage}, ask it: tinyllava query --workspace {workspace}")
     if not outcome.scores:
-        print(f"next      tinyllava evaluate latest BENCHMARK --workspace {workspace}")
+        print(f"next      tinyllava ask latest PICTURE QUESTION --workspace {workspace}")
+        print(f"          tinyllava evaluate latest BENCHMARK --workspace {workspace}")
 
 
 def run_study(name: str, overrides: dict[str, Any], workspace: Path) -> None:

@@ -38,7 +38,8 @@ sft:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("pictures", type=Path, metavar="PICTURES", help="the folder of the pictures")
-    parser.add_argument("annotations", type=Path, metavar="RECORDS", help="the records: .json or .jsonl")
+    records = 'the records: .json or .jsonl; the simplest: [{"image": "a.jpg", "caption": "a cat"}, ...]'
+    parser.add_argument("annotations", type=Path, metavar="RECORDS", help=records)
     parser.add_argument("--name", help="what the source is called (default: the name of the file of records)")
     parser.add_argument("--extends", default="toy", metavar="RECIPE", help="recipe to add the data to (default: toy)")
     parser.add_argument("--out", type=Path, default=Path(), metavar="FOLDER", help="where to write (default: here)")
