@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from loopback import Quiet, answering
 
 LARGE = 100  # bytes from which a file goes aside, as a hub's own rule has it for 10 MB
 
@@ -28,12 +28,8 @@ class PushHub:
         self.url = ""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     hub: PushHub
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
     def do_GET(self) -> None:
         self._send(404, {"error": "not here"})
@@ -100,13 +96,5 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def taking(hub: PushHub) -> Iterator[PushHub]:
     """Serve a hub on loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with answering(_Handler, hub=hub) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loopback import Quiet, answering
 from PIL import Image
 
 from tinyllava_core.data.files.places import ImagePlaces
@@ -53,12 +53,8 @@ class Server:
         self.lock = threading.Lock()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     world: Server
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
     def do_GET(self) -> None:
         world = self.world
@@ -129,25 +125,11 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(pause_s)
 
 
-class _Quiet(ThreadingHTTPServer):
-    request_queue_size = 64
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed is no fault of the server's."""
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     world = Server()
-    handler = type("Handler", (_Handler,), {"world": world})
-    httpd = _Quiet(("127.0.0.1", 0), handler)
-    httpd.daemon_threads = True
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    world.url = f"http://127.0.0.1:{httpd.server_address[1]}"
-    yield world
-    httpd.shutdown()
-    httpd.server_close()
+    with answering(_Handler, world=world) as world.url:
+        yield world
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+from loopback import Quiet, answering
 
 COMMIT = "c" * 40
 
@@ -29,13 +30,9 @@ class ModelHub:
         self.url = ""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     hub: ModelHub
     ended: threading.Event
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
@@ -97,19 +94,11 @@ class _Handler(BaseHTTPRequestHandler):
 def serving(hub: ModelHub) -> Iterator[ModelHub]:
     """Answer on a free port of this machine."""
     ended = threading.Event()
-    handler = type("Handler", (_Handler,), {"hub": hub, "ended": ended})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
-        yield hub
-    finally:
-        ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(_Handler, hub=hub, ended=ended) as hub.url:
+        try:
+            yield hub
+        finally:
+            ended.set()
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

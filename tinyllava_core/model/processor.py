@@ -8,12 +8,12 @@ from typing import Any
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.model.chat_template import chat_template
-from tinyllava_core.parts import Vision
+from tinyllava_core.parts import Vision, own
 from tinyllava_core.parts.prompts import prompt_row
 from tinyllava_core.settings.model import ImageMode
 from tinyllava_core.tokenizer import IMAGE_TOKEN, load_tokenizer
 
-RESAMPLE = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
+RESAMPLE = {name: number for number, name in own.RESAMPLE.items()}
 
 
 def write_processor(row: Vision, image_mode: ImageMode, tokens_per_image: int, prompt: str, folder: Path) -> None:

@@ -19,7 +19,7 @@ from tinyllava_core.model import connector as connectors
 from tinyllava_core.model.loss import read_at, token_losses
 from tinyllava_core.model.records import Layout
 from tinyllava_core.model.vision.native import on_square
-from tinyllava_core.model.vision.states import patches
+from tinyllava_core.model.vision.states import block_list, patches
 from tinyllava_core.parts import Shape
 
 _AT_ONCE = 64  # pictures through a frozen encoder: its activations are those of so many at most, whatever a pack holds
@@ -240,9 +240,8 @@ def laid(text_TD: Tensor, image_NKD: Tensor, image_I: Tensor) -> Tensor:
 
 
 def blocks(part: nn.Module) -> list[nn.Module]:
-    """List a part's blocks, in order: the longest list of modules in it."""
-    lists = [list(module) for module in part.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=len, default=[])
+    """List a part's blocks, in order."""
+    return list(block_list(part)[1])
 
 
 def part_of(name: str) -> str:

@@ -17,8 +17,9 @@ from tinyllava_core.paths import expanded
 
 _HUB_NAME = re.compile(r"[\w][\w.-]*/[\w][\w.-]*")
 # Leading tokens of an encoder's output that are no patch. Source: transformers' classes of these types.
-CLASS_TOKENS = {"clip_vision_model": 1, "clip": 1, "dinov2": 1, "siglip_vision_model": 0, "siglip": 0}
-CLASS_TOKENS |= {"siglip2_vision_model": 0, "siglip2": 0, "aimv2_vision_model": 0, "aimv2": 0}
+CLASS_TOKENS = {"clip_vision_model": 1, "clip": 1, "dinov2": 1} | dict.fromkeys(
+    ("siglip_vision_model", "siglip", "siglip2_vision_model", "siglip2", "aimv2_vision_model", "aimv2"), 0
+)
 # What SigLIP 2 NaFlex's files leave out, because it is the class's default. Source: transformers, Siglip2VisionConfig.
 _NAFLEX = {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 16, "num_patches": 256}
 RESAMPLE = {2: "bilinear", 3: "bicubic"}  # Source: Pillow's numbers, which preprocessor_config.json has
@@ -80,11 +81,9 @@ def vision_fields(weights: str) -> dict[str, Any]:
         raise BadInput(
             f"{where}: model type {model_type!r} is not known here; expected one of {', '.join(CLASS_TOKENS)}"
         )
-    any_shape = model_type.startswith("siglip")
-    if model_type.startswith("siglip2"):
-        config = _NAFLEX | config
     size, crop = prepared.get("size") or {}, bool(prepared.get("do_center_crop"))
     if model_type.startswith("siglip2"):  # its processor names no size
+        config = _NAFLEX | config
         size = isqrt(config["num_patches"]) * config["patch_size"]
     shown = _side(prepared.get("crop_size") if crop else size, where)
     short_edge = _side(size, where)
@@ -104,7 +103,7 @@ def vision_fields(weights: str) -> dict[str, Any]:
             "crop": crop,
             "short_edge": short_edge if short_edge != shown else None,
             "resample": resample,
-            "any_shape": any_shape,
+            "any_shape": model_type.startswith("siglip"),
         }
     except KeyError as key:
         raise BadInput(f"{where}: neither config.json nor preprocessor_config.json says {key}") from None

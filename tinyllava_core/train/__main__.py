@@ -19,7 +19,7 @@ import torch.distributed as dist
 from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import file_sha256
-from tinyllava_core.data.tensors.stream import PlannedPacks, Reading, lost_worker
+from tinyllava_core.data.tensors.stream import PlannedPacks, Reading, lost_workers_told
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob, write_result
 from tinyllava_core.model import checkpoint, lora, quantize, trainable
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
     transformers_logging.disable_progress_bar()
     try:
         job = TrainJob.read(Path(argv[-1]))
-        with told(job.stage, job.out):
+        with lost_workers_told(), told(job.stage, job.out):
             run(job, should_stop)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
@@ -75,11 +75,6 @@ def main(argv: list[str]) -> int:
     except memory.OutOfMemory as too_little:
         print(too_little, file=sys.stderr)
         return memory.EXIT_CODE
-    except RuntimeError as error:
-        if (lost := lost_worker(error)) is None:
-            raise
-        print(f"error: {lost}", file=sys.stderr)
-        return 2
     if dist.is_initialized():  # not after a fault: with a rank gone, this waits for it
         dist.destroy_process_group()
     return 0

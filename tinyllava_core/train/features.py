@@ -22,7 +22,7 @@ from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.data.tensors.example import normalise
 from tinyllava_core.data.tensors.features import TILES, FeatureShape, distinct_images, open_features, stored
 from tinyllava_core.data.tensors.order import order_of
-from tinyllava_core.data.tensors.stream import begin_worker, lost_worker, possible
+from tinyllava_core.data.tensors.stream import begin_worker, lost_workers_told, possible
 from tinyllava_core.data.tensors.tiles import opened
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import FeaturesJob, Progress, tell, write_result
@@ -45,15 +45,10 @@ def main(argv: list[str]) -> int:
     transformers_logging.disable_progress_bar()
     try:
         job = FeaturesJob.read(Path(argv[-1]))
-        with told("features", job.out):
+        with lost_workers_told(), told("features", job.out):
             write_result(job.out, job.kind, run(job))
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        if (lost := lost_worker(error)) is None:
-            raise
-        print(f"error: {lost}", file=sys.stderr)
         return 2
     return 0
 

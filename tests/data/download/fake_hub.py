@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
+
+from loopback import Quiet, answering
 
 COMMIT = "a" * 40
 
@@ -55,12 +55,8 @@ class Hub:
         return hashlib.sha1(self.files[name]).hexdigest()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     hub: Hub
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
@@ -129,12 +125,5 @@ class _Handler(BaseHTTPRequestHandler):
 def serving(files: dict[str, bytes]) -> Iterator[Hub]:
     """Serve a dataset's files as a hub does."""
     hub = Hub(files)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with answering(_Handler, hub=hub) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -170,11 +171,10 @@ def stream(
 
     def take(numbers: list[tuple[int, bool]]) -> list[tuple[Pack, bool]]:
         try:
-            return [(next(arriving), counts) for _, counts in numbers]
+            with lost_workers_told():
+                return [(next(arriving), counts) for _, counts in numbers]
         except BadInput as error:  # from a worker it comes with the worker's traceback in its text
             raise BadInput(str(error).strip().rpartition("BadInput: ")[2]) from None
-        except RuntimeError as error:
-            raise lost_worker(error) or error from None
 
     if not workers:
         yield from map(take, dealt)
@@ -198,8 +198,19 @@ def possible(workers: int) -> int:
     return 0
 
 
+@contextmanager
+def lost_workers_told() -> Iterator[None]:
+    """Raise BadInput where the data loader tells of a worker's end; its signal comes anywhere in the main thread."""
+    try:
+        yield
+    except RuntimeError as error:
+        if (lost := lost_worker(error)) is None:
+            raise
+        raise lost from None
+
+
 def lost_worker(error: RuntimeError) -> BadInput | None:
-    """Say what a worker's end means, if that is what the data loader tells; it may tell it anywhere in the main thread."""
+    """Say what a worker's end means, if that is what the data loader tells."""
     if not str(error).startswith("DataLoader worker"):
         return None
     return BadInput(

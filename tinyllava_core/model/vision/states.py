@@ -38,10 +38,7 @@ def hidden_state(
     if layer == "final":
         last: Tensor = _run(encoder, pixels_N3HW, shapes_N2).last_hidden_state
         return last
-    name, blocks = max(
-        ((name, module) for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList)),
-        key=lambda found: len(found[1]),
-    )
+    name, blocks = block_list(encoder)
     used = len(blocks) + 1 + layer
     if not 0 < used < len(blocks):
         whole: Tensor = _run(encoder, pixels_N3HW, shapes_N2, output_hidden_states=True).hidden_states[layer]
@@ -58,6 +55,12 @@ def hidden_state(
         setattr(encoder.get_submodule(home), leaf, blocks)
         watched.remove()
     return states[0]
+
+
+def block_list(part: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Find a part's blocks, in order, and their name in it: the longest list of modules that it has."""
+    lists = ((name, module) for name, module in part.named_modules() if isinstance(module, nn.ModuleList))
+    return max(lists, key=lambda found: len(found[1]), default=("", nn.ModuleList()))
 
 
 def _run(encoder: Any, pixels_N3HW: Tensor, shapes_N2: Tensor | None, **more: Any) -> Any:
