@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from made_up_run import MadeUp, lines
 
 from tinyllava_core.report.facts import RunFacts
-from tinyllava_core.report.figures import COLOURS, draw_counts
-from tinyllava_core.report.training import charts, plan_charts
+from tinyllava_core.report.figures import COLOURS, draw_counts, short
+from tinyllava_core.report.training import charts, plan_charts, source_losses
 from tinyllava_core.results import PlanResult, TrainResult
 
 
@@ -57,9 +59,69 @@ def test_what_was_not_measured_has_no_figure_and_a_rate_is_drawn_as_it_was_set(t
     by_title = {chart.title: chart for chart in drawn}
     assert "loss by source" not in by_title
     assert "model FLOP utilisation, percent" not in by_title
-    assert by_title["learning rate by part"].legend == ((0, "language", "0.30"),)
+    assert by_title["learning rate by part"].legend == ((0, "language", "at most 0.30"),)
+    assert 'class="value"' not in by_title["learning rate by part"].drawing
     assert "25.00" in by_title["time spent waiting for data, percent"].drawing
     assert "2.00" in by_title["peak GPU memory, GB"].drawing
+
+
+def of_losses(tmp_path: Path, *losses: dict[str, float]) -> RunFacts:
+    def made(folder: Path) -> TrainResult:
+        result = trained(folder, 1)
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        told = [{**rows[0], "step": step, "loss_by_source": one, "lr": {"connector": 0.1, "language": 0.1}} for step, one in enumerate(losses)]  # fmt: skip
+        lines(folder / "metrics.jsonl", told)
+        lines(folder / "held_out.jsonl", [{"step": 9, "loss": 1.0, "loss_by_source": {"a": 2.5}}])
+        return result
+
+    run = MadeUp(tmp_path)
+    run.make("sft", "sft", {}, made)
+    return run.facts()
+
+
+def test_the_page_says_in_words_on_which_source_the_loss_ends_highest(tmp_path: Path):
+    """Of 20 steps the first and the last tenth are two: a has 4, 2, then 0.5 and 0.7; b's 0.2 is one of them alone, c has none."""
+    losses = [
+        {"a": 4.0, "b": 1.0},
+        {"a": 2.0, "b": 1.0},
+        *[{"a": 9.0}] * 16,
+        {"a": 0.5, "b": 0.2},
+        {"a": 0.7, "c": 8.0},
+    ]
+    ((stage, told, (a, b)),) = source_losses(of_losses(tmp_path, *losses))
+    assert (stage, a.source, b.source) == ("sft", "a", "b")
+    assert (a.first, a.last, a.held_out) == (3.0, pytest.approx(0.6), 2.5)
+    assert a.stderr == pytest.approx(0.1)  # their standard deviation is 0.1414, over the root of two
+    assert (b.first, b.last, b.stderr, b.held_out) == (1.0, 0.2, None, None)
+    assert (
+        told
+        == "At the end of sft the loss is highest on a: 0.600, and 0.200 on b; too few steps to say how sure that is."
+    )
+
+
+def test_two_sources_are_told_apart_only_beyond_what_their_steps_vary(tmp_path: Path):
+    """Errors of 0.1 each make 0.141 together: 0.2 apart is within two of them, 0.4 is not."""
+    for name, b, end in (("near", 0.4, ", which is within what the steps vary."), ("far", 0.2, ".")):
+        losses = [*[{"a": 1.0, "b": 1.0}] * 18, {"a": 0.5, "b": b - 0.1}, {"a": 0.7, "b": b + 0.1}]
+        ((_, told, _),) = source_losses(of_losses(tmp_path / name, *losses))
+        assert told == f"At the end of sft the loss is highest on a: 0.600, and {b:.3f} on b{end}"
+
+
+def test_parts_of_one_rate_are_one_line(tmp_path: Path):
+    ((_, drawn),) = charts(of_losses(tmp_path, {}, {}))
+    (rate,) = (one for one in drawn if one.title == "learning rate by part")
+    assert rate.legend == ((0, "connector, language", "at most 0.10"),)
+
+
+def test_a_small_tick_is_written_short():
+    assert [short(value) for value in (0, 0.00015, 5e-05, 0.001, 0.25, 20_000)] == [
+        "0",
+        "1.5e-4",
+        "5e-5",
+        "0.001",
+        "0.25",
+        "20k",
+    ]
 
 
 def test_of_many_sources_the_worst_are_drawn_and_the_page_says_so(tmp_path: Path):

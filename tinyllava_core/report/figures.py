@@ -85,7 +85,7 @@ def draw_lines(label: str, lines: Sequence[Series], resumed_at: Iterable[int] = 
             )
         end_x, end_y = frame.x(line.steps[-1]), frame.y(line.last)
         parts.append(f'<circle class="end{colour}" cx="{end_x:.1f}" cy="{end_y:.1f}" r="3"/>')
-        if len(lines) == 1:
+        if len(lines) == 1 and not line.is_exact:
             parts.append(f'<text class="value" x="{end_x + 7:.1f}" y="{end_y + 4:.1f}">{rounded(line.last)}</text>')
     return "".join(parts) + "</svg>"
 
@@ -102,7 +102,9 @@ def draw_counts(label: str, edges: Sequence[float], counts: Sequence[int], unit:
         title = f"<title>{low:g} to {high:g}: {count:,}</title>"
         size = f'width="{max(0.5, frame.x(high) - x - gap):.1f}" height="{frame.y(0) - y:.1f}"'
         parts.append(f'<rect class="bar" x="{x:.1f}" y="{y:.1f}" {size}>{title}</rect>')
-    marks = [tick for tick in ticks(edges[0], edges[-1], 5) if edges[0] <= tick <= edges[-1]]
+    marks = [
+        tick for tick in ticks(edges[0], edges[-1], 5, whole=edges[-1] - edges[0] >= 5) if edges[0] <= tick <= edges[-1]
+    ]
     parts += [part for tick in marks for part in frame.mark(tick, short(tick))]
     return "".join([*parts, frame.floor(unit)]) + "</svg>"
 
@@ -122,7 +124,7 @@ def draw_shares(label: str, edges: Sequence[float], shares: Sequence[Sequence[fl
             x, y = frame.x(low), frame.y(top)
             size = f'width="{frame.x(high) - x + 0.2:.1f}" height="{frame.y(below[place]) - y:.1f}"'
             title = f"<title>{escape(name)}: {mine[place]:.1f} %, steps {low:g} to {high:g}</title>"
-            parts.append(f'<rect class="bar s{number % COLOURS}" x="{x:.1f}" y="{y:.1f}" {size}>{title}</rect>')
+            parts.append(f'<rect class="bar whole s{number % COLOURS}" x="{x:.1f}" y="{y:.1f}" {size}>{title}</rect>')
             below[place] = top
     marks = [tick for tick in ticks(0, edges[-1], 5, whole=True) if tick <= edges[-1]]
     parts += [part for tick in marks for part in frame.mark(tick, short(tick))]
@@ -215,7 +217,10 @@ def thinned(steps: Sequence[int], losses: Sequence[float]) -> list[tuple[int, fl
 
 
 def short(value: float) -> str:
-    """Write a tick's number."""
+    """Write a tick's number: 20k, 0.25, 1.5e-4."""
+    if 0 < abs(value) < 0.001:
+        digits, _, power = f"{value:e}".partition("e")
+        return f"{float(digits):g}e{int(power)}"
     return f"{value / 1000:g}k" if abs(value) >= 10_000 else f"{value:g}"
 
 

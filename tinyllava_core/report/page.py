@@ -26,15 +26,15 @@ from tinyllava_core.report.gantt import draw_gantt, timeline
 from tinyllava_core.report.graph import draw_graph
 from tinyllava_core.report.html import rate, render
 from tinyllava_core.report.samples import samples
-from tinyllava_core.report.scores import score_rows
-from tinyllava_core.report.training import charts, plan_charts
-from tinyllava_core.report.trust import WAYS, cost_rows, published_rows, shared_rows, subscores
+from tinyllava_core.report.scores import WAYS, score_rows
+from tinyllava_core.report.training import charts, plan_charts, source_losses
+from tinyllava_core.report.trust import cost_rows, published_rows, shared_rows, subscores
 from tinyllava_core.results import TRAININGS, ReportResult, TrainResult
 from tinyllava_core.settings.mix import MixEntry
 
 __all__ = ["RunFacts", "write_report"]
 
-VERSION = 3
+VERSION = 4
 HERE = Path(__file__).parent
 
 
@@ -62,6 +62,7 @@ def write_report(facts: RunFacts, out: Path, refresh_s: int | None = None) -> Re
         time=times,
         gantt=Markup(draw_gantt(times)),
         charts=charts(facts),
+        losses=source_losses(facts),
         plans=plan_charts(facts),
         places=_places(facts, out.parent),
         refresh_s=refresh_s,

@@ -107,7 +107,7 @@ WAYS = {
     "coco_id": "the same COCO number",
     "vg_id": "the same Visual Genome number",
     "openimages_id": "the same Open Images name",
-    "looks": "looks alike, not trained on for sure",
+    "looks": "looks alike, perhaps another picture",
 }
 
 

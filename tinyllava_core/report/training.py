@@ -5,6 +5,7 @@ A run that is still at it has its curves as far as it has come.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from tinyllava_core.report.figures import COLOURS, Series, draw_counts, draw_lin
 from tinyllava_core.results import TRAININGS
 
 _BINS = 32
+_LATE = 0.1  # of the steps: where a training ended
+_APART = 2  # standard errors that two sources must lie apart to be told so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,52 @@ def charts(facts: RunFacts) -> list[tuple[str, list[Chart]]]:
     return [(stage, drawn) for stage, drawn in found if drawn]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceLoss:
+    """One source's loss in one training stage: means over the steps that had records of it."""
+
+    source: str
+    first: float  # over the first tenth of the steps
+    last: float  # over the last tenth
+    stderr: float | None  # of `last`, over its steps; None: there is one
+    held_out: float | None  # at the last look
+
+
+def source_losses(facts: RunFacts) -> list[tuple[str, str, list[SourceLoss]]]:
+    """Tell for each stage of several sources which ends with the highest loss -> (stage, in words, sources, the highest first)."""
+    found = []
+    for stage in TRAININGS:
+        for folder in facts.folders(stage):
+            losses = _source_losses(whole_rows(folder / "metrics.jsonl"), whole_rows(folder / "held_out.jsonl"))
+            if len(losses) > 1:
+                found.append((stage, _worst(stage, losses), losses))
+    return found
+
+
+def _source_losses(rows: Sequence[Mapping[str, Any]], held: Sequence[Mapping[str, Any]]) -> list[SourceLoss]:
+    steps = rows[-1]["step"] + 1 if rows else 0
+    known = held[-1].get("loss_by_source", {}) if held else {}
+    found = []
+    for line in _by(rows, "loss_by_source"):
+        points = list(zip(line.steps, line.values, strict=True))
+        first = [value for step, value in points if step < _LATE * steps]
+        last = [value for step, value in points if step >= (1 - _LATE) * steps]
+        if first and last:
+            error = statistics.stdev(last) / len(last) ** 0.5 if len(last) > 1 else None
+            means = {"first": statistics.fmean(first), "last": statistics.fmean(last)}
+            found.append(SourceLoss(source=line.name, **means, stderr=error, held_out=known.get(line.name)))
+    return sorted(found, key=lambda one: -one.last)
+
+
+def _worst(stage: str, losses: Sequence[SourceLoss]) -> str:
+    worst, second = losses[:2]
+    said = f"At the end of {stage} the loss is highest on {worst.source}: {worst.last:.3f}, and {second.last:.3f} on {second.source}"
+    if worst.stderr is None or second.stderr is None:
+        return f"{said}; too few steps to say how sure that is."
+    is_apart = worst.last - second.last > _APART * (worst.stderr**2 + second.stderr**2) ** 0.5
+    return f"{said}." if is_apart else f"{said}, which is within what the steps vary."
+
+
 def _of_stage(stage: str, folder: Path) -> list[Chart]:
     rows = whole_rows(folder / "metrics.jsonl")
     held = whole_rows(folder / "held_out.jsonl")
@@ -55,7 +104,7 @@ def _of_stage(stage: str, folder: Path) -> list[Chart]:
             "loss on held-out records", [_line(held, "held out", lambda row: row["loss"]), *_by(held, "loss_by_source")]
         ),
         one("norm of the gradient by part", _by(rows, "grad_norm_by_part")),
-        one("learning rate by part", _by(rows, "lr", is_exact=True)),
+        one("learning rate by part", _alike(_by(rows, "lr", is_exact=True))),
         one("tokens a second", [_line(rows, "", lambda row: row["tokens_per_s"])]),
         one("time spent waiting for data, percent", [_line(rows, "", lambda row: 100 * row["data_wait_share"])], 5),
         one("model FLOP utilisation, percent", [_line(rows, "", lambda row: _percent(row["mfu"]))]),
@@ -72,7 +121,7 @@ def _chart(stage: str, title: str, lines: Sequence[Series], resumed: Sequence[in
         return None
     told = "; ".join(f"{line.name or title} {rounded(line.last)}" for line in shown)
     drawing = draw_lines(f"{stage}: {title}, at the end: {told}", shown, resumed, high)
-    legend = tuple((number, line.name, rounded(line.last)) for number, line in enumerate(shown) if line.name)
+    legend = tuple((number, line.name, _said(line)) for number, line in enumerate(shown) if line.name)
     left = len(known) - len(shown)
     note = f"The {COLOURS} that end highest, of {len(known)}." if left else ""
     return Chart(stage=stage, title=title, drawing=Markup(drawing), legend=legend, note=note)
@@ -88,6 +137,19 @@ def _by(rows: Sequence[Mapping[str, Any]], key: str, is_exact: bool = False) -> 
     names = dict.fromkeys(name for row in rows for name in row.get(key, ()))
     lines = (_line(rows, name, lambda row, name=name: row[key].get(name)) for name in names)  # type: ignore[misc]
     return [replace(line, is_exact=is_exact) for line in lines]
+
+
+def _alike(lines: Sequence[Series]) -> list[Series]:
+    """Make one of lines that lie on each other: only the last would be seen."""
+    same: dict[tuple[Any, ...], list[Series]] = {}
+    for line in lines:
+        same.setdefault((*line.steps, *line.values), []).append(line)
+    return [replace(found[0], name=", ".join(line.name for line in found)) for found in same.values()]
+
+
+def _said(line: Series) -> str:
+    """Write what a line comes to: its last value; the highest of one that was set, which ends where its schedule does."""
+    return f"at most {rounded(max(line.values))}" if line.is_exact else rounded(line.last)
 
 
 def _percent(value: float | None) -> float | None:

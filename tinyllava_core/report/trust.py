@@ -12,18 +12,10 @@ import pyarrow.parquet as pq
 
 from tinyllava_core.evaluate.compare.published import Beside, beside, same_model, table
 from tinyllava_core.report.facts import RunFacts, read_jsonl
-from tinyllava_core.report.scores import ScoreRow
+from tinyllava_core.report.scores import WAYS, ScoreRow
 from tinyllava_core.results import TRAININGS, EvaluateResult, TrainResult
 from tinyllava_core.settings.condition import SEEN
 
-WAYS = {  # of being equal, the surest first
-    "bytes": "the same file",
-    "pixels": "the same pixels in another file",
-    "coco_id": "the same COCO number",
-    "vg_id": "the same Visual Genome number",
-    "openimages_id": "the same Open Images id",
-    "looks": "a near hash: it may look the same",
-}
 WATTS = 700  # of one GPU. Source: NVIDIA's data sheet of the H100 SXM, the most that any GPU of estimate/gpus.py draws
 
 

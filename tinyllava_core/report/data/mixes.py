@@ -34,6 +34,11 @@ class MixedRow:
     shares: tuple[tuple[float, ...], ...]  # of each name, percent of the tokens between each two edges
     totals: tuple[float, ...]  # of each name, percent of all tokens
 
+    @property
+    def is_mixed(self) -> bool:
+        """Tell whether there is more than one component to draw."""
+        return len(self.names) > 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alike:
@@ -144,7 +149,9 @@ def _contaminated(facts: RunFacts, stage: str, path: Path, shown: _Pictures) -> 
 
 def _nearest(path: Path) -> list[dict[str, Any]]:
     rows = pq.read_table(path).to_pylist() if path.is_file() else []
-    return sorted(rows, key=lambda row: row.get("distance") or 0)[:_PAIRS]
+    rows.sort(key=lambda row: row.get("distance") or 0)
+    pairs = {(row.get("image") or row["record_id"], row.get("benchmark_image")): row for row in reversed(rows)}
+    return list(reversed(pairs.values()))[:_PAIRS]  # of records about one picture, one
 
 
 def _benchmark_images(facts: RunFacts, name: str) -> ImagePlaces | None:

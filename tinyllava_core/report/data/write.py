@@ -13,7 +13,7 @@ from tinyllava_core.report.data.sources import SourceRow, source_rows
 from tinyllava_core.report.facts import RunFacts
 from tinyllava_core.report.figures import draw_counts, draw_shares
 from tinyllava_core.report.html import render
-from tinyllava_core.report.trust import WAYS
+from tinyllava_core.report.scores import WAYS
 
 PAGE = "data.html"
 _BINS = 32
@@ -42,7 +42,7 @@ def _figures(row: SourceRow) -> list[tuple[str, Markup, str]]:
         ("picture sizes", row.megapixels, "megapixels", "{:.2g}"),
         ("aspect ratios", row.aspects, "width / height", "{:.2g}"),
         ("turns of a record", row.turns, "turns", "{:,.0f}"),
-        ("letters of a record", row.chars, "characters", "{:,.0f}"),
+        ("length of a record", row.chars, "characters", "{:,.0f}"),
     ]
     return [
         _counted(f"{row.name}: {title}", values, unit, form) for title, values, unit, form in measured if len(values)
