@@ -16,14 +16,17 @@ from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, write_aside
 from tinyllava_core.evaluate.compare.score_pair import Kept, kept
 from tinyllava_core.paths import expanded
+from tinyllava_core.report.answers.collect import collect
 from tinyllava_core.report.answers.write import write_answers
 from tinyllava_core.report.facts import RunFacts
 from tinyllava_core.report.gather import gather_named
+from tinyllava_core.report.trust import subscores
 from tinyllava_core.results import TRAININGS, EvaluateResult, TrainResult
 from tinyllava_core.settings.condition import SEEN
 from tinyllava_core.study import grid, page, pairs, table
 from tinyllava_core.study.grid import Planned
 from tinyllava_core.study.table import Finished
+from tinyllava_core.study.where import Moved, moved
 
 
 def outcome_of(state: State[Outcome]) -> Outcome | str:
@@ -43,8 +46,14 @@ def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | 
     units = table.told(done)
     write_aside(folder / "study.md", f"{table.markdown(rows)}\n{units}\n")
     write_aside(folder / "study.csv", table.as_csv(done))
-    tables = page.Tables(differences=pairs.against_first(done), published=pairs.beside_published(done))
-    answers = _answers(all_runs, expanded(workspace).resolve(), folder)
+    sides = _first_of_each(all_runs, expanded(workspace).resolve())
+    two = len(sides) > 1
+    tables = page.Tables(
+        differences=pairs.against_first(done),
+        published=pairs.beside_published(done),
+        moved=_where(sides) if two else (),
+    )
+    answers = write_answers(sides, folder / "answers", back="../study.html") if two else None
     page.write_page(told, rows, failed, folder / "study.html", done, tables, answers)
     for line in (*table.markdown(rows).splitlines(), units):
         LOG.info("%s", line)
@@ -84,15 +93,18 @@ def finished(run: Planned, outcome: Outcome) -> Finished:
     )
 
 
-def _answers(all_runs: Sequence[tuple[Planned, Outcome | str]], workspace: Path, folder: Path) -> Path | None:
-    """Write the answers of every variant side by side, of its first training; None where there are not two."""
+def _first_of_each(all_runs: Sequence[tuple[Planned, Outcome | str]], workspace: Path) -> list[RunFacts]:
+    """Collect the first training of every variant, called as the variant is."""
     first: dict[str, RunFacts] = {}
     for run, outcome in all_runs:
         if isinstance(outcome, Outcome) and outcome.run_id and run.variant not in first:
-            first[run.variant] = dataclasses.replace(gather_named(workspace, outcome.run_id), run_id=run.variant)
-    if len(first) < 2:
-        return None
-    return write_answers(list(first.values()), folder / "answers", back="../study.html")
+            first[run.variant] = dataclasses.replace(gather_named(workspace, outcome.run_id), title=run.variant)
+    return list(first.values())
+
+
+def _where(runs: Sequence[RunFacts]) -> list[Moved]:
+    scores = {str(run.title): {name: {row["name"]: 100 * row["value"] / row["max_score"] for row in rows} for name, rows in subscores(run).items()} for run in runs}  # fmt: skip
+    return moved(collect(runs), scores)
 
 
 def _kept(report: Path) -> Iterator[Kept]:

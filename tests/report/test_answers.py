@@ -15,7 +15,7 @@ from made_up_run import COLOURS, MadeUp, evaluate, lines, made_up_run
 from tinyllava_core import cli
 from tinyllava_core.data.inspect.small import small
 from tinyllava_core.evaluate.questions.questions import Question
-from tinyllava_core.report.answers.collect import collect, gold, openings
+from tinyllava_core.report.answers.collect import collect, expected, gold, openings
 from tinyllava_core.report.answers.write import columns, write_answers
 from tinyllava_core.report.facts import RunFacts
 from tinyllava_core.results import EvaluateResult
@@ -37,8 +37,21 @@ def test_the_right_answers_are_counted_where_people_gave_several():
 def test_questions_that_begin_alike_are_a_kind_where_they_are_many_and_not_all():
     """Of 300: 3 are 1 %; two are less."""
     texts = ["How many cats?"] * 295 + ["what is it"] * 3 + ["Is there a"] * 2
-    assert openings(texts) == [("“how many …”",)] * 295 + [("“what is …”",)] * 3 + [()] * 2
+    assert openings(texts) == [("“how many …” (counting)",)] * 295 + [("“what is …”",)] * 3 + [()] * 2
     assert openings(["Is it?", "Is it?"]) == [(), ()]
+
+
+def test_what_is_expected_is_a_kind_where_the_right_answers_are_few():
+    assert expected(["yes", "no", "no", "yes"]) == [
+        ("expects yes",),
+        ("expects no",),
+        ("expects no",),
+        ("expects yes",),
+    ]
+    assert expected(["yes", "yes"]) == [(), ()], "of one alone nothing is told apart"
+    assert expected(["a", "b", "a"]) == [(), (), ()], "one question is no kind"
+    assert expected(["a", "b", "c", "d", "e"] * 2) == [()] * 10
+    assert expected(["", "a", "a", ""]) == [()] * 4, "the right answers are not all told"
 
 
 def test_every_answer_of_every_condition_stands_in_the_row_of_its_question(run: MadeUp):

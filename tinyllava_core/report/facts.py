@@ -37,6 +37,7 @@ class RunFacts:
     packages: Mapping[str, str] = field(default_factory=dict)
     host: str | None = None
     flow_run_id: str | None = None  # Prefect's
+    title: str | None = None  # what it is called beside others, a study's variant; None: by its id
     running: Sequence[tuple[str, str, Path]] = ()  # (stage, name, folder) of trainings that have begun and not ended
     times: Mapping[tuple[str, str], tuple[datetime, float]] = field(
         default_factory=dict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -18,6 +19,7 @@ from tinyllava_core.study import pairs
 from tinyllava_core.study.figures import axes, draw, draw_axis, draw_cost, is_shown
 from tinyllava_core.study.grid import Study, way
 from tinyllava_core.study.table import Finished, Row, benchmarks, cells, told
+from tinyllava_core.study.where import Moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class Tables:
 
     differences: Sequence[tuple[str, Difference]] = ()  # from the first variant, Holm over all
     published: Sequence[tuple[str, Beside]] = ()
+    moved: Sequence[Moved] = ()  # in which questions the variants differ from the first
 
 
 def write_page(
@@ -60,6 +63,7 @@ def write_page(
         answers=browser,
         pairs=(pairs.HEAD, pairs.pair_rows(tables.differences), [_beside(browser, one) for one in tables.differences]),
         published=(pairs.PUBLISHED_HEAD, pairs.published_cells(tables.published)),
+        moved=[(one, partial(_filtered, browser, one)) for one in tables.moved],
         caution=pairs.CHECKPOINTS if len(study.seeds) * len(study.orders) == 1 else "",
     )
     out.write_text(html, encoding="utf-8")
@@ -72,6 +76,12 @@ def _over(study: Study, rows: Sequence[Row]) -> Iterator[tuple[str, list[tuple[s
         if is_shown(axis) and names:
             drawn = [(name, *draw_axis(axis, rows, name)) for name in names]
             yield axis.key, [(name, Markup(svg), lines) for name, svg, lines in drawn]
+
+
+def _filtered(browser: str | None, one: Moved, only: str, kind: str = "") -> str:
+    """Give the address of some of the answers in which a variant differs from the first; "" where there are none."""
+    asked = {"b": one.benchmark, "only": only, "with": one.variant, **({"kind": kind} if kind else {})}
+    return f"{browser}#{urlencode(asked)}" if browser else ""
 
 
 def _beside(browser: str | None, pair: tuple[str, Difference]) -> str:

@@ -4,7 +4,7 @@ const ROW = 64, RIGHT = 0.5, SPARE = 8, PRINTED = 200;
 const FLAGS = ["wrong", "right", "guessed", "seen", "unparsed", "trained", "other", "better", "worse"];
 const $ = (id) => document.getElementById(id);
 const data = {}, waiting = {};
-const state = { benchmark: BENCHMARKS[0]?.name, flags: new Set(), kind: "", words: "", against: -1, at: 0 };
+const state = { benchmark: BENCHMARKS[0]?.name, flags: new Set(), kind: "", words: "", own: 0, against: -1, at: 0 };
 let now = null, shown = [], masks = null, texts = null;
 
 function make(tag, attributes = {}, ...children) {
@@ -35,25 +35,32 @@ function load(name, then) {
 const say = (text) => { $("told").textContent = text; };
 const is = (by, place) => by.scores[place] === null ? null : by.scores[place] >= RIGHT;
 const same = (one, other) => (one ?? "").trim().toLowerCase() === (other ?? "").trim().toLowerCase();
-const label = (by) => by.run === RUN ? by.condition : by.condition === "seen" ? by.run : `${by.run} ${by.condition}`;
+const label = (by) => !OTHERS ? by.condition : by.condition === "seen" ? by.run : `${by.run} ${by.condition}`;
+const mine = () => now.by[state.own];
 
 function choose(name) {
   state.benchmark = name;
   load(name, () => {
     now = data[name];
-    const blind = now.by.findIndex((by) => by.run === RUN && by.condition === "blind");
-    const other = now.by.findIndex((by) => by.run !== RUN);
-    if (!(state.against > 0 && state.against < now.by.length)) state.against = other > 0 ? other : now.by.length > 1 ? 1 : -1;
+    if (now.by[state.own]?.condition !== "seen") state.own = 0;
     if (!now.kinds.includes(state.kind)) state.kind = "";
-    now.blind = blind;
-    texts = now.ids.map((id, place) => [id, now.texts[place], now.gold[place], ...now.by.map((by) => by.answers[place] ?? "")].join("\n").toLowerCase());
+    texts = now.ids.map((id, place) => [id, now.texts[place], now.gold[place], ...now.kind[place].map((kind) => now.kinds[kind]), ...now.by.map((by) => by.answers[place] ?? "")].join("\n").toLowerCase());
+    beside();
     describe();
     refresh();
   });
 }
 
+function beside() { // what the answers are laid against: another run as it sees, else the same one under another condition
+  const fits = (by, place) => place !== state.own && by !== undefined;
+  now.blind = now.by.findIndex((by) => by.run === mine().run && by.condition === "blind");
+  if (fits(now.by[state.against], state.against)) return;
+  const other = now.by.findIndex((by, place) => fits(by, place) && by.run !== mine().run && by.condition === "seen");
+  state.against = other >= 0 ? other : now.by.findIndex(fits);
+}
+
 function measure() { // each question's flags, as bits
-  const [own, blind, against] = [now.by[0], now.by[now.blind], now.by[state.against]];
+  const [own, blind, against] = [mine(), now.by[now.blind], now.by[state.against]];
   masks = Uint16Array.from(now.ids, (_, place) => {
     const right = is(own, place), guessed = blind ? is(blind, place) : null, there = against ? is(against, place) : null;
     const bits = [right === false, right === true, guessed === true, right === true && guessed === false,
@@ -99,13 +106,13 @@ function refresh(keep = false) {
 }
 
 function possible(flag) {
-  const scored = now.by[0].score !== null || now.by[0].scores.some((score) => score !== null);
+  const scored = mine().score !== null || mine().scores.some((score) => score !== null);
   if (flag === "wrong" || flag === "right") return scored;
   if (flag === "guessed" || flag === "seen") return now.blind >= 0;
-  if (flag === "unparsed") return now.by[0].unparsed.some(Boolean);
+  if (flag === "unparsed") return mine().unparsed.some(Boolean);
   if (flag === "trained") return now.trained.some(Boolean);
   if (flag === "better" && state.against === now.blind) return false; // it needs the picture: said already
-  return state.against > 0 && (flag === "other" || scored);
+  return state.against >= 0 && (flag === "other" || scored);
 }
 
 function mean(by, places) {
@@ -127,26 +134,35 @@ function describe() {
   $("kind").replaceChildren(make("option", { value: "" }, "every kind"), ...now.kinds.map((kind) => make("option", { value: kind }, kind)));
   $("kind").value = state.kind;
   $("kind").parentElement.hidden = now.kinds.length === 0;
-  $("against").replaceChildren(...now.by.slice(1).map((by, place) => make("option", { value: place + 1 }, label(by))));
+  const seen = now.by.map((by, place) => ({ by, place })).filter(({ by }) => by.condition === "seen");
+  $("own").replaceChildren(...seen.map(({ by, place }) => make("option", { value: place }, label(by))));
+  $("own").value = state.own;
+  $("own").parentElement.hidden = seen.length < 2;
+  $("against").replaceChildren(...now.by.map((by, place) => place === state.own ? null : make("option", { value: place }, label(by))).filter(Boolean));
   $("against").value = state.against;
   $("against").parentElement.hidden = now.by.length < 2;
   $("words").value = state.words;
+  const named = { better: mine(), worse: now.by[state.against] };
+  for (const [flag, by] of Object.entries(named)) if (by) $(`flag-${flag}`).firstChild.data = `only ${label(by)} right `;
   const unlike = now.by.filter((by) => !by.asked_alike).map(label);
   $("unlike").textContent = unlike.length ? `Asked in other words than this run: ${unlike.join(", ")}.` : "";
 }
 
 function byKind() {
-  const against = now.by[state.against], own = now.by[0];
+  const against = now.by[state.against], own = mine();
   $("kinds").hidden = now.kinds.length < 2;
   if (now.kinds.length < 2 || !$("kinds").open) return;
   const places = now.kinds.map(() => []);
   for (const place of shown) for (const kind of now.kind[place]) places[kind].push(place);
-  const rows = now.kinds.map((kind, number) => ({ kind, places: places[number] })).filter((row) => row.places.length).sort((a, b) => b.places.length - a.places.length);
+  const rows = now.kinds.map((kind, number) => ({ kind, places: places[number] })).filter((row) => row.places.length)
+    .map((row) => ({ ...row, here: mean(own, row.places), there: against ? mean(against, row.places) : null }))
+    .map((row) => ({ ...row, gap: row.here !== null && row.there !== null ? row.here - row.there : null }));
+  const weight = ({ gap, places }) => OTHERS ? Math.abs(gap ?? 0) * places.length : places.length; // beside another run, what moved most comes first
+  rows.sort((a, b) => weight(b) - weight(a) || b.places.length - a.places.length);
   const head = ["kind", "questions", label(own), ...(against ? [label(against), "difference"] : [])];
   $("kinds-table").replaceChildren(
     make("thead", {}, make("tr", {}, ...head.map((text, place) => make("th", { class: place ? "n" : "", scope: "col" }, text)))),
-    make("tbody", {}, ...rows.map(({ kind, places }) => {
-      const here = mean(own, places), there = against ? mean(against, places) : null, gap = here !== null && there !== null ? here - there : null;
+    make("tbody", {}, ...rows.map(({ kind, places, here, there, gap }) => {
       return make("tr", {}, make("td", {}, make("button", { class: "link", onclick: () => set({ kind }) }, kind)),
         make("td", { class: "n" }, places.length.toLocaleString("en")), make("td", { class: "n" }, percent(here)),
         ...(against ? [make("td", { class: "n" }, percent(there)), make("td", { class: "n" }, gap === null ? "" : (gap > 0 ? "+" : gap < 0 ? "−" : "") + Math.abs(gap).toFixed(1))] : []));
@@ -172,7 +188,7 @@ function mark(by, place) {
 }
 
 function line(row) {
-  const place = shown[row], own = now.by[0], against = now.by[state.against], file = now.files[now.pictures[place][0]];
+  const place = shown[row], own = mine(), against = now.by[state.against], file = now.files[now.pictures[place][0]];
   return make("div", { class: "row", id: `row-${row}`, role: "option", "aria-selected": row === state.at, "aria-setsize": shown.length, "aria-posinset": row + 1, style: `top:${row * ROW}px`, onclick: () => { go(row); document.body.classList.add("reading"); } },
     file ? make("img", { src: `pictures/${file}`, alt: "", loading: "lazy", decoding: "async" }) : make("i", {}),
     make("span", { class: "what" }, make("span", { class: "asked" }, now.texts[place] || String(now.ids[place])),
@@ -197,11 +213,19 @@ function picture(number, place) {
   return make("figure", {}, make("img", { src: `pictures/${file}`, alt: `The picture of question ${now.ids[place]}` }), make("figcaption", { class: "mono" }, name));
 }
 
+function why(place) { // the command that asks for the records behind this answer
+  const quoted = (word) => /^[\w.-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
+  const command = `tinyllava why ${quoted(mine().id)} --benchmark ${quoted(state.benchmark)} --question ${quoted(String(now.ids[place]))}`;
+  const copy = make("button", { class: "kind", onclick: () => navigator.clipboard?.writeText(command).then(() => { copy.textContent = "copied"; }) }, "copy");
+  return make("details", { id: "why" }, make("summary", {}, "which training records pull for and against this answer?"),
+    make("p", { class: "about" }, make("code", {}, command), copy), make("p", { class: "note" }, "It needs the run's store of gradients, made once: ", make("code", {}, `tinyllava attribute ${quoted(mine().id)}`)));
+}
+
 function detail() {
   const place = shown[state.at];
   if (place === undefined) return $("detail").replaceChildren(make("p", { class: "none" }, "No question is left by these filters."));
   const kinds = now.kind[place].map((kind) => make("button", { class: "kind", onclick: () => set({ kind: now.kinds[kind] }) }, now.kinds[kind]));
-  const rows = now.by.map((by, number) => by.answers[place] == null ? null : make("tr", { class: number ? "" : "own" }, make("th", { scope: "row" }, label(by)),
+  const rows = now.by.map((by, number) => by.answers[place] == null ? null : make("tr", { class: number === state.own ? "own" : "" }, make("th", { scope: "row" }, label(by)),
     make("td", {}, by.answers[place] || make("span", { class: "pm" }, "nothing"), by.parsed[place] && !same(by.parsed[place], by.answers[place]) ? make("span", { class: "pm" }, ` read as ${by.parsed[place]}`) : null, by.unparsed[place] ? make("span", { class: "pm" }, " not understood") : null),
     make("td", { class: "n" }, mark(by, place))));
   $("detail").replaceChildren(
@@ -211,7 +235,8 @@ function detail() {
     make("div", { class: `pictures${now.pictures[place].length > 1 ? " several" : ""}` }, ...now.pictures[place].map((number) => picture(number, place))),
     make("p", { class: "question" }, now.texts[place]),
     make("table", {}, make("tbody", {}, now.gold[place] ? make("tr", { class: "gold" }, make("th", { scope: "row" }, "expected"), make("td", { colspan: 2 }, now.gold[place])) : null, ...rows)),
-    make("p", { class: "about" }, make("span", { class: "mono" }, `${state.benchmark} ${now.ids[place]}`), ...kinds, now.trained[place] ? make("span", { class: "warned" }, "a training mix has this picture, or one that looks the same") : null));
+    make("p", { class: "about" }, make("span", { class: "mono" }, `${state.benchmark} ${now.ids[place]}`), ...kinds, now.trained[place] ? make("span", { class: "warned" }, "a training mix has this picture, or one that looks the same") : null),
+    why(place));
   $("detail").scrollTop = 0;
 }
 
@@ -219,6 +244,7 @@ function set(change) {
   Object.assign(state, change);
   if (change.kind !== undefined) $("kind").value = change.kind;
   if (change.words !== undefined) $("words").value = change.words;
+  if (change.own !== undefined || change.against !== undefined) { beside(); describe(); }
   refresh(true);
 }
 
@@ -238,7 +264,8 @@ function remember() { // the address says what is shown: a link to it shows the 
   if (state.flags.size) told.set("only", [...state.flags].join(" "));
   if (state.kind) told.set("kind", state.kind);
   if (state.words) told.set("words", state.words);
-  if (state.against > 1) told.set("against", state.against);
+  if (state.own) told.set("of", mine().run);
+  if (state.against >= 0) told.set(...(now.by[state.against].condition === "seen" ? ["with", now.by[state.against].run] : ["against", state.against]));
   if (state.at) told.set("at", now.ids[shown[state.at]]);
   history.replaceState(null, "", `#${told}`);
 }
@@ -246,10 +273,12 @@ function remember() { // the address says what is shown: a link to it shows the 
 function recall() {
   const told = new URLSearchParams(location.hash.slice(1)), name = told.get("b");
   state.flags = new Set((told.get("only") ?? "").split(" ").filter((flag) => FLAGS.includes(flag)));
-  Object.assign(state, { kind: told.get("kind") ?? "", words: told.get("words") ?? "", against: Number(told.get("against") ?? -1) });
-  const at = told.get("at"), beside = told.get("with");
+  Object.assign(state, { own: 0, kind: told.get("kind") ?? "", words: told.get("words") ?? "", against: Number(told.get("against") ?? -1) });
+  const at = told.get("at"), of = told.get("of"), other = told.get("with");
   choose(BENCHMARKS.some((one) => one.name === name) ? name : state.benchmark);
-  if (beside !== null) load(state.benchmark, () => { const found = now.by.findIndex((by) => by.run === beside && by.condition === "seen"); if (found > 0) { set({ against: found }); $("against").value = found; } });
+  const place = (run) => now.by.findIndex((by) => by.run === run && by.condition === "seen");
+  if (of !== null) load(state.benchmark, () => { if (place(of) >= 0) set({ own: place(of) }); });
+  if (other !== null) load(state.benchmark, () => { if (place(other) >= 0 && place(other) !== state.own) set({ against: place(other) }); if (OTHERS) $("kinds").open = true; });
   load(state.benchmark, () => { if (at !== null) { const row = shown.findIndex((place) => String(now.ids[place]) === at); if (row >= 0) go(row); } });
 }
 
@@ -274,11 +303,12 @@ document.addEventListener("keydown", keys);
 document.querySelectorAll("#benchmarks button").forEach((button) => button.addEventListener("click", () => choose(button.value)));
 FLAGS.forEach((flag) => $(`flag-${flag}`).addEventListener("click", () => toggle(flag)));
 $("kind").addEventListener("change", () => set({ kind: $("kind").value }));
+$("own").addEventListener("change", () => set({ own: Number($("own").value) }));
 $("against").addEventListener("change", () => set({ against: Number($("against").value) }));
 $("words").addEventListener("input", () => set({ words: $("words").value }));
 $("kinds").addEventListener("toggle", byKind);
 window.addEventListener("beforeprint", () => {
-  const rows = shown.slice(0, PRINTED).map((place) => make("tr", {}, make("td", {}, now.texts[place]), make("td", {}, now.gold[place]), make("td", {}, now.by[0].answers[place] ?? "", " ", mark(now.by[0], place))));
+  const rows = shown.slice(0, PRINTED).map((place) => make("tr", {}, make("td", {}, now.texts[place]), make("td", {}, now.gold[place]), make("td", {}, mine().answers[place] ?? "", " ", mark(mine(), place))));
   $("printed").replaceChildren(make("table", {}, make("thead", {}, make("tr", {}, make("th", {}, "question"), make("th", {}, "expected"), make("th", {}, "answered"))), make("tbody", {}, ...rows)), shown.length > PRINTED ? make("p", {}, `The first ${PRINTED} of ${shown.length}.`) : "");
 });
 if (BENCHMARKS.length) recall();

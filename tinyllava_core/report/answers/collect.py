@@ -23,6 +23,9 @@ from tinyllava_core.report.scores import contaminated
 from tinyllava_core.results import DownloadResult, EvaluateResult
 from tinyllava_core.settings.condition import SEEN
 
+RIGHT = 0.5  # an item's score from which its answer counts as right; answers.js has the same
+_FEW = 4  # right answers of a benchmark that are kinds of their own: yes and no, A to D
+_SUBJECTS = {"how many": " (counting)"}  # what a question that begins so is about, where the words do not say it
 _SHOWN_GOLD = 3  # right answers named for a question; VQA has ten humans'
 
 
@@ -30,7 +33,8 @@ _SHOWN_GOLD = 3  # right answers named for a question; VQA has ten humans'
 class Answered:
     """One run's answers to one benchmark under one condition."""
 
-    run: str
+    run: str  # what it is called
+    run_id: str
     condition: str  # seen | blind | blur-3 ...
     score: float | None
     stderr: float | None
@@ -48,7 +52,7 @@ class Asked:
     texts: Sequence[str]  # without the suffix that every question has
     pictures: Sequence[tuple[str, ...]]  # of each question
     gold: Sequence[str]  # "" where the official file is gone or tells none
-    kinds: Sequence[tuple[str, ...]]  # names of the sub-scores that it counts in, and how it begins
+    kinds: Sequence[tuple[str, ...]]  # names of the sub-scores that it counts in, how it begins, what it expects
     trained_on: frozenset[str]  # pictures that a training mix has
     images: ImagePlaces
     answered: Sequence[Answered]  # the first: as the page's run sees it
@@ -80,7 +84,8 @@ def _answered(run: RunFacts, result: EvaluateResult, artifact: Artifact) -> Answ
     if not rows:  # the right answers are not public
         rows = {own_id(row, "answers.jsonl"): {"answer": row["text"]} for row in _given(artifact)}
     return Answered(
-        run=run.run_id,
+        run=run.title or run.run_id,
+        run_id=run.run_id,
         condition=result.condition,
         score=result.score,
         stderr=result.stderr,
@@ -103,14 +108,16 @@ def _asked(
     questions, rows = official(result, downloaded, images), answered[0].rows
     ids = list(rows)
     texts = [prompts.get(one, "").removesuffix(suffix).strip() for one in ids]
+    right = [gold(questions.get(one)) for one in ids]
+    kinds = zip((rows[one].get("facets", ()) for one in ids), openings(texts), expected(right), strict=True)
     return Asked(
         name=name,
         metric=result.metric,
         ids=ids,
         texts=texts,
         pictures=[_pictures(rows[one], questions.get(one)) for one in ids],
-        gold=[gold(questions.get(one)) for one in ids],
-        kinds=[(*rows[one].get("facets", ()), *begin) for one, begin in zip(ids, openings(texts), strict=True)],
+        gold=right,
+        kinds=[(*facets, *begins, *expects) for facets, begins, expects in kinds],
         trained_on=trained_on,
         images=images,
         answered=answered,
@@ -133,7 +140,14 @@ def openings(texts: Sequence[str]) -> list[tuple[str, ...]]:
     begins = [" ".join(text.lower().split()[:2]) for text in texts]
     counts = Counter(begins)
     usual = {begin for begin, count in counts.items() if begin and len(texts) > count >= max(2, len(texts) / 100)}
-    return [(f"“{begin} …”",) if begin in usual else () for begin in begins]
+    return [(f"“{begin} …”{_SUBJECTS.get(begin, '')}",) if begin in usual else () for begin in begins]
+
+
+def expected(right: Sequence[str]) -> list[tuple[str, ...]]:
+    """Name what each question expects, where the benchmark has few right answers, each of several questions: yes and no."""
+    counts = Counter(right)
+    is_few = 1 < len(counts) <= _FEW and "" not in counts and min(counts.values()) > 1
+    return [(f"expects {word}",) if is_few else () for word in right]
 
 
 def _pictures(row: dict[str, Any], question: Question | None) -> tuple[str, ...]:

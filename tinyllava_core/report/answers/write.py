@@ -45,7 +45,8 @@ def write_answers(runs: Sequence[RunFacts], folder: Path, back: str | None = Non
     page = render(
         HERE / PAGE,
         run=runs[0],
-        others=[run.run_id for run in runs[1:]],
+        title=runs[0].title or runs[0].run_id,
+        others=[run.title or run.run_id for run in runs[1:]],
         back=back,
         benchmarks=benchmarks,
         script=verbatim(HERE / "answers.js"),
@@ -77,6 +78,7 @@ def _answers(one: Answered, asked: Asked, asked_alike: bool) -> dict[str, Any]:
     rows = [one.rows.get(question_id, {}) for question_id in asked.ids]
     return {
         "run": one.run,
+        "id": one.run_id,
         "condition": one.condition,
         "score": one.score,
         "asked_alike": asked_alike,
