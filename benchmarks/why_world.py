@@ -1,4 +1,5 @@
-"""The small world of docs/why.md: eight sources of one-question records cut from the toy world's conversations, and a recipe.
+"""The small world of docs/why.md: eight sources of one-question records cut from the toy world's conversations, a recipe,
+and a study of their mixes.
 
 `python benchmarks/why_world.py FOLDER --workspace WORKSPACE` (a workspace with a finished toy run). `--wrong N` gives N of the colour
 records another colour and lists them in planted.txt; `--found CHECKPOINT` then says how well that training's record losses find them.
@@ -54,6 +55,8 @@ SETTINGS = {  # of facts measured before: 150 steps of 8, half the toy recipe's 
     },
     "evaluate": {"benchmarks": ["toy-vqa", "toy-pope"], "blind": False, "precision": "fp32"},
 }
+
+MIXES = {"records": 600, "shapley": [f"why-{kind}" for kind in ("colour", "shape", "count", "position", "relation", "reading")]}
 
 
 def main() -> int:
@@ -114,6 +117,8 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
     mix = [{"source": str(home / f"{kind}.yaml")} for kind in kinds]
     recipe = {**SETTINGS, "name": home.name, "start": pretrain, "sft": {"mix": mix, **SETTINGS["sft"]}}
     (home / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    study = {"name": f"{home.name}-mixes", "recipe": str(home / "recipe.yaml"), "orders": [0, 1, 2], "mixes": MIXES}
+    (home / "mixes.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     print(f"{home / 'recipe.yaml'}: {EACH * len(kinds)} records of {len(kinds)} kinds, {len(planted)} wrong")
 
 

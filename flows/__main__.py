@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PIPELINE, PLANS, STUDY = "flows.full_pipeline:full_pipeline", "flows.plans:plans", "flows.study:study"
 _WIDEST = 1000  # columns
-ATTRIBUTION = "flows.attribution:attribution"
+ATTRIBUTION, MIXES = "flows.attribution:attribution", "flows.mixes:mixes"
 # Prefect's own talk stays out of the console, ours goes there and to Prefect's pages.
 SETTINGS = {
     "DO_NOT_TRACK": "1",
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m flows", description="Run the whole pipeline on a recipe.")
     parser.add_argument("recipe", metavar="RECIPE", help="a name in tinyllava_core/recipes, or a path to a YAML file")
     parser.add_argument("--study", action="store_true", help="RECIPE is a study: run every variant of its grid")
+    parser.add_argument("--mixes", action="store_true", help="RECIPE is a study: search the mixes that it names")
     parser.add_argument(
         "--attribute", metavar="JSON", help="RECIPE is a checkpoint: keep what ties its answers to its records, so"
     )
@@ -64,10 +65,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         given = parser.parse_args(arguments)
         check_workspace(given.workspace)
-        if given.study and given.until_plan:
+        if (given.study or given.mixes) and given.until_plan:
             raise BadInput("--until-plan is for one recipe, not for a study; give its recipe without --study")
         if given.attribute is not None:
             run_attribution(given.recipe, json.loads(given.attribute), given.workspace)
+        elif given.mixes:
+            run_mixes(given.recipe, read_overrides(given.set), given.workspace)
         elif given.study:
             run_study(given.recipe, read_overrides(given.set), given.workspace)
         else:
@@ -141,6 +144,14 @@ def run_study(name: str, overrides: dict[str, Any], workspace: Path) -> None:
 def run_attribution(checkpoint: str, asked: dict[str, Any], workspace: Path) -> None:
     """Make the store of a checkpoint, and its checks. Raises BadInput before anything heavy starts."""
     tell(ATTRIBUTION, workspace, checkpoint, **asked)
+
+
+def run_mixes(name: str, overrides: dict[str, Any], workspace: Path) -> None:
+    """Check the recipe of a study, and search its mixes. Raises BadInput before anything heavy starts."""
+    from tasks.of_study.variants import runs
+
+    runs(name, overrides)
+    tell(MIXES, workspace, name, overrides)
 
 
 def tell(story: str, workspace: Path, *given: Any, **named: Any) -> Any:

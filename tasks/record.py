@@ -38,6 +38,8 @@ SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all 
     "attribute": ("num_records", "num_questions", "store_bytes", "seconds", "score_seconds"),
     "retrain": ("num_records", "num_void", "last_loss"),
     "attribution_check": ("num_rows", "num_trainings"),
+    "merge": ("num_checkpoints", "num_mixes", "num_questions"),
+    "mix_search": ("num_mixes", "num_trained", "foretold", "num_shown"),
     "export": ("size_bytes", "max_logit_difference"),
     "report": ("num_tables", "num_figures", "size_bytes"),
 }
@@ -54,6 +56,7 @@ COMPUTED_WITH: dict[str, tuple[str, ...]] = {
     "evaluate": (*PICTURES, *MODEL),
     "attribute": (*PICTURES, *MODEL),
     "retrain": (*PICTURES, *MODEL),
+    "merge": (*PICTURES, *MODEL),
     "export": MODEL,
 }
 

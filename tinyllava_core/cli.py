@@ -36,7 +36,7 @@ from tinyllava_core.commands import (
 from tinyllava_core.commands.arguments import told
 from tinyllava_core.commands.of_data import show
 from tinyllava_core.commands.of_runs import answers, down, push, runs, up, watch
-from tinyllava_core.commands.of_why import attribute, suspects, why
+from tinyllava_core.commands.of_why import attribute, mix_search, suspects, why
 from tinyllava_core.errors import BadInput, Parser
 from tinyllava_core.room import is_full
 
@@ -68,6 +68,7 @@ COMMANDS: dict[str, ModuleType] = {
     "attribute": attribute,
     "why": why,
     "suspects": suspects,
+    "mix-search": mix_search,
     "gc": gc,
 }
 FIRST = """\

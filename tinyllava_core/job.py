@@ -114,7 +114,22 @@ class RetrainJob(Frozen):
     void: tuple[str, ...] = ()  # record ids that weigh nothing, at their places
     only: tuple[str, ...] | None = None  # record ids that are planned anew, in their order; None: all
     evaluations: tuple[Path, ...]
+    answers: Literal["given", "right"] = "given"  # by the first training, or the right ones
     keep_weights: bool = False  # leave the trained checkpoint
+    out: Path
+
+
+class MergeJob(Frozen):
+    """Measure weighted means of checkpoints by the right answers: `python -m tinyllava_core.attribute.merge JOB.yaml`. Goes on in `out`."""
+
+    MODULE: ClassVar[str] = "tinyllava_core.attribute.merge"
+    VERSION: ClassVar[int] = 1
+    kind: Literal["merge"] = "merge"
+    stage: StageName
+    recipe: Recipe
+    checkpoints: tuple[Path, ...]  # of one architecture
+    mixes: tuple[tuple[float, ...], ...]  # the weight of each checkpoint in each mean
+    evaluations: tuple[Path, ...]
     out: Path
 
 

@@ -235,6 +235,31 @@ class AttributionCheckResult:
     num_trainings: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergeResult:
+    """Stage `merge`: means of checkpoints, measured by the right answers of some benchmarks."""
+
+    stage: str  # pretrain | second_pretrain | sft
+    num_checkpoints: int
+    num_mixes: int
+    num_questions: int
+    seconds: float  # of the last life
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixSearchResult:
+    """Stage `mix_search`: mixes foretold by merged experts, the best of them confirmed in several orders."""
+
+    num_groups: int
+    num_mixes: int
+    num_records: int  # of each
+    num_trained: int  # mixes that were trained too, in one order
+    num_orders: int  # that the best were trained in
+    foretold: float | None  # Spearman of merges and trainings over those; None: too few
+    attainable: float | None  # beside the order's noise
+    num_shown: int  # mixes better than the one as it is, beyond the orders' noise
+
+
 TRAININGS = ("pretrain", "second_pretrain", "sft")  # the words of the stages that train, in their order
 RESULTS: dict[str, type] = {
     "start": StartResult,
@@ -250,6 +275,8 @@ RESULTS: dict[str, type] = {
     "attribute": AttributeResult,
     "retrain": RetrainResult,
     "attribution_check": AttributionCheckResult,
+    "merge": MergeResult,
+    "mix_search": MixSearchResult,
     "export": ExportResult,
     "report": ReportResult,
 }

@@ -34,6 +34,7 @@ from tinyllava_core.job import (
     EvaluateJob,
     ExportJob,
     FeaturesJob,
+    MergeJob,
     Progress,
     RetrainJob,
     TrainJob,
@@ -42,7 +43,7 @@ from tinyllava_core.process_tree import GRACE_S, plant
 from tinyllava_core.room import disk_full, has_none
 from tinyllava_core.settings.launch import Launch
 
-Job = TrainJob | FeaturesJob | EvaluateJob | AttributeJob | RetrainJob | ExportJob
+Job = TrainJob | FeaturesJob | EvaluateJob | AttributeJob | RetrainJob | MergeJob | ExportJob
 POLL_S = 0.2  # how often the log is read
 CANCEL_EVERY_S = 10.0  # how often Prefect is asked whether the run was cancelled (a dead worker cannot tell us)
 # A thread that waits must sleep, not spin: beside any other work, two spinning threads on two cores made a training step of

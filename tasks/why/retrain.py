@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tasks.plan import plan
 from tasks.record import record, spec_of
@@ -30,6 +30,7 @@ class Wanted:
     void: frozenset[str] = frozenset()  # weigh nothing, at their places
     only: frozenset[str] | None = None  # planned anew; None: all
     keep_weights: bool = False
+    answers: Literal["given", "right"] = "given"  # that are measured afterwards
 
 
 @stage("retrain")
@@ -42,6 +43,14 @@ def retrain(run: Run, trained: Artifact, wanted: Sequence[Wanted]) -> list[Artif
             launch(left[0], run.recipe.launch, "retrain", *left[1:])
     made = {one: work.remember() for one, work in works.items()}
     return [made[one] for one in wanted]
+
+
+def start_of(trained: Artifact, workspace: Path) -> Artifact | None:
+    """Find the checkpoint that a training began with; None: the parts' own weights."""
+    for kind in KINDS:
+        if found := trained.inputs_from(kind, workspace).get("start"):
+            return found
+    return None
 
 
 def _plan(run: Run, trained: Artifact, order: int) -> Artifact:
@@ -66,7 +75,8 @@ class _Work:
     def spec(self) -> dict[str, Any]:
         stage, wanted = self.trained.stage, self.wanted
         ids = {name: _hash(getattr(wanted, name)) for name in ("void", "only")}
-        return {**train_spec(self.run.recipe, stage), **ids, "keep_weights": wanted.keep_weights}  # type: ignore[arg-type]
+        right = {"answers": wanted.answers} if wanted.answers == "right" else {}  # older ones keep their names
+        return {**train_spec(self.run.recipe, stage), **ids, "keep_weights": wanted.keep_weights, **right}  # type: ignore[arg-type]
 
     @cached_property
     def inputs(self) -> dict[str, Artifact]:
@@ -75,13 +85,9 @@ class _Work:
         answers = {f"answers {n}": one for n, one in enumerate(evaluations_of(self.run.workspace, self.trained))}
         return {**shards, "plan": self.plan, **({"start": started} if started else {}), **answers}
 
-    @cached_property
+    @property
     def start(self) -> Artifact | None:
-        """Find the checkpoint that the training began with."""
-        for kind in KINDS:
-            if found := self.trained.inputs_from(kind, self.run.workspace).get("start"):
-                return found
-        return None
+        return start_of(self.trained, self.run.workspace)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -104,6 +110,7 @@ class _Work:
             void=tuple(sorted(self.wanted.void)),
             only=None if self.wanted.only is None else tuple(sorted(self.wanted.only)),
             evaluations=tuple(one.folder for name, one in self.inputs.items() if name.startswith("answers")),
+            answers=self.wanted.answers,
             keep_weights=self.wanted.keep_weights,
             out=folder,
         )

@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-from train.conftest import new_job, tiny_shards
 
 from tasks.run import Run
 from tasks.why import retrain as stage
 from tasks.why.retrain import Wanted
-from tinyllava_core.artifact import Artifact, make_once
+from tinyllava_core.artifact import Artifact
 from tinyllava_core.attribute.retrain import retrain as retrain_now
-from tinyllava_core.data.plan.plan import plan, plan_spec
-from tinyllava_core.job import RetrainJob, TrainJob, read_result
-from tinyllava_core.results import RetrainResult, ShardResult, TrainResult
-from tinyllava_core.train.__main__ import run as train_now
-
-__all__ = ["tiny_shards"]  # a fixture
-
-
-@pytest.fixture
-def trained(tiny_parts: Path, tiny_shards: Path, tmp_path: Path) -> tuple[Run, Artifact]:
-    """A workspace with shards, a plan and a training of them."""
-    job = new_job(tiny_shards, tmp_path / "aside", "plain")
-    workspace, recipe = tmp_path / "workspace", job.recipe.model_copy(update={"pretrain": None})
-
-    def copied(folder: Path) -> ShardResult:
-        for file in tiny_shards.iterdir():
-            (folder / file.name).write_bytes(file.read_bytes())
-        return ShardResult(num_shards=1, num_records=22, size_bytes=1, sha256="0")
-
-    shards = make_once(workspace, "shard", 1, {}, {}, copied)
-    spec = plan_spec(recipe, "sft")
-    planned = make_once(workspace, "plan", 1, spec, {"shard": shards}, lambda folder: plan(shards.folder, spec, folder))
-
-    def made(folder: Path) -> TrainResult:
-        told = TrainJob(stage="sft", recipe=recipe, shards=shards.folder, plan=planned.folder, start=None, out=folder)
-        train_now(told, [False])
-        return read_result(folder, "train", TrainResult)
-
-    training = make_once(workspace, "sft", 1, {}, {"shard": shards, "plan": planned}, made)
-    return Run(run_id="test", workspace=workspace, recipe=recipe), training
+from tinyllava_core.job import RetrainJob
+from tinyllava_core.results import RetrainResult, TrainResult
 
 
 def test_each_retraining_is_made_once_and_without_nothing_it_is_the_training(

@@ -5,7 +5,9 @@ An answer is taken as the text that stands in answers.jsonl, with the token that
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +67,25 @@ def given_answers(evaluation: Path) -> list[Given]:
                 question=question,
                 images=job.images,
             )
+        )
+    return found
+
+
+def right_answers(evaluation: Path) -> list[Given]:
+    """Read what an evaluation asked, each question with its right answer: the one that most say where several are right.
+
+    Raises BadInput if the right answers are not public.
+    """
+    given = given_answers(evaluation)
+    found = [
+        dataclasses.replace(one, answer=Counter(one.question.gold).most_common(1)[0][0])
+        for one in given
+        if one.question.gold
+    ]
+    if not found:
+        name = given[0].benchmark if given else evaluation
+        raise BadInput(
+            f"{name}: its right answers are not public, so no model can be held against them; leave it out of evaluate.benchmarks"
         )
     return found
 

@@ -16,7 +16,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import file_sha256
-from tinyllava_core.attribute.asked import given_answers
+from tinyllava_core.attribute.asked import given_answers, right_answers
 from tinyllava_core.attribute.store import outcomes
 from tinyllava_core.data.plan.again import smaller_plan, voided_plan
 from tinyllava_core.data.plan.void import num_void
@@ -63,7 +63,8 @@ def retrain(job: RetrainJob) -> None:
         pick_device(job.train.recipe.launch.device),
         job.train.recipe.training(job.train.stage).precision,
     )
-    given = [one for evaluation in job.evaluations for one in given_answers(evaluation)]
+    read = given_answers if job.answers == "given" else right_answers
+    given = [one for evaluation in job.evaluations for one in read(evaluation)]
     told = outcomes(Answerer(home / "checkpoint", device=device), given, precision, torch.device(device))
     pq.write_table(told, job.out / "outcomes.parquet", compression="zstd")
     if job.keep_weights:

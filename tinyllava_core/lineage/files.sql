@@ -354,6 +354,30 @@ CREATE TABLE attribution_checks (
 );
 COMMENT ON TABLE attribution_checks IS 'attribution_check: how far attributions agree with retraining. What has no row here is unchecked.';
 
+CREATE TABLE searched_mixes (
+    fingerprint VARCHAR,
+    name VARCHAR,              -- a mix, or of a Shapley value the group
+    kind VARCHAR,              -- as it is | even | drawn | subset | start | shapley
+    groups VARCHAR[],
+    counts BIGINT[],           -- records of each group; of a subset, 1 of each member
+    merged DOUBLE,             -- log-probability of the right answers under the merged experts, mean over benchmarks; or the Shapley value
+    merged_right DOUBLE,       -- part of the right answers that they would give
+    num_orders BIGINT,         -- that it was trained in; 0: it was not
+    trained_log_probability DOUBLE, -- mean over them
+    sd_log_probability DOUBLE,
+    trained_right DOUBLE,
+    sd_right DOUBLE,
+    gain_mean DOUBLE,          -- in log-probability, over the mix as it is; of the confirmed ones alone
+    gain_low DOUBLE,           -- 95 % interval, the trainings as units, shared among the confirmed
+    gain_high DOUBLE,
+    gain_verdict VARCHAR,      -- shown | not shown | shown to be worse
+    right_gain_mean DOUBLE,    -- in the part of right answers
+    right_gain_low DOUBLE,
+    right_gain_high DOUBLE,
+    right_gain_verdict VARCHAR
+);
+COMMENT ON TABLE searched_mixes IS 'mix_search: every mix, what its merge foretold and what its trainings came to. Without trainings a row is a forecast.';
+
 CREATE TABLE subscores (
     fingerprint VARCHAR,
     name VARCHAR,

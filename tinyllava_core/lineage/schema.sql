@@ -250,6 +250,29 @@ CREATE TABLE attribution_check (
 );
 COMMENT ON TABLE attribution_check IS 'Stage attribution_check: a store held against retraining; the rows are in view attribution_checks.';
 
+CREATE TABLE merge (
+    fingerprint VARCHAR,
+    stage VARCHAR,             -- pretrain | second_pretrain | sft
+    num_checkpoints BIGINT,
+    num_mixes BIGINT,
+    num_questions BIGINT,
+    seconds DOUBLE             -- of the last life
+);
+COMMENT ON TABLE merge IS 'Stage merge: weighted means of checkpoints, measured by the right answers.';
+
+CREATE TABLE mix_search (
+    fingerprint VARCHAR,
+    num_groups BIGINT,
+    num_mixes BIGINT,
+    num_records BIGINT,        -- of each
+    num_trained BIGINT,        -- mixes that were trained too, in one order
+    num_orders BIGINT,         -- that the best were trained in
+    foretold DOUBLE,           -- Spearman of merges and trainings over those; NULL: too few
+    attainable DOUBLE,         -- beside the order's noise
+    num_shown BIGINT           -- mixes better than the one as it is, beyond the orders' noise
+);
+COMMENT ON TABLE mix_search IS 'Stage mix_search: mixes foretold by merged experts, the best confirmed in several orders; the rows are in view searched_mixes.';
+
 CREATE TABLE export (
     fingerprint VARCHAR,
     format VARCHAR,

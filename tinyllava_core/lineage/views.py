@@ -38,6 +38,7 @@ FILES: dict[str, tuple[tuple[str, ...], str]] = {
     "attributed_groups": (("attribute",), "attributed_groups.parquet"),
     "outcomes": (("retrain",), "outcomes.parquet"),
     "attribution_checks": (("attribution_check",), "checks.jsonl"),
+    "searched_mixes": (("mix_search",), "mixes.jsonl"),
     "subscores": (("evaluate",), "subscores.jsonl"),
 }
 _FINISHED = "[0-9a-f]*"  # an artifact's folder; one that is being made begins with a dot

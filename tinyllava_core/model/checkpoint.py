@@ -217,10 +217,15 @@ def other_in_transformers_4(model: TinyLlava) -> str | None:
 
 def hub_tensors(model: TinyLlava) -> dict[str, Tensor]:
     """Give the weights under the names that Llava checkpoints bear on the hub, which every version and server reads."""
+    return {name: tensor.detach().to("cpu", copy=False).contiguous() for name, tensor in named_for_hub(model).items()}
+
+
+def named_for_hub(model: TinyLlava) -> dict[str, Tensor]:
+    """Give a model's own tensors, adapters aside, by their names in a file."""
     tied = model.config.tie_word_embeddings
     level = "vision_model." if model.config.vision_config.model_type in _IN_A_LEVEL_MORE else ""
     return {
-        hub_name(name, level): tensor.detach().to("cpu", copy=False).contiguous()
+        hub_name(name, level): tensor
         for name, tensor in model.state_dict().items()
         if not (tied and name == "lm_head.weight") and lora.MARK not in name
     }

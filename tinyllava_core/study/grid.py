@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.recipe import load as load_recipe
+from tinyllava_core.study.mixes import MixSearch
 
 STUDIES = Path(__file__).parent
 
@@ -47,11 +48,18 @@ class Study(Frozen):
     orders: tuple[int, ...] = Field(
         (0,), min_length=1, description="Orders of the sft records (`sft.order`): every variant is run once with each."
     )
+    mixes: MixSearch | None = Field(
+        None, description="Mixes to search for the sft of this recipe: `tinyllava mix-search`, not `tinyllava study`."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> Study:
         if self.variants and self.grid:
             raise ValueError("give either variants or a grid")
+        if self.mixes and (self.variants or self.grid or self.leave_out):
+            raise ValueError("mixes are searched for one recipe; take variants, grid and leave_out out")
+        if self.mixes and len(self.orders) < 3:
+            raise ValueError("mixes: one order of the records decides as much as a mix; give orders: [0, 1, 2] or more")
         if not (self.variants or self.grid or self.leave_out or len(self.orders) > 1):
             raise ValueError("nothing varies: give either variants or a grid, sources to leave_out, or several orders")
         names = [variant.name for variant in self.all_variants()]
@@ -59,6 +67,15 @@ class Study(Frozen):
         if twice is not None:
             raise ValueError(f"two variants are called {twice!r}; rename one")
         return self
+
+    @property
+    def searching(self) -> MixSearch:
+        """Give its search over mixes. Raises BadInput if it has none."""
+        if self.mixes is None:
+            raise BadInput(
+                f"study {self.name!r} has no section mixes, so there is none to search; give it one (docs/why.md), as in mixes: {{records: 600}}"
+            )
+        return self.mixes
 
     def all_variants(self) -> tuple[Variant, ...]:
         """Give the variants, each followed by itself without each source that is left out."""

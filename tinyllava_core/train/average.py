@@ -6,14 +6,14 @@ steps before the one that it goes on with, and takes the others again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
@@ -55,16 +55,22 @@ class Averaged:
                 publish(aside, self._file(step))
         barrier()
 
-    @torch.no_grad()
     def put(self) -> None:
         """Put the mean into the model, a tensor at a time, summed in float64. Rank 0 calls it where it holds whole weights."""
         held, files = dict(self._model.named_parameters()), [self._file(step) for step in self.steps]
-        for name in self._names:
-            total = torch.zeros(held[name].shape, dtype=torch.float64)
-            for file in files:
-                with safe_open(file, "pt") as kept:
-                    total += kept.get_tensor(name)
-            held[name].copy_(total / len(files))
+        put_mean({name: held[name] for name in self._names}, files, [1] * len(files))
 
     def _file(self, step: int) -> Path:
         return self._home / f"step-{step:08d}.safetensors"
+
+
+@torch.no_grad()
+def put_mean(held: Mapping[str, Tensor], files: Sequence[Path], weights: Sequence[float]) -> None:
+    """Put the weighted mean of some safetensors files into tensors, by the names in the files; one at a time, summed in float64."""
+    for name, tensor in held.items():
+        total = torch.zeros(tensor.shape, dtype=torch.float64)
+        for file, weight in zip(files, weights, strict=True):
+            if weight:
+                with safe_open(file, "pt") as kept:
+                    total.add_(kept.get_tensor(name).double(), alpha=weight)
+        tensor.copy_(total / sum(weights))
