@@ -43,7 +43,6 @@ def test_query_alone_lists_the_shipped_queries(capsys: pytest.CaptureFixture[str
         "records_at_step",
         "stand_out",
         "suspects",
-        "mix-search",
         "what_trained_this",
         "what_was_mended",
         "who_saw_this_image",

@@ -36,6 +36,7 @@ FLOORS = [
     *("estimate", "lineage", "disk", "evaluate.questions", "evaluate.score", "evaluate.compare"),
     *(
         "why",
+        "curate",
         "model",
         "train",
         "evaluate.answer",

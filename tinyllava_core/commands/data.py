@@ -6,7 +6,7 @@ import argparse
 from types import ModuleType
 
 from tinyllava_core.commands.arguments import told
-from tinyllava_core.commands.of_data import diff, files, lint, listed, preview, stats
+from tinyllava_core.commands.of_data import diff, files, judge, lint, listed, preview, recaption, stats
 
 HELP = "list, check and look at the data that manifests name"
 WORDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(args)
@@ -16,6 +16,8 @@ WORDS: dict[str, ModuleType] = {  # word -> HELP, add_arguments(parser), act(arg
     "preview": preview,
     "stats": stats,
     "diff": diff,
+    "judge": judge,
+    "recaption": recaption,
 }
 
 

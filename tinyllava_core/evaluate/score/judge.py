@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ ANSWER = "\x00"  # where the model's answer goes in what a judge is told
 TIMEOUT_S = 120
 TRIES = 6  # of one request; waits of 1, 2, 4, 8, 16 s between them: half a minute of a busy endpoint
 _AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}  # statuses that may pass
+_THIS_ALONE = {400, 413, 422}  # of a request that is not to be had: too long, filtered, a picture it cannot read
+
+
+class Refused(BadInput):
+    """The endpoint will not answer this very request: what it says, or its length, is at fault."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,7 @@ class Judge:
         self._url, self._key, self._cache, self._wait_s = url.rstrip("/"), key, cache, wait_s
         self._replies = _read_cache(cache)
         self._reported: set[str] = set()
+        self._writing = threading.Lock()
 
     @classmethod
     def from_environment(cls, cache: Path) -> Judge:
@@ -71,18 +78,41 @@ class Judge:
 
         None is not sent: the endpoint's own default. Raises BadInput if the endpoint refuses, or stays unreachable.
         """
-        limits = {"temperature": temperature, "max_tokens": max_tokens}
-        request: dict[str, Any] = {"model": self.model, "messages": messages}
-        request |= {name: value for name, value in limits.items() if value is not None}
+        return self.reply(messages, temperature=temperature, max_tokens=max_tokens, attempt=attempt).text
+
+    def reply(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        attempt: int = 0,
+    ) -> Reply:
+        """Give the reply with the model's own name, as `ask` does. Several threads may ask. Raises Refused for this request alone."""
+        request = self._asking(messages, temperature, max_tokens)
         name = _hash([request, attempt])
         if name not in self._replies:
             reply = self._request(request)
-            self._replies[name] = reply
             line = {"request_sha256": name, "attempt": attempt, "text": reply.text, "model": reply.model}
-            with self._cache.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            with self._writing:
+                self._replies[name] = reply
+                with self._cache.open("a", encoding="utf-8", newline="\n") as file:
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._reported.add(self._replies[name].model)
-        return self._replies[name].text
+        return self._replies[name]
+
+    def has(
+        self, messages: Sequence[Mapping[str, Any]], *, temperature: float | None = None, max_tokens: int | None = None
+    ) -> bool:
+        """Tell whether the reply is on the disk."""
+        return _hash([self._asking(messages, temperature, max_tokens), 0]) in self._replies
+
+    def _asking(
+        self, messages: Sequence[Mapping[str, Any]], temperature: float | None, max_tokens: int | None
+    ) -> dict[str, Any]:
+        limits = {"temperature": temperature, "max_tokens": max_tokens}
+        request: dict[str, Any] = {"model": self.model, "messages": messages}
+        return request | {name: value for name, value in limits.items() if value is not None}
 
     def identity(self, questions: Sequence[Question]) -> str:
         """Name the judge as a part of the score: model asked for, model reported, hash of its prompts but for the answers.
@@ -112,7 +142,8 @@ class Judge:
                 fault = f"status {answer.status_code}"
                 continue
             if answer.status_code != 200:
-                raise BadInput(
+                kind = Refused if answer.status_code in _THIS_ALONE else BadInput
+                raise kind(
                     f"judge {self.model} at {self._url}: status {answer.status_code}: {_short(answer.text)}; "
                     f"check {URL}, {MODEL} and {KEY}"
                 )

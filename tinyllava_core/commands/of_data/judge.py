@@ -1,0 +1,118 @@
+"""`tinyllava data judge`: columns about a source's records for the filters of a mix: length, script, losses, ratings by a model."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinyllava_core.commands.arguments import add_workspace
+from tinyllava_core.errors import BadInput
+
+if TYPE_CHECKING:
+    from tinyllava_core.curate.rows import Row
+
+HELP = "say something about each record of a source, as columns for a mix's filters"
+DESCRIPTION = (
+    "Writes a Parquet table for `scores` of a mix entry: num_words and script; with --loss what a training made of each record; with --ask "
+    "a rating by the model that TINYLLAVA_JUDGE_URL and TINYLLAVA_JUDGE_MODEL name. It drops nothing."
+)
+AT_ONCE, AT_MOST, MAX_TOKENS = 4, 1000, 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("source", metavar="SOURCE", help="a manifest's name, or a path to one")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write (default: ./scores-SOURCE.parquet)")
+    parser.add_argument(
+        "--loss", metavar="CHECKPOINT", help="a training that saw the records: columns loss, worst_loss"
+    )
+    parser.add_argument(
+        "--ask",
+        nargs="+",
+        default=[],
+        metavar="NAME=PROMPT",
+        help="a column for each: the first number of the reply to a prompt file",
+    )
+    add_asking(parser, MAX_TOKENS)
+    add_workspace(parser)
+
+
+def add_asking(parser: argparse.ArgumentParser, max_tokens: int) -> None:
+    """Take what bounds the asking."""
+    parser.add_argument("--plan", action="store_true", help="ask nothing: say what it would cost")
+    parser.add_argument(
+        "--at-most",
+        type=int,
+        default=AT_MOST,
+        metavar="N",
+        help=f"new requests; more are refused beforehand (default: {AT_MOST:,})",
+    )
+    parser.add_argument(
+        "--at-once", type=int, default=AT_ONCE, metavar="N", help=f"requests on their way (default: {AT_ONCE})"
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, default=max_tokens, metavar="N", help=f"of a reply (default: {max_tokens})"
+    )
+
+
+def act(args: argparse.Namespace) -> None:
+    """Look at the records, ask, write. Raises BadInput before anything is asked, where it can."""
+    import pyarrow as pa
+
+    from tinyllava_core.curate import columns, write
+    from tinyllava_core.curate.asking import Prompt, ask, bounded
+    from tinyllava_core.curate.rows import source_of
+    from tinyllava_core.data.manifest.manifest import load
+    from tinyllava_core.data.mix.filters import score_columns
+    from tinyllava_core.data.mix.tables import described_columns
+    from tinyllava_core.paths import expanded
+    from tinyllava_core.why.found import trained
+
+    place = expanded(args.workspace).resolve()
+    source = source_of(load(args.source), place)
+    prompts = [Prompt.read(*_named(one), args.max_tokens) for one in args.ask]
+    out = args.out or Path(f"scores-{source.name}.parquet")
+    rows = list(source.rows())
+    tables = [columns.said(rows)]
+    told = {"source": source.name, "inspect": source.inspected.name}
+    if args.loss:
+        training = trained(place, args.loss)
+        tables.append(columns.losses(training.folder, pa.array([row.record_id for row in rows], pa.string())))
+        told["loss"] = f"{training.stage} {training.fingerprint}"
+        if not len(tables[-1]):
+            raise BadInput(
+                f"--loss {args.loss}: {training.stage} {training.fingerprint} was trained on no record of {source.name}"
+            )
+
+    def shown(row: Row) -> list[bytes]:
+        return [source.jpeg(path) for path in row.pictures]
+
+    for prompt in prompts:
+        judge = bounded(place, source.name, prompt, rows, shown, None if args.plan else args.at_most)
+        if judge is not None:
+            tables.append(write.rated(prompt, ask(judge, prompt, rows, shown, args.at_once)))
+            told[prompt.name] = f"{judge.model}, prompt {prompt.sha256}"
+    if args.plan:
+        return
+    table = write.write_scores(tables, told, out)
+    score_columns(str(out), described_columns())  # a filter can name them
+    missing = ", ".join(
+        f"{name} {table[name].null_count:,}"
+        for name in table.column_names
+        if table[name].null_count and not name.endswith(("_fault", "_by"))
+    )
+    print(
+        f"{out}: {len(table):,} records of {source.name}, columns {', '.join(table.column_names[1:])}"
+        + (f"; without: {missing}" if missing else "")
+    )
+
+
+def _named(word: str) -> tuple[str, Path]:
+    name, sign, path = word.partition("=")
+    if not sign or not path or not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise BadInput(
+            f"--ask {word}: expected NAME=PROMPT, a column's name in small letters and a text file, as in help=help.txt"
+        )
+    return name, Path(path)
