@@ -76,7 +76,13 @@ def test_nothing_is_removed_while_a_run_is_at_work(workspace: Path) -> None:
 
 def test_gc_only_tells_unless_it_is_to_delete(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["gc", "--keep", "1", "--workspace", str(workspace)]) == 0
-    assert "`tinyllava gc --delete` removes 3 things" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "`tinyllava gc --delete` removes 3 things" in told
+    things = disk.weigh(workspace)
+    assert (
+        f"in all {len(things)} things, {sum(thing.size_bytes for thing in things) / 1e6:.1f} MB, of which runs need"
+        in told
+    )
     assert (workspace / "cache").exists()
     assert cli.main(["gc", "--keep", "1", "--delete", "--workspace", str(workspace)]) == 0
     assert "removed 3 things" in capsys.readouterr().out

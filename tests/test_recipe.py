@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tinyllava_core.data.manifest.manifest import load as manifest
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.recipe import STAGES, known_recipes, load
 from tinyllava_core.results import TRAININGS
 from tinyllava_core.settings.evaluate import SUITES
@@ -86,6 +86,26 @@ def test_recipes_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) 
     write(tmp_path, "a", extends="b.yaml")
     with pytest.raises(BadInput, match=r"in a circle: b -> a -> b"):
         load(write(tmp_path, "b", extends="a.yaml"))
+
+
+def test_an_unknown_field_is_told_with_those_that_stand_beside_it():
+    with pytest.raises(
+        BadInput, match=r"'sft.language.nope': the recipe has no such field.* Fields of sft.language: [a-z_, ]+$"
+    ):
+        load("toy", {"sft.language.nope": 1})
+    with pytest.raises(
+        BadInput, match=r"'modle': the recipe has no such field; nearest: 'model'. Its fields: .*pretrain, .*sft"
+    ):
+        load("toy", {"modle": 1})
+
+
+def test_of_very_many_known_names_those_that_are_near_are_told():
+    names = [f"benchmark-{n:02d}" for n in range(50)]
+    assert str(unknown("benchmark", "benchmark-071", names)).endswith(" others")
+    told = str(unknown("benchmark", "benchmark-071", names)).partition("Known: ")[2]
+    assert told.startswith("benchmark-07, ")
+    assert len(told.split(", ")) == 9
+    assert str(unknown("benchmark", "nothing like it", names)).count(",") == 49
 
 
 def test_an_unknown_recipe_that_is_extended_is_told_with_the_nearest(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 # What moves a terminal's cursor, colours, renames or reorders it: C0 and C1 controls, other line ends, bidirectional marks; halves of pairs.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_MANY, _NEAR = 40, 8  # known names that are too many to be read in an error; how many of them it names then
+
 
 class BadInput(ValueError):
     """What is wrong (with the value), what was expected, what to do: one line. Programs end with exit code 2 on it."""
@@ -38,9 +40,11 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, key: str, known: Iterable[str]) -> BadInput:
-    """Make the error for a key that its table does not have: lists the known ones and the nearest."""
+    """Make the error for a key that its table does not have: the nearest, and the known ones; of very many, those that are near."""
     names = sorted(known)
-    return BadInput(f"unknown {kind} {key!r}{nearest(key, names)}. Known: {', '.join(names)}")
+    near = difflib.get_close_matches(key, names, n=_NEAR, cutoff=0.4) if len(names) > _MANY else []
+    told = f"{', '.join(near)}, and {len(names) - len(near)} others" if near else ", ".join(names)
+    return BadInput(f"unknown {kind} {key!r}{nearest(key, names)}. Known: {told}")
 
 
 def unforeseen(error: Exception) -> str:

@@ -193,9 +193,12 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
     known: list[str] = all_fields()
     if ".".join(parents) not in OWN_KEYS and not _exists(dotted):
-        raise BadInput(
-            f"override {dotted!r}: the recipe has no such field{nearest(dotted, known)}. All fields: tinyllava_core/settings/*.py"
-        )
+        parent = ".".join(parents)
+        inside = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent]
+        told = f"Its fields: {', '.join(name for name in known if '.' not in name)}"
+        if parent and inside:
+            told = f"Fields of {parent}: {', '.join(inside)}"
+        raise BadInput(f"override {dotted!r}: the recipe has no such field{nearest(dotted, known)}. {told}")
     node: Any = data
     for part in parents:
         if isinstance(node, list):

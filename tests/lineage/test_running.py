@@ -15,7 +15,7 @@ from small_workspace import named
 from tinyllava_core.lineage.running import running, tell_killed
 from tinyllava_core.lineage.store import leave, open_read_only, publish
 
-SFT = "5f" + "0" * 14
+SFT, PRETRAIN = "5f" + "0" * 14, "4f" + "0" * 14
 
 
 def states(workspace: Path) -> list[tuple]:
@@ -50,6 +50,22 @@ def test_the_last_loss_is_there_without_anything_being_published_again(training:
     with training.open("a") as file:
         file.write('{"step": 2, "lo')  # half a line: it is being written
     assert states(tmp_path) == [("run-1", "Running", "sft", 1, 2.5)]
+
+
+def test_an_ended_run_keeps_the_last_loss_of_its_last_training(training: Path, tmp_path: Path) -> None:
+    """Pretrain was made before sft, in this run or another; the runs that share a training share its loss."""
+    training.write_text(step(0, 3.5) + step(1, 0.5))
+    training.parent.rename(training.parents[1] / SFT)
+    before = tmp_path / "artifacts" / "pretrain" / PRETRAIN
+    before.mkdir(parents=True)
+    (before / "steps.jsonl").write_text(step(7, 9.0))
+    for stage, fingerprint, hour in (("pretrain", PRETRAIN, 1), ("sft", SFT, 2), ("evaluate", "e" * 16, 3)):
+        when = datetime(2026, 1, 1, hour, tzinfo=UTC)
+        row = {"run_id": "run-1", "stage": stage, "name": stage, "fingerprint": fingerprint, "started_at": when, "seconds": 1.0, "made": True, "task_run_id": None}  # fmt: skip
+        leave(tmp_path, "stage", f"run-1 {stage}", [row])
+    leave(tmp_path, "run_end", "run-1", [{"run_id": "run-1", "ended_at": datetime.now(UTC), "state": "Completed"}])
+    publish(tmp_path)
+    assert states(tmp_path) == [("run-1", "Completed", None, 1, 0.5)]
 
 
 def test_a_finished_training_is_read_under_the_same_fingerprint(training: Path, tmp_path: Path) -> None:

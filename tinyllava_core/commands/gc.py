@@ -36,11 +36,15 @@ def act(args: argparse.Namespace) -> None:
         rows.append((what, len(mine), _mb(mine), len(free), _mb(free)))
     show(("what", "number", "MB", "not needed", "MB not needed"), rows, args.format)
     free = [thing for thing in things if not thing.needed]
+    if args.format == "table" and things:
+        print(
+            f"\nin all {len(things):,} things, {_mb(things):,.1f} MB, of which runs need {_mb([thing for thing in things if thing.needed]):,.1f} MB"
+        )
     if args.delete:
         remove(workspace, free)
     if args.format == "table" and free:
         told = f"{len(free)} thing{'s' * (len(free) > 1)}, {_mb(free):,.1f} MB"
-        print(f"\nremoved {told}" if args.delete else f"\n`tinyllava gc --delete` removes {told}; --keep N keeps less")
+        print(f"removed {told}" if args.delete else f"`tinyllava gc --delete` removes {told}; --keep N keeps less")
 
 
 def _mb(things: list) -> float:  # type: ignore[type-arg]

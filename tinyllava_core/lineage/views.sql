@@ -52,13 +52,21 @@ LEFT JOIN (
 ) AS newest ON newest.run_id = run.run_id AND run_end.run_id IS NULL
 LEFT JOIN (
     SELECT
+        run_id,
+        arg_max(fingerprint, started_at) AS fingerprint
+    FROM stage
+    WHERE stage IN ('pretrain', 'second_pretrain', 'sft')
+    GROUP BY run_id
+) AS trained ON trained.run_id = run.run_id AND run_end.run_id IS NOT NULL
+LEFT JOIN (
+    SELECT
         fingerprint,
         max(step) AS step,
         arg_max(loss, step) AS loss
     FROM steps
     GROUP BY fingerprint
-) AS last ON last.fingerprint = newest.fingerprint;
-COMMENT ON VIEW run_state IS 'One row per run: Running, Killed, or how it ended; and what one that has not ended is at, with the last step and loss of its training.';
+) AS last ON last.fingerprint = coalesce(newest.fingerprint, trained.fingerprint);
+COMMENT ON VIEW run_state IS 'One row per run: Running, Killed, or how it ended, with the last step and loss of its last training; and what one that has not ended is at, with those so far.';
 
 CREATE VIEW score AS
 SELECT

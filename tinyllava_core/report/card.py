@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from tinyllava_core.report.facts import RunFacts, mix_rows
+from tinyllava_core.report.html import as_set
 from tinyllava_core.report.scores import ScoreRow
 from tinyllava_core.report.trust import shared_rows
 from tinyllava_core.results import DownloadResult, ExportResult
@@ -64,7 +65,7 @@ def _what(facts: RunFacts) -> list[str]:
         f"{model.vision} → {model.connector} → {model.language}, trained by the recipe `{facts.recipe.name}`"
         f" with seed {facts.recipe.seed}. {facts.recipe.description or ''}".rstrip(),
     ]
-    changed = ", ".join(f"`{key} = {value}`" for key, value in facts.overrides.items())
+    changed = ", ".join(f"`{key} = {as_set(value)}`" for key, value in facts.overrides.items())
     lines += [f"Changed in it: {changed}."] if changed else []
     code = f"Code: commit {facts.git_commit}{', with changes that are not committed' if facts.git_dirty else ''}."
     lines += [code] if facts.git_commit else []

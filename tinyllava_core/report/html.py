@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 HERE = Path(__file__).parent
+_SHOWN = 100  # characters of a setting; the page has the whole recipe elsewhere
 
 
 def render(template: Path, **values: Any) -> str:
@@ -27,6 +29,7 @@ def render(template: Path, **values: Any) -> str:
         "rate": rate,
         "signed": signed,
         "plain": plain,
+        "as_set": as_set,
     }
     return environment.get_template(template.name).render(**values)
 
@@ -73,3 +76,10 @@ def signed(value: float) -> str:
 def plain(word: str) -> str:
     """Write one of our words as a person would."""
     return word.replace("_", " ")
+
+
+def as_set(value: Any) -> str:
+    """Write what was set on a recipe as one would set it: YAML, on one line, cut where it is long."""
+    line = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False, allow_unicode=True)
+    told = line.removesuffix("\n...\n").strip()
+    return told if len(told) <= _SHOWN else f"{told[:_SHOWN]} …"
