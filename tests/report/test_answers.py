@@ -213,6 +213,29 @@ def test_on_a_narrow_screen_a_question_opens_over_the_list_and_nothing_sticks_ou
     page.set_viewport_size({"width": 1200, "height": 800})
 
 
+def test_two_runs_are_read_from_either_side_and_an_answer_gives_the_command_that_asks_why(
+    run: MadeUp, chromium: Any, tmp_path: Path
+):
+    """The first has 5 of 8 right; the other was asked the last four alone and has them right: three that the first has wrong."""
+    other = MadeUp(tmp_path / "other")
+    other.make("evaluate", "toy-pope", {}, lambda to: shorter(to))
+    theirs = dataclasses.replace(run.facts(), run_id="it's", title="variant, b", stages=other.stages)
+    page = chromium.new_page(viewport={"width": 1200, "height": 800})
+    page.goto(f"{write_answers([run.facts(), theirs], tmp_path).as_uri()}#b=toy-pope&only=worse&with=variant%2C+b")
+    page.wait_for_selector(".row")
+    assert told(page) == "3 of 8 questions"
+    assert page.inner_text("#flag-worse").startswith("only variant, b right")
+    assert page.locator("#kinds[open]").count() == 1
+    page.click("#flag-worse")
+    page.select_option("#own", label="variant, b")
+    counts = {flag: page.inner_text(f"#flag-{flag} b") for flag in ("right", "wrong", "better", "worse")}
+    assert counts == {"right": "4", "wrong": "0", "better": "3", "worse": "0"}
+    assert "of=variant%2C+b" in page.url
+    page.click("#flag-right")
+    assert page.text_content("#why code >> nth=0") == "tinyllava why 'it'\\''s' --benchmark toy-pope --question 5"
+    page.close()
+
+
 def test_what_is_filtered_is_printed_as_a_table(page: Any):
     page.keyboard.press("w")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")

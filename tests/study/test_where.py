@@ -44,12 +44,11 @@ def test_what_each_has_right_alone_is_counted_in_all_and_by_kind_the_greatest_ch
 
 def test_it_is_said_in_words_with_the_subscores_that_moved_most() -> None:
     a, b = given("a", 1, 1, 0, 0, 1, 1), given("b", 0, 0, 1, 0, 1, 1)
-    scores = {"a": {"pope": {"recall": 50.0, "precision": 60.0, "f1": 55.0}}, "b": {"pope": {"recall": 30.0, "precision": 70.0, "f1": 54.0, "new": 1.0}}}  # fmt: skip
+    scores = {"a": {"pope": {"recall": 50.0, "mean_precision": 60.0, "f1": 55.0}}, "b": {"pope": {"recall": 30.0, "mean_precision": 70.0, "f1": 54.0, "new": 1.0}}}  # fmt: skip
     (one,) = moved([asked(a, b)], scores)
     assert one.told() == (
         "b is right on 1 question that a has wrong, and wrong on 2 questions that it has right. "
-        "By kind it moves most on shape (-2 of 2) and on expects yes (-1 of 4). "
-        "Of the sub-scores: recall -20.0, precision +10.0."
+        "By kind: shape −2 of 2, expects yes −1 of 4. Of the sub-scores: recall −20.0, mean precision +10.0."
     )
     (same,) = moved([asked(a, dataclasses.replace(a, run="c"))], {})
     assert same.told() == "Both are right on the same pope questions."

@@ -10,6 +10,7 @@ from tinyllava_core.evaluate.compare.compare import Difference, holm
 from tinyllava_core.evaluate.compare.published import Beside, Published, beside, same_model
 from tinyllava_core.evaluate.compare.score_pair import compare_all, compare_recipes
 from tinyllava_core.recipe import load as load_recipe
+from tinyllava_core.report.html import signed
 from tinyllava_core.study.table import Finished
 
 # What may be set on a recipe, and it is still the one that was published: the parts are looked up, the rest trains nothing.
@@ -62,8 +63,8 @@ def pair_rows(pairs: Sequence[tuple[str, Difference]]) -> list[tuple[str, ...]]:
             one.benchmark,
             f"{one.first:.1f}",
             f"{one.second:.1f}",
-            f"{one.difference:+.1f}",
-            f"{one.ci_low:+.1f} .. {one.ci_high:+.1f}",
+            signed(one.difference),
+            f"{signed(one.ci_low)} … {signed(one.ci_high)}",
             f"{one.p_holm:.4f}",
             one.verdict().replace("second", "the variant").replace("first", "the first"),
         )
@@ -102,7 +103,7 @@ def published_cells(found: Sequence[tuple[str, Beside]]) -> list[tuple[str, ...]
             one.benchmark,
             f"{one.ours:.1f} ± {one.stderr:.1f}",
             f"{one.published:g}",
-            f"{one.difference:+.1f}" + (", within the error" if one.is_within_error else ""),
+            signed(one.difference) + (", within the error" if one.is_within_error else ""),
             one.model,
             f"{one.where}: {one.caveat}",
         )

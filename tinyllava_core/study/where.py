@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tinyllava_core.report.answers.collect import RIGHT, Answered, Asked
+from tinyllava_core.report.html import plain, signed
 from tinyllava_core.settings.condition import SEEN
 
 _NAMED = 2  # kinds and sub-scores in the sentence
@@ -51,10 +52,12 @@ class Moved:
         said = f"{self.variant} is right on {_count(whole.num_gained)} that {self.first} has wrong, and wrong on {_count(whole.num_lost)} that it has right."
         kinds = [one for one in self.kinds if one.net][:_NAMED]
         if kinds:
-            said += f" By kind it moves most on {' and on '.join(f'{one.kind} ({one.net:+d} of {one.num_questions})' for one in kinds)}."
+            said += (
+                f" By kind: {', '.join(f'{one.kind} {_signed(one.net)} of {one.num_questions:,}' for one in kinds)}."
+            )
         scores = [(name, other - first) for name, first, other in self.subscores if round(other - first, 1)][:_NAMED]
         if scores:
-            said += f" Of the sub-scores: {', '.join(f'{name} {change:+.1f}' for name, change in scores)}."
+            said += f" Of the sub-scores: {', '.join(f'{plain(name)} {signed(change)}' for name, change in scores)}."
         return said
 
 
@@ -106,6 +109,10 @@ def _group(kind: str, places: Sequence[int], asked: Asked, first: Answered, othe
 def _score(given: Answered, question: object) -> float | None:
     score: float | None = given.rows.get(question, {}).get("score")  # type: ignore[call-overload]
     return score
+
+
+def _signed(number: int) -> str:
+    return f"{number:+,d}".replace("-", "−")
 
 
 def _count(number: int) -> str:

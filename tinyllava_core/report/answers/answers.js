@@ -126,7 +126,7 @@ const percent = (value) => value === null ? "" : value.toFixed(1);
 function summary() {
   const all = now.ids.length, many = shown.length.toLocaleString("en");
   const told = now.by.map((by) => [label(by), mean(by, shown)]).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${percent(value)}`);
-  say(`${shown.length === all ? many : `${many} of ${all.toLocaleString("en")}`} question${all === 1 ? "" : "s"}${told.length && shown.length ? `; right answers, percent: ${told.join(", ")}` : ""}`);
+  say(`${shown.length === all ? many : `${many} of ${all.toLocaleString("en")}`} question${all === 1 ? "" : "s"}${told.length && shown.length ? `; right answers, percent: ${told.join(" · ")}` : ""}`);
 }
 
 function describe() {
