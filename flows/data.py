@@ -5,6 +5,7 @@ Plain functions, not subflows: a subflow costs a second at its end, and stays Ru
 
 from __future__ import annotations
 
+from tasks.choose import choose
 from tasks.download import download
 from tasks.features import features
 from tasks.inspect import inspect
@@ -13,7 +14,7 @@ from tasks.overlap import overlap
 from tasks.plan import plan
 from tasks.run import Run
 from tasks.shard import shard
-from tasks.source import Source, loss_limits, set_names, source_images
+from tasks.source import Source, choices, loss_limits, set_names, source_images
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.recipe import Contamination, StageName
 
@@ -24,10 +25,11 @@ def fetch_images(run: Run) -> dict[str, Artifact]:
 
 
 def gather(run: Run, sets: dict[str, Artifact]) -> dict[str, Source]:
-    """Download and inspect each source of the recipe, once, by the recipe's word for it."""
+    """Download and inspect each source of the recipe, once, by the recipe's word for it; of a big one what was chosen first."""
     sources = {}
     for name, max_lost_fraction in loss_limits(run.recipe).items():
-        downloaded = download(run, name)
+        chosen = choose(run, name) if name in choices(run.recipe) else None
+        downloaded = download(run, name, chosen)
         inspected = inspect(run, name, downloaded, max_lost_fraction, sets)
         sources[name] = Source(downloaded=downloaded, inspected=inspected, images=source_images(name, downloaded, sets))
     return sources

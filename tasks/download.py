@@ -11,9 +11,10 @@ from tasks.running.retry import may_help
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.download import download as core
+from tinyllava_core.data.download.embedded.chosen import TABLE
 from tinyllava_core.data.manifest.local_copies import with_copies
 from tinyllava_core.data.manifest.local_files import local_digest
-from tinyllava_core.data.manifest.manifest import load
+from tinyllava_core.data.manifest.manifest import Manifest, load
 from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.results import DownloadResult
 from tinyllava_core.toyworld.server import serving
@@ -35,13 +36,17 @@ NOT_FETCHED: dict[str, Any] = dict.fromkeys(UNCHANGING, True)
 NOT_FETCHED |= {"images": {"__all__": {"url_table": {"distributor"}}}}
 
 
+def what_is_fetched(manifest: Manifest) -> dict[str, Any]:
+    """Give the spec of what a manifest says of its data: all that may change a byte of it."""
+    return {"manifest": manifest.model_dump(mode="json", exclude=NOT_FETCHED), "local": local_digest(manifest)}
+
+
 @stage(
     "download", task_run_name="download: {source}", retries=2, retry_delay_seconds=[5, 60], retry_condition_fn=may_help
 )
-def download(run: Run, source: str) -> Artifact:
-    """Download what a manifest names. Raises BadInput if it is not as the manifest says."""
+def download(run: Run, source: str, chosen: Artifact | None = None) -> Artifact:
+    """Download what a manifest names, or what is `chosen` of it. Raises BadInput if it is not as the manifest says."""
     manifest = with_copies(load(source), run.recipe.data)
-    spec = {"manifest": manifest.model_dump(mode="json", exclude=NOT_FETCHED), "local": local_digest(manifest)}
     cache = run.workspace / "cache"
     take_out = benchmark(manifest.scorer).write_pictures if manifest.scorer else None
     with showing(f"download {manifest.name}") as show:
@@ -50,10 +55,16 @@ def download(run: Run, source: str) -> Artifact:
             "download",
             manifest.name,
             core.VERSION,
-            spec,
-            inputs={},
+            what_is_fetched(manifest),
+            inputs={"choose": chosen} if chosen else {},
             make=lambda folder: core.download(
-                manifest, folder, cache, on_progress=show, take_out=take_out, serve=serving
+                manifest,
+                folder,
+                cache,
+                on_progress=show,
+                take_out=take_out,
+                serve=serving,
+                chosen=chosen.folder / TABLE if chosen else None,
             ),
         )
     result = artifact.result(DownloadResult)

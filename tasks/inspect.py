@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tasks.record import record
 from tasks.run import Run
 from tasks.running.progress import LOG, showing
-from tasks.source import image_places, set_inputs
+from tasks.source import choices, image_places, set_inputs
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.inspect import inspect as core
@@ -28,7 +28,9 @@ def inspect(
     manifest, result = load(source), downloaded.result(DownloadResult)
     written = manifest.annotations
     assert written is not None, f"{source} has no records: check_manifests should have said so"
-    count, read = written.count, downloaded.folder / (result.annotations or "")
+    read, components, count = downloaded.folder / (result.annotations or ""), manifest.components, written.count
+    if source in choices(run.recipe):  # a part of the data set: the manifest counts all of it
+        components, count = tuple(one.model_copy(update={"count": None}) for one in components), None
     form = written.format or sniff_file(read)
     if written.format is None:
         LOG.info("%s: its records look like the format %r", manifest.name, form)
@@ -39,7 +41,7 @@ def inspect(
             "inspect",
             manifest.name,
             core.VERSION,
-            {"format": form, "count": count, "components": manifest.components, "limits": limits},
+            {"format": form, "count": count, "components": components, "limits": limits},
             {"download": downloaded, **set_inputs(manifest, sets)},
             lambda folder: core.inspect_source(
                 downloaded.folder,
@@ -48,7 +50,7 @@ def inspect(
                 1.0,
                 folder,
                 images=images,
-                components=manifest.components,
+                components=components,
                 limits=limits,
                 expected_count=count,
                 as_own=as_own(manifest, read),

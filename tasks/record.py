@@ -26,6 +26,7 @@ from tinyllava_core.results import RESULTS
 
 SHOWN: dict[str, tuple[str, ...]] = {  # the numbers of a stage's one line; all of them are in its lineage row
     "start": ("size_bytes",),
+    "choose": ("num_rows", "num_chosen", "size_bytes"),
     "download": ("num_files", "size_bytes", "num_failed"),
     "inspect": ("num_records", "num_dropped", "num_images"),
     "mix": ("num_records", "num_images", "num_text_only", "num_left_out"),

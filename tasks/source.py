@@ -11,6 +11,7 @@ from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.manifest.local_copies import check_names, missing, with_copies
 from tinyllava_core.data.manifest.local_files import beside
 from tinyllava_core.data.manifest.manifest import Manifest, load
+from tinyllava_core.data.mix.choose import check_choose
 from tinyllava_core.data.mix.contamination import vg_coco
 from tinyllava_core.data.mix.filters import read_filters
 from tinyllava_core.data.plan.ready import check_parts
@@ -21,6 +22,7 @@ from tinyllava_core.evaluate.score.benchmarks import benchmark
 from tinyllava_core.evaluate.score.ready import faulty_benchmarks
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import DownloadResult
+from tinyllava_core.settings.mix import Choose
 
 _WHOLE: set[tuple[tuple[str, ...], str]] = set()  # benchmarks and places that were read, and nothing was wrong
 WORDS = {"source": "a source", "benchmark": "a benchmark", "images": "an image set"}
@@ -78,6 +80,19 @@ def loss_limits(recipe: Recipe) -> dict[str, float]:
     return limits
 
 
+def choices(recipe: Recipe) -> dict[str, Choose]:
+    """List the sources of which a recipe brings a part alone, with what it asks for. Raises BadInput where two stages ask otherwise."""
+    entries = [entry for stage in recipe.stages() for entry in recipe.training(stage).mix]
+    asked: dict[str, Choose | None] = {}
+    for entry in entries:
+        if asked.setdefault(entry.source, entry.choose) != entry.choose:
+            raise BadInput(
+                f"source {entry.source!r}: its stages choose otherwise of it, and it is brought here once; write the same `choose` in "
+                "each, and less of it as `cap` or `share`"
+            )
+    return {name: choose for name, choose in asked.items() if choose is not None}
+
+
 def set_names(recipe: Recipe) -> list[str]:
     """List the image sets that a recipe's sources and benchmarks draw on, each once."""
     manifests = [load(name) for name in (*loss_limits(recipe), *recipe.all_benchmarks())]
@@ -125,6 +140,8 @@ def check_manifests(recipe: Recipe) -> None:
         except BadInput as error:
             others = ", ".join(other for other in lacking if other != manifest.name)
             raise BadInput(f"{error}{f' A person must fetch these too: {others}.' if others else ''}") from None
+    for name, asked in choices(recipe).items():
+        check_choose(load(name), asked)
     for training in map(recipe.training, recipe.stages()):
         for entry in training.mix:
             read_filters(entry)

@@ -20,6 +20,21 @@ class StartResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChooseResult:
+    """Stage `choose`: which rows of a big data set are brought here, decided before one picture is fetched."""
+
+    source: str
+    commit: str | None  # of the hub's data set; None: it is a folder
+    num_rows: int  # of the subsets that were asked for
+    num_refused: int  # whose texts cannot be used, each with its reason in refused.parquet
+    num_left_out: int  # by filters, or of components that the manifest does not take
+    num_chosen: int  # rows of the source that is made of them
+    num_row_groups: int  # that hold them
+    size_bytes: int  # of those row groups, in the files
+    size_bytes_in_all: int  # of all row groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadResult:
     """Stage `download`: one source, image set or benchmark on this disk."""
 
@@ -263,6 +278,7 @@ class MixSearchResult:
 TRAININGS = ("pretrain", "second_pretrain", "sft")  # the words of the stages that train, in their order
 RESULTS: dict[str, type] = {
     "start": StartResult,
+    "choose": ChooseResult,
     "download": DownloadResult,
     "inspect": InspectResult,
     "mix": MixResult,

@@ -27,7 +27,7 @@ from tinyllava_core.results import RESULTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "remade.md"
 STAGES = (
-    *("download", "inspect", "mix", "overlap", "shard", "plan", "features", "pretrain", "sft"),
+    *("choose", "download", "inspect", "mix", "overlap", "shard", "plan", "features", "pretrain", "sft"),
     *("evaluate", "export", "report"),
 )
 OTHER_LANGUAGE = str(Path(language_row("toy-llama").weights).resolve())
@@ -70,6 +70,14 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "sft.mix.one_question_per_record": (
         {},
         [{"source": "toy-chat", "one_question_per_record": True}, {"source": "toy-places"}],
+    ),
+    "sft.mix.choose.records": (
+        {"sft.mix": [{"source": "finevision/chartqa", "choose": 9}]},
+        [{"source": "finevision/chartqa", "choose": 10}],
+    ),
+    "sft.mix.choose.filters": (
+        {"sft.mix": [{"source": "finevision/chartqa", "choose": 9}]},
+        [{"source": "finevision/chartqa", "choose": {"records": 9, "filters": ["num_turns > 2"]}}],
     ),
     "sft.mix.scores": (
         {"sft.mix": [{"source": "toy-chat", "filters": ["a > 2"]}, {"source": "toy-places"}]},

@@ -139,13 +139,14 @@ _DRAWN = ("images", "pairs", "question", "answer", "spread")
 
 
 def _taken(rows: list[Kind], entry: MixEntry) -> list[float]:
-    """Say how many records of each kind a mix takes an epoch: shares and caps of components, then the source's cap."""
-    found = []
+    """Say how many records of each kind a mix takes an epoch: what is chosen, shares and caps of components, then the source's cap."""
+    found, whole_source = [], sum(row.records for row in rows)
+    brought = min(1.0, entry.choose.records / whole_source) if entry.choose and whole_source else 1.0
     for row in rows:
         portion = entry.components.get(row.component or "")
         share = entry.share if portion is None or portion.share is None else portion.share
-        whole = share * sum(other.records for other in rows if other.component == row.component)
+        whole = share * brought * sum(other.records for other in rows if other.component == row.component)
         cap = whole if portion is None or portion.cap is None else min(whole, portion.cap)
-        found.append(row.records * share * (cap / whole if whole else 0))
+        found.append(row.records * share * brought * (cap / whole if whole else 0))
     total = sum(found)
     return [one * min(1.0, (entry.cap or total) / total) if total else one for one in found]

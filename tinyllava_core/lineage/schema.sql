@@ -78,6 +78,20 @@ CREATE TABLE "start" (
 );
 COMMENT ON TABLE "start" IS 'Stage start: a checkpoint from elsewhere that a run began with.';
 
+CREATE TABLE choose (
+    fingerprint VARCHAR,
+    source VARCHAR,
+    commit VARCHAR,            -- of the hub's data set; NULL: it is a folder
+    num_rows BIGINT,           -- of the subsets that were asked for
+    num_refused BIGINT,        -- whose texts cannot be used: refused.parquet
+    num_left_out BIGINT,       -- by filters, or of components that the manifest does not take
+    num_chosen BIGINT,         -- rows of the source that is made of them
+    num_row_groups BIGINT,     -- that hold them
+    size_bytes BIGINT,         -- of those row groups, in the files
+    size_bytes_in_all BIGINT   -- of all row groups
+);
+COMMENT ON TABLE choose IS 'Stage choose: which rows of a big data set are brought here, decided before one picture is fetched.';
+
 CREATE TABLE download (
     fingerprint VARCHAR,
     source VARCHAR,

@@ -118,4 +118,5 @@ def _setting(name: str, value: Any) -> str:
 
 def _entry(entry: MixEntry) -> str:
     share = "" if entry.share == 1 else f" × {entry.share:g}"
-    return f"{entry.source}{share}" + (f", at most {entry.cap:,}" if entry.cap else "")
+    chosen = f", {entry.choose.records:,} chosen" if entry.choose else ""
+    return f"{entry.source}{chosen}{share}" + (f", at most {entry.cap:,}" if entry.cap else "")

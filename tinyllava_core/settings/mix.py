@@ -20,6 +20,16 @@ class Portion(Frozen):
     cap: int | None = Field(None, ge=1, description="At most so many records of it (after the share). null: no limit.")
 
 
+class Choose(Frozen):
+    """How much of a hub's data set is brought here at all. Written `choose: 10000`, it is a number of records."""
+
+    records: int = Field(ge=1, description="So many records; fewer where there are no more.")
+    filters: tuple[str, ...] = Field(
+        (),
+        description="SQL conditions as a source's `filters`, over columns that need no picture: what they leave is chosen from.",
+    )
+
+
 class MixEntry(Frozen):
     """One source of a stage's mix."""
 
@@ -50,6 +60,18 @@ class MixEntry(Frozen):
         None,
         description="A Parquet table with record_id and columns of one's own, which filters may name. null: none.",
     )
+
+    choose: Choose | None = Field(
+        None,
+        exclude_if=lambda choose: choose is None,
+        description="Bring only so many records of a hub's Parquet here: the texts of all are read, then the row groups with chosen "
+        "rows alone are fetched. Shares and caps are of what was brought. The same in every stage. null: all of it.",
+    )
+
+    @field_validator("choose", mode="before")
+    @classmethod
+    def _a_number_is_of_records(cls, given: Any) -> Any:
+        return {"records": given} if isinstance(given, int) and not isinstance(given, bool) else given
 
     @field_validator("components", mode="before")
     @classmethod

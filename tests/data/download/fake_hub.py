@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from loopback import Quiet, answering
 
@@ -20,10 +20,14 @@ class Hub:
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
         self.fetched: list[str] = []  # files that were read, not only asked about
+        self.ranges: list[
+            tuple[str, int, int]
+        ] = []  # of each answer with a file's bytes: from which on, and where they end
         self.lfs = False  # True: files are told with their sha256, as big ones are
         self.broken: dict[
             str, list[int]
         ] = {}  # of a file's next answers, after how many bytes the connection is closed
+        self.failing: dict[str, int] = {}  # files whose bytes are answered by this status
         self.wrong: set[str] = set()  # files whose bytes are not what the tree says
         self.refused: tuple[int, dict[str, str]] | None = None  # status and headers instead of any answer
         self.tokens: list[str | None] = []
@@ -64,6 +68,11 @@ class _Handler(Quiet):
     def do_GET(self) -> None:
         self._answer(with_body=True)
 
+    def do_POST(self) -> None:
+        asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        assert "/paths-info/" in self.path, self.path
+        self._send([self.hub.entry(name) for name in asked["paths"] if name in self.hub.files], True)
+
     def _answer(self, with_body: bool) -> None:
         path, _, query = self.path.partition("?")
         path = unquote(path)
@@ -88,6 +97,9 @@ class _Handler(Quiet):
         if name not in self.hub.files:
             self._send({}, with_body, status=404, headers={"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
             return
+        if with_body and name in self.hub.failing:
+            self._send({}, with_body, self.hub.failing[name])
+            return
         if with_body:
             self.hub.fetched.append(name)
         headers = {"ETag": f'"{self.hub.tag(name)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
@@ -95,12 +107,16 @@ class _Handler(Quiet):
         if name in self.hub.wrong:
             data = data[:-1] + bytes([data[-1] ^ 1])
         if wanted := self.headers.get("Range"):
-            start = int(wanted.removeprefix("bytes=").partition("-")[0])
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start, whole = int(first), len(data)
+            data = data[: int(last) + 1] if last else data
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{whole}"
+        if with_body:
+            self.hub.ranges.append((name, start, len(data)))
         if with_body and self.hub.broken.get(name):
-            self._send(data[start:], with_body, 206 if start else 200, headers, cut=self.hub.broken[name].pop(0))
+            self._send(data[start:], with_body, 206 if wanted else 200, headers, cut=self.hub.broken[name].pop(0))
             return
-        self._send(data[start:], with_body, 206 if start else 200, headers)
+        self._send(data[start:], with_body, 206 if wanted else 200, headers)
 
     def _send(
         self,

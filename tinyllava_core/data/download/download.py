@@ -62,23 +62,24 @@ def download(
     patience: Patience | None = None,
     take_out: TakeOut | None = None,
     serve: Serve | None = None,
+    chosen: Path | None = None,
 ) -> DownloadResult:
     """Bring what `manifest` names into `out`: annotations, images/, fetched.parquet, failures.parquet, attempts.parquet.
 
-    Image sets that it draws on are downloads of their own. Half-fetched files live in `cache`, so that a killed download
-    goes on where it was. `take_out`: the scorer's, for a manifest whose images are embedded. `serve`: who makes the world of
-    URLs that begin with toyworld://. Raises BadInput on a wrong checksum or size, a file that the server does not have, an unsafe
-    archive, a missing local file; ConnectionError, Stalled or RuntimeError on a server or process that gave up.
+    Image sets that it draws on are downloads of their own. Half-fetched files live in `cache`, so that a killed download goes on
+    where it was. `take_out`: the scorer's, for a manifest whose images are embedded. `serve`: who makes the world of URLs that
+    begin with toyworld://. `chosen`: stage choose's table, of whose rows alone the source is to be. Raises BadInput on a wrong
+    checksum or size, a file that the server does not have, an unsafe archive, a missing local file; ConnectionError, Stalled or
+    RuntimeError on a server or process that gave up.
     """
-    work = cache / "downloads" / manifest.name
+    work, images = cache / "downloads" / manifest.name, out / "images"
     work.mkdir(mode=0o700, parents=True, exist_ok=True)  # while it lasts, signed URLs lie in it
-    images = out / "images"
     shutil.rmtree(images, ignore_errors=True)  # of a killed call: the archives are unpacked anew
     images.mkdir(parents=True)
     with FileLock(cache / "downloads" / f".{manifest.name}.lock"), served(manifest, cache, serve) as world:
         work_with = (patience or Patience(), Teller(on_progress), manifest.allow_hosts)
         job = _Download(world, cache, out, work, images, *work_with)
-        annotations = job.annotations(manifest)
+        annotations = job.annotations(manifest, chosen)
         for place in manifest.images:
             if place.archive:
                 job.archive(place.archive)
@@ -92,8 +93,7 @@ def download(
                         f"{manifest.name!r}: images: embedded, but its scorer takes no pictures out of a file"
                     )
                 take_out(annotations, images)
-        num_files, size_bytes = count(images, *local_folders(manifest))
-        root = _image_root(manifest, images)
+        (num_files, size_bytes), root = count(images, *local_folders(manifest)), _image_root(manifest, images)
         write_failures(job.failures, out / "failures.parquet")
         write_attempts(job.attempts, out / "attempts.parquet")
         pq.write_table(pa.Table.from_pylist(job.fetched, _FETCHED_SCHEMA), out / "fetched.parquet")
@@ -132,12 +132,12 @@ class _Download:
     fetched: list[dict[str, str | int]] = field(default_factory=list)
     rows: Counts = field(default_factory=Counts)  # of the pictures that rows had in them
 
-    def annotations(self, manifest: Manifest) -> Path | None:
+    def annotations(self, manifest: Manifest, chosen: Path | None) -> Path | None:
         """Give what is read of the annotations; rows in other files than JSON are laid out as JSON lines."""
         places = Places(out=self.out, images=self.images, work=self.work / "rows", pins=self.cache / "revisions.json")
         job = Rows(manifest=manifest, places=places, patience=self.patience, tell=self.tell, remember=self._remember)
         if job.on_hub:
-            return job.bring_hub(self.rows)
+            return job.bring_chosen(chosen, self.rows) if chosen else job.bring_hub(self.rows)
         place = self._written(manifest)
         return job.bring_local(place, self.rows) if place is not None and job.are_in(place) else place
 

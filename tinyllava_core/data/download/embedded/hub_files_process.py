@@ -1,4 +1,4 @@
-"""The process that asks a hub for the list of a data set's files, or for one of them, through `huggingface_hub`.
+"""The process that asks a hub for the list of a data set's files, for one of them, or for parts of some, through `huggingface_hub`.
 
 Started by repo.py as `python -m tinyllava_core.data.download.embedded.hub_files_process ARGUMENTS.json`: what the library
 does on the network cannot be interrupted from within. HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE mean what they do there.
@@ -9,18 +9,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.data.download.embedded.parquet_part import write_part
 from tinyllava_core.errors import BadInput
 
+_AT_ONCE = 8  # files of which parts are read: as many as huggingface_hub fetches at once (its max_workers)
 TROUBLE = 75  # exit code where another attempt may help (EX_TEMPFAIL)
 
 
 def main(asked: dict[str, Any]) -> None:
     """Do what ARGUMENTS.json asks for, and leave what came of it in `asked["result"]`."""
-    found = _fetch(asked) if "name" in asked else _list(asked)
+    found = _fetch_parts(asked) if "parts" in asked else _fetch(asked) if "name" in asked else _list(asked)
     write_aside(Path(asked["result"]), json.dumps(found))
 
 
@@ -58,6 +62,24 @@ def _fetch(asked: dict[str, Any]) -> dict[str, Any]:
         asked["repo"], asked["name"], repo_type="dataset", revision=asked["revision"], local_dir=asked["into"]
     )
     return {"path": path}
+
+
+def _fetch_parts(asked: dict[str, Any]) -> dict[str, Any]:
+    """Read parts of Parquet files by ranges, some files at once, and leave each as a file of its own."""
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(threads.map(partial(_fetch_part, asked), asked["parts"]))
+    return {}
+
+
+def _fetch_part(asked: dict[str, Any], part: dict[str, Any]) -> None:
+    from huggingface_hub import HfFileSystem
+
+    if Path(part["into"]).is_file():  # of an attempt before this one
+        return
+    place = f"datasets/{asked['repo']}@{asked['revision']}/{part['name']}"
+    # no cache: what Arrow asks for is what is fetched
+    with HfFileSystem().open(place, "rb", cache_type="none") as file:
+        write_part(file, Path(part["into"]), part["groups"])
 
 
 def _told(error: Exception, asked: dict[str, Any]) -> BadInput | None:

@@ -18,12 +18,13 @@ from typing import Any
 import orjson
 
 from tinyllava_core.artifact import aside_of
-from tinyllava_core.data.download.embedded.pictures import PictureTar
+from tinyllava_core.data.download.embedded.pictures import PictureTar, taken_out
 from tinyllava_core.data.download.embedded.rows import READ, num_rows, rows
 from tinyllava_core.data.record.values import ORIGIN_KEY
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 
+Numbered = Iterator[tuple[int, dict[str, Any]]]  # rows, each with its number in its file
 OnRows = Callable[[int, int], None]  # (rows done, rows in all; 0: not known)
 
 
@@ -34,6 +35,7 @@ class RowFile:
     name: str  # relative, as the data set names it
     subset: str
     identity: str  # changes with its bytes: a checksum, or size and time
+    row_group: int | None = None  # None: all of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +47,23 @@ class LaidOut:
     size_bytes: int
 
 
-def lay_out(file: RowFile, bring: Callable[[], Path], work: Path, pictures: bool, on_rows: OnRows) -> LaidOut:
+def lay_out(
+    file: RowFile,
+    bring: Callable[[], Path],
+    work: Path,
+    pictures: bool,
+    on_rows: OnRows,
+    read: Callable[[Path], Numbered] | None = None,
+) -> LaidOut:
     """Make the unit of one file, unless it is there. `bring` gives the file itself, and is asked only if it is needed.
 
     `pictures`: take the pictures out of the rows; otherwise a row that holds bytes is a fault. Raises BadInput on it.
+    `read`: gives the rows that are wanted, each with its number; None: all.
     """
     lines = lines_of(file, work)
     if not lines.is_file():
         lines.parent.mkdir(parents=True, exist_ok=True)
-        _write(file, bring(), work, pictures, on_rows)
+        _write(file, bring(), work, pictures, on_rows, read or _all_rows)
     tar = tar_of(file, work)
     head = lines.open("rb").readline()
     told = orjson.loads(head)
@@ -83,7 +93,8 @@ def tar_name(file: RowFile) -> str:
     subset = re.sub(r"[/\\\0]", "_", file.subset).lstrip(".")
     folders = [part for part in path.parent.parts if part not in (".", "..", "/", file.subset)]
     ending = next(ending for ending in READ if path.name.lower().endswith(ending))
-    return str(PurePosixPath(subset, *folders, f"{path.name[: -len(ending)]}.tar"))
+    part = "" if file.row_group is None else f".{file.row_group}"
+    return str(PurePosixPath(subset, *folders, f"{path.name[: -len(ending)]}{part}.tar"))
 
 
 def lines_of(file: RowFile, work: Path) -> Path:
@@ -97,16 +108,22 @@ def tar_of(file: RowFile, work: Path) -> Path:
 
 
 def _unit(file: RowFile) -> str:
-    told = f"{file.name}\t{file.subset}\t{file.identity}"
+    told = f"{file.name}\t{file.subset}\t{file.identity}" + ("" if file.row_group is None else f"\t{file.row_group}")
     return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:20]
 
 
-def _write(file: RowFile, here: Path, work: Path, pictures: bool, on_rows: OnRows) -> None:
+def _all_rows(here: Path) -> Numbered:
+    return enumerate(rows(here))
+
+
+def _write(
+    file: RowFile, here: Path, work: Path, pictures: bool, on_rows: OnRows, read: Callable[[Path], Numbered]
+) -> None:
     lines, total, done = lines_of(file, work), num_rows(here) or 0, 0
-    aside, given = aside_of(lines), rows(here)
+    aside, given = aside_of(lines), read(here)
     with PictureTar(tar_of(file, work), tar_name(file)) as tar, aside.open("wb", buffering=1 << 20) as text:
         text.write(b" " * _HEAD + b"\n")
-        for line in _lines(file, given, tar, pictures):
+        for line in lines_for(file, given, tar.add if pictures else None):
             text.write(line)
             done += 1
             if done % 64 == 0:
@@ -123,9 +140,13 @@ def _write(file: RowFile, here: Path, work: Path, pictures: bool, on_rows: OnRow
 _HEAD = 80  # bytes of a unit's first line, which counts what is in it
 
 
-def _lines(file: RowFile, given: Iterator[dict[str, Any]], tar: PictureTar, pictures: bool) -> Iterator[bytes]:
-    for number, row in enumerate(given):
-        taken = tar.taken_out(row) if pictures else row
+def lines_for(file: RowFile, given: Numbered, add: Callable[[bytes], str] | None) -> Iterator[bytes]:
+    """Write rows as JSON lines that say where they were. `add`: takes a picture -> its path; None: bytes are a fault.
+
+    Raises BadInput on it.
+    """
+    for number, row in given:
+        taken = taken_out(row, add) if add else row
         taken[ORIGIN_KEY] = {"subset": file.subset, "file": file.name, "row": number}
         try:
             yield orjson.dumps(taken, default=_plain, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -55,24 +56,25 @@ class PictureTar:
             self.num_pictures += 1
         return self._known[digest]
 
-    def taken_out(self, value: Any) -> Any:
-        """Give a row's value with every picture in it, at any depth, replaced by its path.
 
-        A picture is bytes; an object of `bytes` and `path`, as the `datasets` library stores it; a data: URL; or base64
-        that begins as a picture does. Without bytes, an object's own path stands for it.
-        """
-        if isinstance(value, bytes):
-            return self.add(value)
-        if isinstance(value, str):
-            data = _decoded(value)
-            return value if data is None else self.add(data)
-        if isinstance(value, list):
-            return [self.taken_out(one) for one in value]
-        if isinstance(value, dict):
-            if "bytes" in value and value.keys() <= {"bytes", "path"}:
-                return value.get("path") if value["bytes"] is None else self.add(value["bytes"])
-            return {key: self.taken_out(one) for key, one in value.items()}
-        return value
+def taken_out(value: Any, add: Callable[[bytes], str]) -> Any:
+    """Give a row's value with every picture in it, at any depth, replaced by the path that `add` gives for it.
+
+    A picture is bytes; an object of `bytes` and `path`, as the `datasets` library stores it; a data: URL; or base64
+    that begins as a picture does. Without bytes, an object's own path stands for it.
+    """
+    if isinstance(value, bytes):
+        return add(value)
+    if isinstance(value, str):
+        data = _decoded(value)
+        return value if data is None else add(data)
+    if isinstance(value, list):
+        return [taken_out(one, add) for one in value]
+    if isinstance(value, dict):
+        if "bytes" in value and value.keys() <= {"bytes", "path"}:
+            return value.get("path") if value["bytes"] is None else add(value["bytes"])
+        return {key: taken_out(one, add) for key, one in value.items()}
+    return value
 
 
 def _decoded(text: str) -> bytes | None:

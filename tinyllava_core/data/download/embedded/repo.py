@@ -22,6 +22,7 @@ import yaml
 
 from tinyllava_core.artifact import file_sha256, write_aside
 from tinyllava_core.data.download.embedded.hub_files_process import TROUBLE
+from tinyllava_core.data.download.embedded.parquet_part import write_part
 from tinyllava_core.data.download.embedded.rows import JSONS, PARQUET, TABLES, TARS
 from tinyllava_core.data.manifest.component import matches
 from tinyllava_core.data.manifest.hub import HubRows
@@ -121,6 +122,28 @@ def fetched(repo: Repo, hub: HubRows, file: File, work: Path, patience: Patience
             f"{repo.written}: {file.name}: wrong checksum: the hub says {expected}, found {found}; run again to fetch it anew"
         )
     return path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A part of a Parquet file that is wanted here: all rows without pictures, or some row groups."""
+
+    name: str
+    into: Path
+    groups: tuple[int, ...] | None = None
+
+
+def fetch_parts(repo: Repo, hub: HubRows, wanted: Sequence[Wanted], work: Path, patience: Patience) -> None:
+    """Bring parts of files, each to its place, by ranges: of a hub's files nothing else is fetched. Raises as `hub_repo` does.
+
+    A file of which a part is read is never here whole, so the hub's sum of it cannot be checked: the commit names it.
+    """
+    if repo.folder is not None:
+        for part in wanted:
+            write_part(repo.folder / part.name, part.into, part.groups)
+        return
+    parts = [{"name": part.name, "into": str(part.into), "groups": part.groups} for part in wanted]
+    _ask(hub, work, patience, {"revision": repo.commit, "parts": parts})
 
 
 def forget_fetched(repo: Repo, work: Path) -> None:

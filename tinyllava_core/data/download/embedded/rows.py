@@ -24,7 +24,7 @@ TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 READ = (*PARQUET, *TABLES, *JSONS, *TARS)
 _BATCH_BYTES = 32_000_000  # about what is read of a Parquet file at once
 _MOST_ROWS = 1024
-_BUFFER_BYTES = 4_000_000  # read of a column at a time; Arrow's default is all of it in the row group
+BUFFER_BYTES = 4_000_000  # read of a column at a time; Arrow's default is all of it in the row group
 _PICTURES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "avif")
 
 
@@ -53,14 +53,18 @@ def num_rows(file: Path) -> int | None:
         return None
 
 
+def batch_rows(group: pq.RowGroupMetaData) -> int:
+    """Say how many rows of a row group are read at once."""
+    size = max(1, group.total_byte_size // max(1, group.num_rows))
+    return max(1, min(_MOST_ROWS, _BATCH_BYTES // size))
+
+
 def _parquet(file: Path) -> Iterator[dict[str, Any]]:
     """Read batch by batch: a row group of pictures may be more than memory, and than what Arrow can join."""
     try:
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as source:
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=BUFFER_BYTES) as source:
             for group in range(source.num_row_groups):
-                known = source.metadata.row_group(group)
-                size = max(1, known.total_byte_size // max(1, known.num_rows))
-                batch_size = max(1, min(_MOST_ROWS, _BATCH_BYTES // size))
+                batch_size = batch_rows(source.metadata.row_group(group))
                 for batch in source.iter_batches(batch_size, row_groups=[group]):
                     yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:

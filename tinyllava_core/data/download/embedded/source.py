@@ -12,15 +12,28 @@ from functools import partial
 from pathlib import Path
 
 from tinyllava_core.artifact import file_sha256
-from tinyllava_core.data.download.embedded.laid_out import RowFile, lay_out, put_together
-from tinyllava_core.data.download.embedded.repo import File, Repo, chosen, fetched, forget_fetched, hub_repo, local_repo
+from tinyllava_core.data.download.embedded.chosen import ChosenGroup, in_batches, read_chosen
+from tinyllava_core.data.download.embedded.laid_out import RowFile, lay_out, lines_of, put_together
+from tinyllava_core.data.download.embedded.repo import (
+    File,
+    Repo,
+    Wanted,
+    chosen,
+    fetch_parts,
+    fetched,
+    forget_fetched,
+    hub_repo,
+    local_repo,
+)
 from tinyllava_core.data.download.embedded.rows import PARQUET, TABLES, TARS, is_coco_captions
 from tinyllava_core.data.manifest.hub import HubRows
 from tinyllava_core.data.manifest.manifest import Manifest
 from tinyllava_core.data.web.pace import Teller
 from tinyllava_core.data.web.patience import Patience
-from tinyllava_core.room import in_words
+from tinyllava_core.errors import BadInput
+from tinyllava_core.room import in_words, require_free
 
+AT_ONCE = 16  # parts that are here at once: of row groups of 100 pictures some 160 MB
 ANNOTATIONS = "annotations.jsonl"
 
 
@@ -99,7 +112,7 @@ class Rows:
         units, work = list[RowFile](), self.places.work / "units"
         total = in_words(sum(file.size_bytes for file in files))
         for number, file in enumerate(files, 1):
-            unit = RowFile(name=file.name, subset=file.subset, identity=_identity(repo, file))
+            unit = RowFile(name=file.name, subset=file.subset, identity=identity(repo, file))
             note = f"file {number} of {len(files)}, {total} in all: {file.name}"
             on_rows = partial(self._told, note)
             done = lay_out(unit, partial(self._here, repo, hub, file), work, self.embedded, on_rows)
@@ -110,6 +123,50 @@ class Rows:
         annotations = self.places.out / ANNOTATIONS
         put_together(units, work, annotations, self.places.images)
         return annotations
+
+    def bring_chosen(self, table: Path, counts: Counts) -> Path:
+        """Bring the rows that stage `choose` has chosen, in its order, some row groups at once, at the commit it saw.
+
+        Raises as `bring_hub` does.
+        """
+        assert self.manifest.annotations is not None
+        assert self.manifest.annotations.hub is not None
+        groups, commit = read_chosen(table)
+        hub = self.manifest.annotations.hub
+        hub = hub.model_copy(update={"revision": commit}) if commit else hub
+        repo = hub_repo(hub, self.manifest.local("."), self.places.work, self.places.pins, self.patience)
+        files = {file.name: file for file in repo.files}
+        units, work = list[RowFile](), self.places.work / "units"
+        size = in_words(sum(group.size_bytes for group in groups))
+        for batch in in_batches(groups, AT_ONCE):
+            theirs = [_unit(repo, files, group) for group in batch]
+            wanted = [
+                Wanted(name=group.file, into=self._part(unit), groups=(group.row_group,))
+                for group, unit in zip(batch, theirs, strict=True)
+                if not lines_of(unit, work).is_file()
+            ]
+            require_free(self.places.out, sum(group.size_bytes for group in batch), hub.written())
+            fetch_parts(repo, hub, wanted, self.places.work, self.patience)
+            for group, unit in zip(batch, theirs, strict=True):
+                note = f"row group {len(units) + 1} of {len(groups)}, {size} in all: {group.file}"
+                bring = partial(self._part, unit)
+                done = lay_out(unit, bring, work, True, partial(self._told, note), group.taken)
+                self._note(repo, files[group.file], group)
+                units.append(unit)
+                counts.num_pictures += done.num_pictures
+                counts.num_tars += done.num_pictures > 0
+            shutil.rmtree(self.places.work / "fetched", ignore_errors=True)
+        annotations = self.places.out / ANNOTATIONS
+        put_together(units, work, annotations, self.places.images)
+        return annotations
+
+    def _part(self, unit: RowFile) -> Path:
+        return self.places.work / "fetched" / f"{lines_of(unit, Path()).stem}.parquet"
+
+    def _note(self, repo: Repo, file: File, group: ChosenGroup) -> None:
+        if repo.commit is not None:  # the sum is the hub's word: the file was never here whole
+            url = f"hub://{repo.repo}@{repo.commit}/{file.name}#row-group={group.row_group}"
+            self.remember(url, file.sha256 or file.git_sha1 or "", group.size_bytes)
 
     def _told(self, note: str, done: int, total: int) -> None:
         self.tell(done, total, "rows", note)
@@ -122,7 +179,14 @@ class Rows:
         return path
 
 
-def _identity(repo: Repo, file: File) -> str:
+def _unit(repo: Repo, files: dict[str, File], group: ChosenGroup) -> RowFile:
+    if group.file not in files:
+        raise BadInput(f"{repo.written}: {group.file} was chosen and is no longer there; run again")
+    known = f"{identity(repo, files[group.file])} {group.digest}"
+    return RowFile(name=group.file, subset=group.subset, identity=known, row_group=group.row_group)
+
+
+def identity(repo: Repo, file: File) -> str:
     """Give what changes with a file's bytes: the hub's own hash, or what the disk says."""
     if repo.folder is None:
         return file.sha256 or file.git_sha1 or f"{repo.commit}"
