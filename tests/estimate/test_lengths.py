@@ -104,6 +104,8 @@ def test_what_a_manifest_knows_about_its_records_is_planned_with_and_said_to_be_
     assert drawn.num_records == 389_644  # half of 779,289, which has no half record
     assert drawn.unknown == ("llava-next-780k",)
     assert of({"source": "finevision"}).num_records == 24_300_000
+    assert of({"source": "finevision", "choose": 20_000, "share": 0.5}).num_records == 10_000
+    assert of({"source": "finevision", "choose": 20_000, "cap": 3_000}).num_records == 3_000
 
 
 def test_the_error_of_a_draw_is_how_far_other_draws_are_away() -> None:
