@@ -147,6 +147,7 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "shard.records_per_shard": ({}, 100),
     "shard.size_bytes": ({}, 1000),
     "shard.max_side": ({}, 512),
+    "shard.pictures_once": ({}, True),
     "shard.store": ({}, "s3://bucket/folder"),
     "data.local": ({}, {"toy-chat": __file__}),
     "launch.launcher": ({}, "torchrun"),

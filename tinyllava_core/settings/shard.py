@@ -22,6 +22,12 @@ class Shard(Frozen):
         ge=16,
         description="Images whose longer side has more pixels are stored scaled down to it, as JPEG. null: every file's own bytes.",
     )
+    pictures_once: bool = Field(
+        False,
+        exclude_if=lambda once: not once,  # shards from before there was this keep their fingerprints
+        description="Store a picture that several records of a tar show with the first of them alone; in the others a link of the tar "
+        "stands for it. `tar` and whoever reads by index.parquet see every picture; webdataset and datasets leave links out.",
+    )
     store: str | None = Field(
         None,
         description="URL of a folder in a store (s3://bucket/folder, gs://...) that each tar is moved to once it is written, "

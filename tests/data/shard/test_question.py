@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import webdataset
 from inspected import inspected
 
 from tinyllava_core.data.files.places import ImagePlaces
@@ -88,3 +90,34 @@ def test_the_shards_hold_each_question_as_a_record_with_its_picture(
         assert question.text.startswith("<image>")
         assert answer.text == f"{path} {int(number) + 1}"
         assert reader.images(row) == [photos[path]]
+    once = shard(tmp_path / "mix", [source], Shard(records_per_shard=100, pictures_once=True), tmp_path / "once")
+    assert once.size_bytes < 0.4 * sum(tar.stat().st_size for tar in (tmp_path / "out").glob("*.tar")), "two of six"
+    again = ShardReader(tmp_path / "once")
+    assert [again.images(row) for row in range(6)] == [reader.images(row) for row in range(6)]
+    assert [again.told(row) for row in range(6)] == [reader.told(row) for row in range(6)]
+    assert [again.image_names(row) for row in range(6)] == [reader.image_names(row) for row in range(6)]
+    with tarfile.open(tmp_path / "once" / "shard-000000.tar") as tar:  # Python's own reader follows the links
+        pictures = [member for member in tar.getmembers() if not member.name.endswith(".json")]
+        assert [tar.extractfile(member).read() for member in pictures] == [reader.images(row)[0] for row in range(6)]  # type: ignore[union-attr]
+        assert [member.islnk() for member in pictures] == [False, True, True] * 2
+    others = list(webdataset.WebDataset(str(tmp_path / "once" / "shard-000000.tar"), shardshuffle=False))
+    assert [("jpg" in sample or "png" in sample) for sample in others] == [True, False, False] * 2, "as the card says"
+    assert "`webdataset` and `datasets` leave links out" in (tmp_path / "once" / "README.md").read_text()
+
+
+def test_a_tar_that_holds_pictures_once_is_cut_by_what_it_will_hold(
+    tmp_path: Path, photos: dict[str, bytes], downloaded: Callable[..., Any], llava: Callable[..., Any]
+) -> None:
+    """Ten questions about one photograph, and room for it twice: one tar, where it would be five."""
+    path = next(iter(photos))
+    folder, result = downloaded("photos", [llava(path, "<image>0", *(f"{n}" for n in range(1, 20)))], photos)
+    for name in ("inspected", "mix", "once", "each"):
+        (tmp_path / name).mkdir()
+    inspect_source(folder, result, "llava", 0.0, tmp_path / "inspected")
+    source = InspectedSource(name="photos", records=tmp_path / "inspected", images=ImagePlaces.one(folder / "images"))
+    mix([(MixEntry(source="photos", one_question_per_record=True), source)], 3, tmp_path / "mix")
+    room = 2 * len(photos[path]) + 20_000
+    each = shard(tmp_path / "mix", [source], Shard(size_bytes=room), tmp_path / "each")
+    once = shard(tmp_path / "mix", [source], Shard(size_bytes=room, pictures_once=True), tmp_path / "once")
+    assert (each.num_shards, once.num_shards) == (5, 1)
+    assert once.size_bytes <= room

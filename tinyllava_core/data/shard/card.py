@@ -42,7 +42,7 @@ the mix's position 42.
 A record is `KEY.json` (record_id, source, turns, images) and its images: `KEY.jpg` for one, `KEY.0.jpg`, `KEY.1.png` for
 several, none for a text. The n-th `<image>` of the turns is the n-th image. An image is its file's own bytes, unless its
 `transform` says how it was made smaller or mended; `sha256` is the original file's.
-{elsewhere}
+{once}{elsewhere}
 With `webdataset`, every record:
 
 ```python
@@ -65,6 +65,12 @@ them it takes its columns from the first five records, and fails or loses images
 By position, without reading a tar through: `index.parquet` has the offset, size and sha256 of every member.
 """
 
+_TEXT_OF_LINKS = """
+A picture that several records of a tar show is stored with the first of them; in the others a hard link of the tar stands for
+it. `tar -x` and reading by `index.parquet` give every picture. `webdataset` and `datasets` leave links out: with them such a
+record comes without its picture.
+"""
+
 _TEXT_OF_STORE = """
 The tars are not in this folder but in `{store}`, each named by its sha256. To bring them here, for what follows:
 
@@ -78,8 +84,11 @@ for tar in pq.read_table("shards.parquet").to_pylist():
 """
 
 
-def write_card(out: Path, store: str | None = None) -> None:
-    """Write README.md of a finished folder of tars, from its index.parquet and shards.parquet. `store`: where the tars are, if not here."""
+def write_card(out: Path, store: str | None = None, pictures_once: bool = False) -> None:
+    """Write README.md of a finished folder of tars, from its index.parquet and shards.parquet.
+
+    `store`: where the tars are, if not here; `pictures_once`: a picture may be a link to an earlier one.
+    """
     index = pq.read_table(out / "index.parquet", columns=["source", "num_images", "image_fields"])
     shards = pq.read_table(out / "shards.parquet", columns=["size_bytes"])
     fields = sorted(pc.unique(pc.list_flatten(index["image_fields"])).to_pylist())
@@ -92,6 +101,7 @@ def write_card(out: Path, store: str | None = None) -> None:
         size=pc.sum(shards["size_bytes"]).as_py() / 1e6,
         sources="\n".join(f"| {name} | {count:,} |" for name, count in counts),
         last=len(shards) - 1,
+        once=_TEXT_OF_LINKS if pictures_once else "",
         elsewhere=_TEXT_OF_STORE.format(store=store) if store else "",
         first_field=next(iter(fields), "json"),
     )

@@ -29,8 +29,8 @@ def cut(sizes: np.ndarray, records_per_shard: int | None, shard_bytes: int) -> n
     return np.asarray(starts)
 
 
-def record_sizes(laid_out: LaidOut, max_side: int | None) -> np.ndarray:
-    """Estimate what each record of a source takes in a tar, bytes -> [records].
+def record_sizes(laid_out: LaidOut, max_side: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate what each record of a source takes in a tar, and of that its images' own bytes -> two of [records], bytes.
 
     Exact for an image that is stored as it is; a text is counted a byte a character, an image that will be stored smaller
     by its area.
@@ -40,8 +40,11 @@ def record_sizes(laid_out: LaidOut, max_side: int | None) -> np.ndarray:
         images = (images * np.minimum(1.0, max_side / laid_out.image_sides) ** 2).astype(np.int64)
     num_images = np.bincount(laid_out.image_rows, minlength=len(laid_out.ids))
     text = laid_out.num_chars + _AROUND_TEXT + _AROUND_IMAGE * num_images
-    in_tar = np.bincount(laid_out.image_rows, weights=_in_tar(images), minlength=len(laid_out.ids))
-    return _in_tar(text) + in_tar.astype(np.int64)
+    in_tar, own = (
+        np.bincount(laid_out.image_rows, weights=sizes, minlength=len(laid_out.ids)).astype(np.int64)
+        for sizes in (_in_tar(images), _in_tar(images) - BLOCK)
+    )
+    return _in_tar(text) + in_tar, own
 
 
 def _in_tar(sizes: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ class Layout:
     out: Path
     starts: tuple[int, ...]  # first position of each tar, then the number of records
     max_side: int | None
+    pictures_once: bool = False
     store: str | None = None  # URL of the folder that the tars are moved to
 
     @property
@@ -113,7 +114,8 @@ def _write(layout: Layout, number: int) -> None:
     part.unlink(missing_ok=True)
     aside = aside_of(layout.scratch / tar.name)
     with TarWriter(aside) as writer:
-        placed = [_place(writer, layout, number, *item) for item in _records(layout, number)]
+        members = _Members(tar=writer, once=layout.pictures_once)
+        placed = [_place(members, layout, number, *item) for item in _records(layout, number)]
     publish(aside, tar)
     told = {"tar_sha256": writer.sha256(), "tar_bytes": str(writer.size)}
     table = pa.Table.from_pylist(placed, INDEX_SCHEMA).replace_schema_metadata(told)
@@ -163,19 +165,38 @@ class _Stored:
     field: str  # member name without the key
     data: bytes
     told: dict[str, Any]  # of the record's JSON
+    sha256: str  # of the data
     stored_sha256: str | None  # None: the file's own bytes
     transform: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Members:
+    """The members of a tar being written, and under which name each picture stands in it."""
+
+    tar: TarWriter
+    once: bool
+    known: dict[str, tuple[str, int]] = field(default_factory=dict)  # sha256 of a picture -> its member, its offset
+
+    def add_picture(self, name: str, data: bytes, sha256: str) -> int:
+        """Add a picture, or a link to the same one; give the offset at which its bytes stand."""
+        if self.once and (found := self.known.get(sha256)):
+            self.tar.link(name, found[0])
+            return found[1]
+        offset = self.tar.add(name, data)
+        self.known[sha256] = name, offset
+        return offset
+
+
 def _place(
-    tar: TarWriter, layout: Layout, number: int, position: int, source: InspectedSource, record: StoredRecord
+    members: _Members, layout: Layout, number: int, position: int, source: InspectedSource, record: StoredRecord
 ) -> dict[str, Any]:
     """Add one record's members to a tar; give its row of the index."""
     key = f"{position:09d}"  # digits only: a dot in a key merges samples in webdataset
     images = [_stored(source, record, number, layout.max_side) for number in range(len(record.images))]
     body = _body(source, record, images)
-    json_offset = tar.add(f"{key}.json", body)
-    offsets = [tar.add(f"{key}.{image.field}", image.data) for image in images]
+    json_offset = members.tar.add(f"{key}.json", body)
+    offsets = [members.add_picture(f"{key}.{image.field}", image.data, image.sha256) for image in images]
     return {
         "position": position,
         "shard": number,
@@ -223,11 +244,13 @@ def _stored(source: InspectedSource, record: StoredRecord, number: int, max_side
         told |= {"width": smaller.width, "height": smaller.height}
         transforms.append(smaller.transform)
     extension, transform = suffix_of(data), "; ".join(transforms) or None
+    stored_sha256 = hashlib.sha256(data).hexdigest() if transform else None
     return _Stored(
         field=extension if len(record.images) == 1 else f"{number}.{extension}",
         data=data,
         told=told | {"transform": transform},
-        stored_sha256=hashlib.sha256(data).hexdigest() if transform else None,
+        sha256=stored_sha256 or image["sha256"],
+        stored_sha256=stored_sha256,
         transform=transform,
     )
 

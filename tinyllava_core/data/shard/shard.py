@@ -102,13 +102,19 @@ def _laid_out(
     for left in scratch.glob(".*.partial"):  # by workers that were killed
         left.unlink()
     numbers = np.empty(table.num_rows, np.int16)
-    rows, sizes = np.empty(table.num_rows, np.int64), np.empty(table.num_rows, np.int64)
+    rows, sizes, picture_sizes = (np.empty(table.num_rows, np.int64) for _ in range(3))
     for number, source in enumerate(sources):
         laid_out = lay_out(source.name, source.records, scratch / f"{source.name}.arrow")
         mine = pc.equal(table["source"], source.name)
         places = mine.to_numpy()
         numbers[places], rows[places] = number, laid_out.rows(pc.filter(table["record_id"], mine))
-        sizes[places] = record_sizes(laid_out, settings.max_side)[rows[places]]
+        theirs, of_pictures = record_sizes(laid_out, settings.max_side)
+        sizes[places], picture_sizes[places] = theirs[rows[places]], of_pictures[rows[places]]
+    if settings.pictures_once:
+        again = np.append(
+            False, (numbers[1:] == numbers[:-1]) & (rows[1:] == rows[:-1])
+        )  # another question of the same record
+        sizes[again] -= picture_sizes[again]
     np.save(source_numbers(scratch), numbers)
     np.save(source_rows(scratch), rows)
     np.save(questions(scratch), pc.fill_null(table["question"], WHOLE).to_numpy())
@@ -118,6 +124,7 @@ def _laid_out(
         out=out,
         starts=tuple(cut(sizes, settings.records_per_shard, settings.size_bytes).tolist()),
         max_side=settings.max_side,
+        pictures_once=settings.pictures_once,
         store=settings.store,
     )
     return layout, sizes
@@ -139,7 +146,7 @@ def merge(layout: Layout) -> ShardResult:
         "url": [url_of(layout.store, sha256) if layout.store else None for sha256, _ in facts],
     }
     pq.write_table(pa.table(columns, SHARDS_SCHEMA), layout.out / "shards.parquet")
-    write_card(layout.out, layout.store)
+    write_card(layout.out, layout.store, layout.pictures_once)
     for scaffolding in (layout.scratch, layout.out / "parts"):
         shutil.rmtree(scaffolding)
     return ShardResult(
