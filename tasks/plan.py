@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tasks.record import record
 from tasks.run import Run
@@ -11,6 +12,7 @@ from tasks.running.retry import store_may_answer
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.plan import plan as core
+from tinyllava_core.data.plan.sort import read_sort
 from tinyllava_core.data.plan.void import NOTHING, Void, of_ids, read_ids
 from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage.query import ask, confine
@@ -25,14 +27,14 @@ from tinyllava_core.results import PlanResult
 def plan(run: Run, stage: str, shards: Artifact) -> Artifact:
     """Decide which records each step of a stage takes, and how they are packed."""
     void, processes = void_of(run, stage), run.recipe.launch.data_processes
-    spec = core.plan_spec(run.recipe, stage, void)
+    sort = read_sort(run.recipe.training(stage).sort_by, stage)
+    spec = core.plan_spec(run.recipe, stage, void, sort)
 
     def make(folder: Path) -> PlanResult:
         with showing(f"plan {stage}") as show:
             parts = run.run_parts
-            return core.plan(
-                shards.folder, spec, folder, void=void, processes=processes, run_parts=parts, on_progress=show
-            )
+            how: dict[str, Any] = {"processes": processes, "run_parts": parts, "on_progress": show}
+            return core.plan(shards.folder, spec, folder, void=void, sort=sort, **how)
 
     return record(run, "plan", stage, core.VERSION, spec, {"shard": shards}, make, resumable=True)
 

@@ -40,6 +40,7 @@ IN_PLAN = {
     "epochs",
     "group_by",
     "order",
+    "sort_by",
     "void",
     "held_out",
 }

@@ -10,10 +10,13 @@ import dataclasses
 import importlib
 import importlib.metadata
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from prefect.tasks import Task
 
@@ -31,6 +34,9 @@ STAGES = (
     *("evaluate", "export", "report"),
 )
 OTHER_LANGUAGE = str(Path(language_row("toy-llama").weights).resolve())
+_HOME = tempfile.TemporaryDirectory()  # of a table that a plan is sorted by, for as long as the tests run
+SCORES = f"{_HOME.name}/scores.parquet"
+pq.write_table(pa.table({"record_id": ["a", "b"], "loss": [1.0, 2.0], "length": [2, 5]}), SCORES)
 # Each field with another value. Where it needs others beside it: those on both sides come first, those beside the new one last.
 CHANGED: dict[str, tuple[Any, ...]] = {
     "name": ({}, "other"),
@@ -102,6 +108,9 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "sft.epochs": ({}, 2),
     "sft.group_by": ({}, "modality"),
     "sft.order": ({}, 1),
+    "sft.sort_by.scores": ({}, SCORES),
+    "sft.sort_by.column": ({"sft.sort_by.scores": SCORES}, "length"),
+    "sft.sort_by.first": ({"sft.sort_by.scores": SCORES}, "high"),
     "sft.void": ({}, str(PAGE)),  # a file of lines: ids, as far as anything asks here
     "sft.held_out": ({}, 10),
     "sft.held_out_every": ({}, 10),

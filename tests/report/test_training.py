@@ -14,7 +14,7 @@ from made_up_run import MadeUp, lines
 from tinyllava_core.report.facts import RunFacts
 from tinyllava_core.report.figures import COLOURS, draw_counts, short
 from tinyllava_core.report.training import charts, plan_charts, source_losses
-from tinyllava_core.results import PlanResult, TrainResult
+from tinyllava_core.results import MixResult, PlanResult, TrainResult
 
 
 def trained(folder: Path, sources: int) -> TrainResult:
@@ -122,6 +122,32 @@ def test_a_small_tick_is_written_short():
         "0.25",
         "20k",
     ]
+
+
+def test_components_have_lines_of_the_records_own_losses(tmp_path: Path):
+    """Two components of one source: at each step the mean a token, 6 / 3 = 2 of a; b is in the second step alone, 3 / 1."""
+    made = MadeUp(tmp_path)
+
+    def mix(to: Path) -> MixResult:
+        told = {"record_id": ["r0", "r1", "r2"], "source": ["s"] * 3, "component": ["a", "a", "b"]}
+        pq.write_table(pa.table(told), to / "mix.parquet")
+        return MixResult(**dict.fromkeys(MixResult.__dataclass_fields__, 0))
+
+    def sft(to: Path) -> TrainResult:
+        told = {
+            "step": [0, 0, 1],
+            "record_id": ["r0", "r1", "r2"],
+            "loss_sum": [1.0, 5.0, 3.0],
+            "num_supervised": [1, 2, 1],
+        }
+        pq.write_table(pa.table(told), to / "record_losses.parquet")
+        return trained(to, 1)
+
+    made.make("mix", "sft", {}, mix)
+    made.make("sft", "sft", {}, sft)
+    ((_, drawn),) = charts(made.facts())
+    (chart,) = (one for one in drawn if one.title == "loss by component")
+    assert chart.legend == ((0, "b", "3.00"), (1, "a", "2.00"))
 
 
 def test_of_many_sources_the_worst_are_drawn_and_the_page_says_so(tmp_path: Path):

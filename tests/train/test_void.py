@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tinyllava_core.data.plan.plan import plan, plan_spec
+from tinyllava_core.data.plan.plan import PLAN_SCHEMA, plan, plan_spec, write_plan
 from tinyllava_core.data.plan.void import NOTHING, Void, of_ids, read_ids
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob
@@ -81,6 +82,34 @@ def test_a_void_record_weighs_what_a_missing_one_does(make_job: MakeJob) -> None
     assert len(others) < len(rows)
     mean = sum(row["loss_sum"] for row in others) / sum(row["num_supervised"] for row in others)
     assert read_rows(left.out / "steps.jsonl")[0]["loss"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_to_void_a_whole_source_is_its_share_0_at_the_same_steps(make_job: MakeJob) -> None:
+    """The other source alone, planned at the same steps without the void places, gives the same weights but for rounding."""
+    void, alone = make_job("void"), make_job("alone")
+    rows = planned(void)
+    kept = {row["record_id"] for place, row in enumerate(rows) if place % 2}  # of every step some
+    source = frozenset(row["record_id"] for row in rows) - kept
+    voiding(void, Void(record_ids=source, named_in="test"))
+    table = pq.read_table(alone.plan / "plan.parquet").to_pylist()
+    places: dict[tuple[int, int], list[dict]] = {}
+    for row in table:
+        if row["record_id"] in kept:
+            places.setdefault((row["step"], row["pack"]), []).append(row)
+    left = [
+        {**row, "pack": sum(step == other[0] and pack > other[1] for other in places), "slot": slot}
+        for (step, pack), members in places.items()
+        for slot, row in enumerate(members)
+    ]
+    write_plan(pa.Table.from_pylist(left, PLAN_SCHEMA), alone.plan)
+    for job in (void, alone):
+        run(job, [False])
+    mine, theirs = (read_rows(job.out / "steps.jsonl") for job in (void, alone))
+    assert [row["num_supervised"] for row in mine] == [row["num_supervised"] for row in theirs]
+    assert [row["lr_language"] for row in mine] == [row["lr_language"] for row in theirs]
+    assert [row["loss"] for row in mine] == pytest.approx([row["loss"] for row in theirs], rel=1e-5)
+    for name, tensor in weights(void).items():
+        torch.testing.assert_close(tensor, weights(alone)[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_another_order_has_the_same_records_at_other_steps_and_another_name(make_job: MakeJob) -> None:

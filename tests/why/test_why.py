@@ -99,6 +99,20 @@ def test_a_record_of_two_epochs_has_one_rank(store: Artifact) -> None:
     assert ranked == ["a", "d", "c", "b"]
 
 
+def test_the_ends_of_a_ranking_are_those_of_a_whole_sort_with_equal_scores_and_records_twice() -> None:
+    chance = np.random.default_rng(3)
+    for _ in range(50):
+        ids = [f"r{number}" for number in chance.integers(0, 12, 20)]
+        score = chance.integers(0, 6, 20).astype(np.float32)
+        ranked: list[int] = []  # rows, the highest of each record, equal ones in the plan's order
+        for row in sorted(range(20), key=lambda row: (-score[row], row)):
+            if ids[row] not in [ids[other] for other in ranked]:
+                ranked.append(row)
+        count = min(4, len(ranked) // 2)
+        wanted = [(n, ranked[n - 1]) for n in range(1, count + 1)] + [(-n, ranked[-n]) for n in range(1, count + 1)]
+        assert scores._Records.of(ids).ends(score, 4) == wanted
+
+
 def test_agreement_is_spearmans_correlation_with_the_mean_over_the_orders() -> None:
     chance = np.random.default_rng(0)
     score_QN, kept_MN = chance.normal(size=(3, 20)), chance.random((8, 20)) < 0.5

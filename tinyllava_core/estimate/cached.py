@@ -27,7 +27,9 @@ def find_plan(workspace: Path, recipe: Recipe, stage: str) -> Path | None:
         spec = told["spec"]
         if {key: value for key, value in spec.items() if key in wanted} != wanted:
             continue
-        if spec.get("order", 0) != wanted.get("order", 0) or spec.get("void_sha256") is not None:
+        if spec.get("order", 0) != wanted.get("order", 0) or any(
+            spec.get(name) is not None for name in ("void_sha256", "sorted_sha256")
+        ):
             continue
         if _spec(workspace, "mix", _inputs(workspace, "shard", told["inputs"]["shard"]).get("mix", "")) == mix:
             found.append((told["made_at"], file.parent))

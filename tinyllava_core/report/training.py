@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
+from tinyllava_core.artifact import Artifact
 from tinyllava_core.report.facts import RunFacts, whole_rows
 from tinyllava_core.report.figures import COLOURS, Series, draw_counts, draw_lines, rounded
 from tinyllava_core.results import TRAININGS
 
 _BINS = 32
+_POINTS = 200  # of a line over the records' own steps, at most about twice as many
 _LATE = 0.1  # of the steps: where a training ended
 _APART = 2  # standard errors that two sources must lie apart to be told so
 
@@ -37,7 +41,11 @@ class Chart:
 
 def charts(facts: RunFacts) -> list[tuple[str, list[Chart]]]:
     """Draw what each training stage measured, stage by stage; a figure without numbers is left out."""
-    found = [(stage, list(_of_stage(stage, folder))) for stage in TRAININGS for folder in facts.folders(stage)]
+    found = [
+        (stage, list(_of_stage(stage, folder, facts.one("mix", stage))))
+        for stage in TRAININGS
+        for folder in facts.folders(stage)
+    ]
     return [(stage, drawn) for stage, drawn in found if drawn]
 
 
@@ -87,7 +95,7 @@ def _worst(stage: str, losses: Sequence[SourceLoss]) -> str:
     return f"{said}." if is_apart else f"{said}, which is within what the steps vary."
 
 
-def _of_stage(stage: str, folder: Path) -> list[Chart]:
+def _of_stage(stage: str, folder: Path, mixed: Artifact | None) -> list[Chart]:
     rows = whole_rows(folder / "metrics.jsonl")
     held = whole_rows(folder / "held_out.jsonl")
     lives = whole_rows(folder / "lives.jsonl")
@@ -100,6 +108,7 @@ def _of_stage(stage: str, folder: Path) -> list[Chart]:
 
     drawn = [
         one("loss by source", sources if len(sources) > 1 else []),
+        one("loss by component", _by_component(folder, mixed.folder) if mixed else []),
         one(
             "loss on held-out records", [_line(held, "held out", lambda row: row["loss"]), *_by(held, "loss_by_source")]
         ),
@@ -150,6 +159,31 @@ def _alike(lines: Sequence[Series]) -> list[Series]:
 def _said(line: Series) -> str:
     """Write what a line comes to: its last value; the highest of one that was set, which ends where its schedule does."""
     return f"at most {rounded(max(line.values))}" if line.is_exact else rounded(line.last)
+
+
+def _by_component(training: Path, mixed: Path) -> list[Series]:
+    """Give a line for each component, where a mix has more of them than sources: from the losses that the records had at their own steps."""
+    if not (training / "record_losses.parquet").is_file():
+        return []
+    told = pq.read_table(mixed / "mix.parquet", columns=["record_id", "source", "component"])
+    component = pc.coalesce(told["component"], told["source"])
+    if len(pc.unique(component)) <= len(pc.unique(told["source"])):
+        return []
+    rows = pq.read_table(
+        training / "record_losses.parquet", columns=["step", "record_id", "loss_sum", "num_supervised"]
+    )
+    place = pc.index_in(rows["record_id"].cast(pa.string()), told["record_id"].combine_chunks())
+    every = max(1, (pc.max(rows["step"]).as_py() + 1) // _POINTS)
+    middle = pc.add(pc.multiply(pc.divide(rows["step"], every), every), every // 2)
+    rows = pa.table(
+        {"name": component.take(place), "step": middle, "loss": rows["loss_sum"], "tokens": rows["num_supervised"]}
+    )
+    sums = rows.group_by(["name", "step"]).aggregate([("loss", "sum"), ("tokens", "sum")]).sort_by("step").to_pylist()
+    names = sorted({row["name"] for row in sums})
+    return [
+        _line([row for row in sums if row["name"] == name], name, lambda row: row["loss_sum"] / row["tokens_sum"])
+        for name in names
+    ]
 
 
 def _percent(value: float | None) -> float | None:

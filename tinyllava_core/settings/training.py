@@ -74,6 +74,18 @@ class Average(Frozen):
     every: int = Field(ge=1, description="Optimizer steps from one to the next.")
 
 
+class SortBy(Frozen):
+    """Section `sort_by` of a stage: its plan in the order of a column about its records."""
+
+    scores: str = Field(
+        description="A Parquet table with record_id and the column, as `tinyllava data judge` writes it."
+    )
+    column: str = Field("loss", description="The column, of numbers. Records without one come last.")
+    first: Literal["low", "high"] = Field(
+        "low", description="low: the lowest first; where it is a loss, easy before hard."
+    )
+
+
 class Training(Frozen):
     """One training stage: its data, its order, its optimizer."""
 
@@ -110,6 +122,11 @@ class Training(Frozen):
         ge=0,
         description="0: the mix's own order. N: the same records in another one. What a change of data does is told from what a "
         "change of order does by training in several.",
+    )
+    sort_by: SortBy | None = Field(
+        None,
+        description="Take the records in the order of a column about them; `order` decides between equal ones. A study, not a default. "
+        "null: in the mix's order.",
     )
     void: str | None = Field(
         None,

@@ -59,14 +59,11 @@ def draw_random(store: Store, size: int, count: int) -> list[frozenset[str]]:
 
 def first_records(store: Path, benchmark: str, question_id: str, count: int) -> frozenset[str]:
     """Give the records that pull most for an answer. Raises BadInput for an unknown question, or more than are kept."""
-    table = pq.read_table(store / "attributions.parquet", columns=["benchmark", "question_id", "record_id", "rank"])
-    rows = [
-        row
-        for row in table.to_pylist()
-        if (row["benchmark"], row["question_id"]) == (benchmark, question_id) and 0 < row["rank"] <= count
-    ]
+    path = store / "attributions.parquet"
+    here = [("benchmark", "=", benchmark), ("question_id", "=", question_id), ("rank", ">", 0), ("rank", "<=", count)]
+    rows = pq.read_table(path, columns=["record_id"], filters=here)["record_id"].to_pylist()
     if not rows:
-        known = sorted({row["benchmark"] for row in table.to_pylist()})
+        known = sorted(set(pq.read_table(path, columns=["benchmark"])["benchmark"].to_pylist()))
         raise BadInput(
             f"{benchmark} question {question_id!r}: not in the store, which has answers to {', '.join(known)}"
         )
@@ -74,7 +71,7 @@ def first_records(store: Path, benchmark: str, question_id: str, count: int) -> 
         raise BadInput(
             f"--check {count}: the store keeps the first {len(rows)} records of an answer; give at most so many"
         )
-    return frozenset(row["record_id"] for row in rows)
+    return frozenset(rows)
 
 
 def log_probabilities(outcomes: Path, store: Store) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import Artifact
@@ -58,8 +57,8 @@ def why(store: Artifact, checks: Sequence[Artifact], benchmark: str, question_id
         store.folder / "questions.parquet", columns=["benchmark", "question_id", "text", "answer", "was_right", "loss"]
     )
     row = _row(asked.to_pylist(), benchmark, question_id)
-    table = pq.read_table(store.folder / "attributions.parquet")
-    mine = table.filter(pc.and_(pc.equal(table["benchmark"], benchmark), pc.equal(table["question_id"], question_id)))
+    here = [("benchmark", "=", benchmark), ("question_id", "=", question_id)]
+    mine = pq.read_table(store.folder / "attributions.parquet", filters=here)
     pulls = [Pull(**{name: one[name] for name in Pull.__slots__}) for one in mine.to_pylist()]
     return Why(
         **row,

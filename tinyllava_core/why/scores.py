@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 
 TAIL = 100  # records kept at either end of each answer's ranking
 _BATCH = 8192  # rows of the store at once
-_AT_ONCE = 64  # answers whose scores stand in memory: 12 bytes times the records, each
+_SCORES_BYTES = (
+    2.5e9  # of the answers whose scores stand in memory: 8 bytes times the records, each; 1.2 M records: 260 answers
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class Block:
 
     table: pa.Table  # without the gradients
     head_NK: np.ndarray  # float32
-    cosine_NK: np.ndarray  # what cosines are taken of, each row of length 1: of all layers where the store has them
+    whole_NK: np.ndarray  # what cosines are taken of: of all layers too, where the store has them
+    norm_N: np.ndarray  # the length of those rows
 
 
 def blocks(files: list[Path]) -> Iterator[Block]:
@@ -42,7 +45,10 @@ def block_of(table: pa.Table) -> Block:
     head = _rows(table, "head")
     whole = np.concatenate([head, _rows(table, "layers")], 1) if "layers" in table.column_names else head
     left = [name for name in table.column_names if not name.startswith(("head", "layers"))]
-    return Block(table=table.select(left), head_NK=head, cosine_NK=_unit(whole))
+    norm = np.sqrt(np.einsum("nk,nk->n", whole, whole))
+    return Block(
+        table=table.select(left), head_NK=head, whole_NK=whole, norm_N=np.maximum(norm, np.finfo(np.float32).tiny)
+    )
 
 
 def kernel_of(files: list[Path], damping: float) -> np.ndarray:
@@ -69,28 +75,36 @@ class Scores:
     @property
     def score_QN(self) -> np.ndarray:
         """Rank by both: the mean of the two, each in its own standard deviations over the records of the answer."""
-        return (_standard(self.cosine_QN) + _standard(self.kernel_QN)) / 2
+        return np.stack([self.score(number) for number in range(len(self.cosine_QN))])
+
+    def score(self, number: int) -> np.ndarray:
+        """Give one answer's -> [N]."""
+        return (_standard(self.cosine_QN[number]) + _standard(self.kernel_QN[number])) / 2
 
 
 def all_scores(records: list[Path], questions: pa.Table, kernel: np.ndarray) -> Scores:
     """Score every record for every answer: 8 bytes a pair."""
     asked = block_of(questions)
-    toward_QK = asked.head_NK @ kernel
-    ids, sources, cosines, kernels = [], [], [], []
-    for block in blocks(records):
-        ids += block.table["record_id"].to_pylist()
-        sources += block.table["source"].to_pylist()
-        cosines.append(asked.cosine_NK @ block.cosine_NK.T)
-        kernels.append(toward_QK @ block.head_NK.T)
-    return Scores(
-        record_ids=ids, sources=sources, cosine_QN=np.concatenate(cosines, 1), kernel_QN=np.concatenate(kernels, 1)
+    toward_QK, unit_QK = asked.head_NK @ kernel, asked.whole_NK / asked.norm_N[:, None]
+    size = (len(questions), sum(pq.read_metadata(file).num_rows for file in records))
+    found = Scores(
+        record_ids=[], sources=[], cosine_QN=np.empty(size, np.float32), kernel_QN=np.empty(size, np.float32)
     )
+    for block in blocks(records):
+        mine = slice(len(found.record_ids), len(found.record_ids) + len(block.table))
+        found.record_ids.extend(block.table["record_id"].to_pylist())
+        found.sources.extend(block.table["source"].to_pylist())
+        found.cosine_QN[:, mine] = unit_QK @ block.whole_NK.T / block.norm_N  # the many rows themselves are not divided
+        found.kernel_QN[:, mine] = toward_QK @ block.head_NK.T
+    return found
 
 
 def some_at_once(records: list[Path], questions: pa.Table, kernel: np.ndarray) -> Iterator[tuple[pa.Table, Scores]]:
     """Score every record for some answers at a time -> (those answers, their scores): what stands in memory is theirs."""
-    for first in range(0, len(questions), _AT_ONCE):
-        some = questions.slice(first, _AT_ONCE)
+    num_records = sum(pq.read_metadata(file).num_rows for file in records)
+    at_once = max(1, int(_SCORES_BYTES / (8 * max(1, num_records))))
+    for first in range(0, len(questions), at_once):
+        some = questions.slice(first, at_once)
         yield some, all_scores(records, some, kernel)
 
 
@@ -104,23 +118,19 @@ def tails(scores: Scores, told: pa.Table, count: int = TAIL) -> pa.Table:
     found: dict[str, list] = {
         name: [] for name in ("benchmark", "question_id", "record_id", "source", "rank", "score", "cosine", "kernel")
     }
-    whole = scores.score_QN
+    records = _Records.of(scores.record_ids)
     for number, (name, question) in enumerate(
         zip(told["benchmark"].to_pylist(), told["question_id"].to_pylist(), strict=True)
     ):
-        order = _firsts(np.argsort(-whole[number], kind="stable"), scores.record_ids)
-        count = min(count, len(order) // 2)
-        for rank, place in [
-            *enumerate(order[:count], 1),
-            *((-n, p) for n, p in enumerate(order[: -count - 1 : -1], 1)),
-        ]:
+        score_N = scores.score(number)
+        for rank, place in records.ends(score_N, count):
             row = (
                 name,
                 question,
                 scores.record_ids[place],
                 scores.sources[place],
                 rank,
-                whole[number, place],
+                score_N[place],
                 scores.cosine_QN[number, place],
                 scores.kernel_QN[number, place],
             )
@@ -148,12 +158,39 @@ def groups(scores: Scores, told: pa.Table) -> pa.Table:
     )
 
 
-def _firsts(order: np.ndarray, record_ids: list[str]) -> list[int]:
-    """Keep the first place of each record: one that is trained on twice has two rows."""
-    seen: dict[str, int] = {}
-    for place in order.tolist():
-        seen.setdefault(record_ids[place], place)
-    return list(seen.values())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Records:
+    """Which rows are of one record: one that is trained on twice has two, and stands where the higher of them does."""
+
+    order_N: np.ndarray  # rows, those of a record beside each other, in their order
+    starts_R: np.ndarray  # where each record's begin
+
+    @classmethod
+    def of(cls, record_ids: list[str]) -> _Records:
+        _, inverse = np.unique(np.array(record_ids), return_inverse=True)
+        order = np.argsort(inverse, kind="stable")
+        return cls(order_N=order, starts_R=np.flatnonzero(np.diff(inverse[order], prepend=-1)))
+
+    def ends(self, score_N: np.ndarray, count: int) -> list[tuple[int, int]]:
+        """Give the rows of the highest records with ranks 1, 2, .., and of the lowest with -1, -2, ..; equal ones in the plan's order."""
+        value, row = self._best(score_N)
+        count = min(count, len(value) // 2)
+        found = []
+        for sign in (1, -1) if count else ():
+            low = -sign * value
+            near = np.flatnonzero(low <= np.partition(low, count - 1)[count - 1])  # all that are equal to the last, too
+            first = near[np.lexsort((sign * row[near], low[near]))][:count]
+            found += [(sign * rank, place) for rank, place in enumerate(row[first].tolist(), 1)]
+        return found
+
+    def _best(self, score_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give each record's highest score, and the first of its rows that has it."""
+        score = score_N[self.order_N]
+        if len(self.starts_R) == len(score):
+            return score, self.order_N
+        best = np.maximum.reduceat(score, self.starts_R)
+        has_it = score == np.repeat(best, np.diff(self.starts_R, append=len(score)))
+        return best, np.minimum.reduceat(np.where(has_it, self.order_N, len(score)), self.starts_R)
 
 
 def _rows(table: pa.Table, name: str) -> np.ndarray:
@@ -163,9 +200,5 @@ def _rows(table: pa.Table, name: str) -> np.ndarray:
     return small.reshape(-1, size).astype(np.float32) * table[f"{name}_scale"].to_numpy()[:, None]
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-
-
-def _standard(rows: np.ndarray) -> np.ndarray:
-    return (rows - rows.mean(1, keepdims=True)) / np.maximum(rows.std(1, keepdims=True), np.finfo(np.float32).tiny)
+def _standard(row_N: np.ndarray) -> np.ndarray:
+    return (row_N - row_N.mean()) / max(float(row_N.std()), np.finfo(np.float32).tiny)

@@ -33,14 +33,15 @@ def smaller_plan(plan: Path, record_ids: Collection[str], out: Path) -> pa.Table
     planned = pq.read_table(plan / "plan.parquet")
     of_ids(record_ids, f"{len(record_ids)} ids").check_in(planned["record_id"])
     first = pc.and_(pc.equal(planned["epoch"], 0), pc.is_in(planned["record_id"], pa.array(sorted(record_ids))))
-    mine = planned.filter(first).sort_by("position")
+    mine = planned.append_column("row", pa.array(np.arange(len(planned)))).filter(first).sort_by("position")
     lengths = Lengths(
         rows=np.arange(len(mine)),
         voided_rows=np.zeros(0, np.int64),
         voided_reasons=pa.array([], pa.string()),
         **{name: mine[name].to_numpy() for name in ("num_tokens", "num_supervised", "num_tiles", "truncated")},
     )
-    placed = lay_out(lengths, mine["num_images"].to_numpy(), spec)
+    value = mine["row"].to_numpy() if spec.sorted_sha256 else None  # a sorted plan's own order
+    placed = lay_out(lengths, mine["num_images"].to_numpy(), spec, value)
     taken = mine.take(pa.array(placed.pop("which")))
     columns = {name: pa.array(placed[name]) if name in placed else taken[name] for name in PLAN_SCHEMA.names}
     return write_plan(pa.table(columns, schema=PLAN_SCHEMA), out)[0]

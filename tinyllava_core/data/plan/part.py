@@ -65,13 +65,18 @@ class PlanSpec(Frozen):
     group_by: GroupBy | None
     held_out: int = 0
     order: int = 0
+    sorted_sha256: str | None = None  # of the numbers that the records are sorted by
     void_sha256: str | None = None  # of the record ids that weigh nothing, sorted, one a line
     seed: int
 
     @model_serializer(mode="wrap")
     def _as_it_always_was(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A plan in the mix's own order with nothing voided is the one it was before there were these fields."""
-        return {key: value for key, value in dump(self).items() if value or key not in ("order", "void_sha256")}
+        return {
+            key: value
+            for key, value in dump(self).items()
+            if value or key not in ("order", "sorted_sha256", "void_sha256")
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

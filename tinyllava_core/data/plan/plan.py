@@ -23,6 +23,7 @@ from tinyllava_core.data.plan.held_out import held_out
 from tinyllava_core.data.plan.order import cut_steps, epoch_order
 from tinyllava_core.data.plan.pack import pack
 from tinyllava_core.data.plan.part import Lengths, PlanSpec, PlanWork, plan_part, read_lengths
+from tinyllava_core.data.plan.sort import Sort
 from tinyllava_core.data.plan.void import NOTHING, Void, num_void
 from tinyllava_core.errors import BadInput
 from tinyllava_core.job import Progress
@@ -58,11 +59,12 @@ _VOIDED_SCHEMA = pa.schema(
 )
 
 
-def plan_spec(recipe: Recipe, stage: str, void: Void = NOTHING) -> PlanSpec:
-    """Derive the plan's spec from a recipe; `void`: what its `void` names. Raises BadInput if the tokenizer cannot be had."""
+def plan_spec(recipe: Recipe, stage: str, void: Void = NOTHING, sort: Sort | None = None) -> PlanSpec:
+    """Derive the plan's spec from a recipe; `void`, `sort`: what its fields of these names name. Raises BadInput if the tokenizer cannot be had."""
     folder = tokenizer_folder(language_row(recipe.model.language))
     tokenizer_sha256 = file_sha256(folder / "tokenizer.json")
-    return PlanSpec(tokenizer_sha256=tokenizer_sha256, void_sha256=void.sha256, **spec_choices(recipe, stage))
+    hashes = {"void_sha256": void.sha256, "sorted_sha256": sort.sha256 if sort else None}
+    return PlanSpec(tokenizer_sha256=tokenizer_sha256, **hashes, **spec_choices(recipe, stage))
 
 
 def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
@@ -93,6 +95,7 @@ def plan(
     out: Path,
     *,
     void: Void = NOTHING,
+    sort: Sort | None = None,
     processes: int | None = None,
     run_parts: RunParts = run_parts,
     on_progress: Callable[[Progress], None] | None = None,
@@ -111,7 +114,7 @@ def plan(
         done += work.first_rows[number + 1] - work.first_rows[number]
         if on_progress:
             on_progress(Progress(done=done, total=total, unit="records", note=f"shard {number}"))
-    return merge(work, void)
+    return merge(work, void, sort)
 
 
 def prepare(shards: Path, spec: PlanSpec, out: Path) -> PlanWork:
@@ -122,7 +125,7 @@ def prepare(shards: Path, spec: PlanSpec, out: Path) -> PlanWork:
     return PlanWork(shards=shards, spec=spec, out=out, first_rows=tuple(first_rows.tolist()))
 
 
-def merge(work: PlanWork, void: Void = NOTHING) -> PlanResult:
+def merge(work: PlanWork, void: Void = NOTHING, sort: Sort | None = None) -> PlanResult:
     """Lay out all steps from the counted tokens, and take the scaffolding away."""
     spec, out, lengths = work.spec, work.out, read_lengths(work)
     columns = ["position", "record_id", "source", "shard", "place", "num_images"]
@@ -135,7 +138,7 @@ def merge(work: PlanWork, void: Void = NOTHING) -> PlanResult:
         )
     kept_out = _hold_out(work, index, lengths)
     void.check_in(index["record_id"])
-    planned, steps = _write_layout(index, lengths.only(~kept_out), spec, out, void)
+    planned, steps = _write_layout(index, lengths.only(~kept_out), spec, out, void, sort)
     shutil.rmtree(out / "parts")
     packs, longest = steps["num_packs"].to_numpy(), steps["longest_pack"].to_numpy()
     num_tokens = pc.sum(planned["num_tokens"]).as_py()
@@ -171,10 +174,11 @@ def _hold_out(work: PlanWork, index: pa.Table, lengths: Lengths) -> np.ndarray:
 
 
 def _write_layout(
-    index: pa.Table, lengths: Lengths, spec: PlanSpec, out: Path, void: Void = NOTHING
+    index: pa.Table, lengths: Lengths, spec: PlanSpec, out: Path, void: Void = NOTHING, sort: Sort | None = None
 ) -> tuple[pa.Table, pa.Table]:
     """Lay records out and write plan.parquet and steps.parquet; give both."""
-    placed = lay_out(lengths, index["num_images"].to_numpy(), spec)
+    value = sort.of(index["record_id"].take(pa.array(lengths.rows))) if sort else None
+    placed = lay_out(lengths, index["num_images"].to_numpy(), spec, value)
     which = placed.pop("which")
     table = index.take(pa.array(lengths.rows[which]))
     for name in ("num_tokens", "num_supervised", "num_tiles", "truncated"):
@@ -192,8 +196,13 @@ def write_plan(planned: pa.Table, out: Path) -> tuple[pa.Table, pa.Table]:
     return planned, _write_steps(planned, out)
 
 
-def lay_out(lengths: Lengths, num_images: np.ndarray, spec: PlanSpec) -> dict[str, np.ndarray]:
-    """Place every kept record in each epoch -> columns step, pack, slot, epoch and `which` of the kept records, by place."""
+def lay_out(
+    lengths: Lengths, num_images: np.ndarray, spec: PlanSpec, value: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Place every kept record in each epoch -> columns step, pack, slot, epoch and `which` of the kept records, by place.
+
+    `value`: what each is sorted by, the lowest first, NaN last; None: in the spec's order alone.
+    """
     count, tokens = len(lengths.rows), lengths.num_tokens
     has_image = num_images[lengths.rows] > 0
     placed = {name: np.empty(count * spec.epochs, np.int32) for name in ("step", "pack", "slot", "epoch")}
@@ -201,6 +210,8 @@ def lay_out(lengths: Lengths, num_images: np.ndarray, spec: PlanSpec) -> dict[st
     step = start = 0
     for epoch in range(spec.epochs):
         order = epoch_order(count, epoch, spec.seed, spec.order)
+        if value is not None:
+            order = order[np.argsort(value[order], kind="stable")]
         for members in cut_steps(order, has_image, tokens, spec.global_batch, spec.group_by, spec.seed):
             packs = pack(tokens[members], spec.pack_length)
             sizes = np.fromiter(map(len, packs), np.int32, len(packs))

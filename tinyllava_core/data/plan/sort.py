@@ -1,0 +1,68 @@
+"""A plan in the order of a column about its records, such as the losses of a cheap training: easy ones first, or hard ones.
+
+It is there to be studied against random orders, and is no default: docs/why.md. The table is read here; plan.py lays out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tinyllava_core.errors import BadInput, nearest
+from tinyllava_core.paths import expanded
+from tinyllava_core.settings.training import SortBy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sort:
+    """What a plan is sorted by: a number for each record, the lowest first."""
+
+    record_ids: pa.Array
+    value_N: np.ndarray  # float64
+    named_in: str  # for messages
+
+    @property
+    def sha256(self) -> str:
+        """Hash the numbers by record, whatever order the table has them in."""
+        by_name = np.argsort(np.array(self.record_ids.to_pylist()), kind="stable")
+        names = "\n".join(self.record_ids.take(pa.array(by_name)).to_pylist())
+        return sha256(names.encode() + self.value_N[by_name].astype("<f8").tobytes()).hexdigest()
+
+    def of(self, record_ids: pa.ChunkedArray) -> np.ndarray:
+        """Give the number of each record, NaN without one: those come last. Raises BadInput if none has one."""
+        place = pc.index_in(record_ids.combine_chunks(), self.record_ids)
+        found = pc.fill_null(pa.array(self.value_N).take(place), float("nan")).to_numpy(zero_copy_only=False)
+        if np.isnan(found).all():
+            raise BadInput(
+                f"sort_by ({self.named_in}): names no record of this mix; expected record_id as in toy-chat-00000017"
+            )
+        return np.asarray(found)
+
+
+def read_sort(asked: SortBy | None, stage: str) -> Sort | None:
+    """Read the column that a stage's `sort_by` names. Raises BadInput if the table cannot be read, or has no such column of numbers."""
+    if asked is None:
+        return None
+    where = f"{stage}.sort_by: scores {asked.scores!r}"
+    try:
+        table = pq.read_table(expanded(asked.scores))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{where}: not a readable Parquet file: {' '.join(str(error).split())}") from None
+    for name in ("record_id", asked.column):
+        if name not in table.column_names:
+            raise BadInput(
+                f"{where}: no column {name!r}{nearest(name, table.column_names)}; found {', '.join(table.column_names)}"
+            )
+    kind = table.schema.field(asked.column).type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise BadInput(f"{where}: column {asked.column!r} is of type {kind}; expected numbers, to sort by")
+    ids = table["record_id"].combine_chunks().cast(pa.string())
+    if len(pc.unique(ids)) < len(ids):
+        raise BadInput(f"{where}: a record_id is there twice; keep one row for each record")
+    value = pc.fill_null(table[asked.column].cast(pa.float64()), float("nan")).to_numpy()
+    return Sort(record_ids=ids, value_N=value if asked.first == "low" else -value, named_in=asked.scores)
