@@ -121,7 +121,7 @@ def by_plugin(toy: Toy) -> Asked:
 def by_llava_hf(toy: Toy) -> Asked:
     """The same, answered by the exported folder in lmms-eval's own class."""
     asked = questions(toy)
-    model = {"model": "llava_hf", "model_args": f"pretrained={toy.export},device=cpu,dtype=float32"}
+    model = {"model": "llava_hf", "model_args": f"pretrained={toy.export},device=cpu,device_map=cpu,dtype=float32"}
     return Asked(given={**asked.given, **model, "batch_size": 1}, expected=asked.expected)
 
 
