@@ -88,7 +88,8 @@ def main(arguments: Sequence[str]) -> int:
                 file=sys.stderr,
             )
             return 2
-        if type(error).__name__ != "JobFailed":  # a job's failure brings the end of its own log
+        # A job's failure brings the end of its own log, and a server's says all there is.
+        if type(error).__name__ != "JobFailed" and not (isinstance(error, ConnectionError) and error.errno is None):
             traceback.print_exc()
         print(f"failed: {error}", file=sys.stderr)
         return 1

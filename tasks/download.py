@@ -57,7 +57,7 @@ def download(run: Run, source: str, chosen: Artifact | None = None) -> Artifact:
             core.VERSION,
             what_is_fetched(manifest),
             inputs={"choose": chosen} if chosen else {},
-            make=lambda folder: core.download(
+            make=lambda folder: _brought(
                 manifest,
                 folder,
                 cache,
@@ -71,3 +71,12 @@ def download(run: Run, source: str, chosen: Artifact | None = None) -> Artifact:
     if result.num_expected not in (None, result.num_files):
         LOG.warning("%s: %s files, the manifest expects %s", manifest.name, result.num_files, result.num_expected)
     return artifact
+
+
+def _brought(manifest: Manifest, *args: Any, **how: Any) -> DownloadResult:
+    """Download, and say of a server that does not answer whose it is and what else may be done."""
+    try:
+        return core.download(manifest, *args, **how)
+    except ConnectionError as error:
+        copy = f"name a copy, --set 'data.local={{{manifest.name}: PLACE}}', or leave it out of the recipe"
+        raise type(error)(f"{manifest.kind} {manifest.name}: {error}; try again later, {copy}") from error

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.running.runner import check_processes
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.manifest.local_copies import check_names, missing, with_copies
@@ -104,6 +105,8 @@ def check_recipe(recipe: Recipe, to_train: bool = True) -> None:
     check_manifests(recipe)
     check_parts(recipe, to_train)
     check_benchmarks(recipe)
+    if to_train and recipe.stages():
+        check_processes(recipe.launch)
 
 
 def check_benchmarks(recipe: Recipe) -> None:
@@ -124,7 +127,7 @@ def check_manifests(recipe: Recipe) -> None:
     named = [("source", name) for name in loss_limits(recipe)]
     named += [("benchmark", name) for name in recipe.all_benchmarks()]
     named += dict.fromkeys(("images", name) for _, of in named for name in load(of).sets)
-    check_names(recipe.data, [load(name).name for _, name in named])
+    check_names(recipe.data, [load(name) for _, name in named])
     lacking = missing([load(name) for _, name in named], recipe.data)
     for kind, name in named:
         manifest = load(name)

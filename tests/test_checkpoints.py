@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,21 @@ def test_a_card_tells_the_encoders_row_wherever_its_weights_lay() -> None:
         card = {"vision": {"weights": weights, "mixture": list(row.mixture)}}
         assert checkpoints.vision_of(card) == key
     assert checkpoints.vision_of({"vision": {"weights": "some/other"}}) is None
+
+
+def test_an_encoder_out_of_a_folder_is_read_there_and_else_in_the_checkpoint(tmp_path: Path) -> None:
+    toy, part = Path(VISIONS["toy-vit"].weights), tmp_path / "my-encoder"
+    folder = write_checkpoint(tmp_path / "checkpoint")
+    (folder / "tinyllava.json").write_text(json.dumps(CARD | {"vision": {"weights": str(part), "mixture": []}}))
+    config = json.loads((toy / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"vision_config": config}))
+    shutil.copy(toy / "preprocessor_config.json", folder)
+    shutil.copytree(toy, part)
+    for place in (part, folder):
+        recipe, overrides = evaluation(tmp_path, str(folder), ["toy-pope"])
+        assert load(recipe, overrides).model.vision == str(place)
+        assert (VISIONS[str(place)].width, VISIONS[str(place)].image_size) == (128, 72)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def test_several_runs_that_have_the_same_checkpoint_mean_no_two_things(tmp_path: Path) -> None:

@@ -56,11 +56,10 @@ def folder_of(found: Artifact | Path) -> Path:
 def model_section(folder: Path) -> dict[str, Any]:
     """Give the recipe's section `model` for a checkpoint of this package. Raises BadInput if it is not one."""
     card, config = card_of(folder), json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if (vision := vision_of(card)) is None:
-        raise BadInput(f"{folder}: its encoder {card['vision']['weights']!r} is no row of parts/vision.py; add one")
-    connector = config["connector"]
+    connector, weights = config["connector"], card["vision"]["weights"]
     return {
-        "vision": vision,
+        # An encoder of no row is read where it lay then; if it is gone, in the checkpoint, which has all of it.
+        "vision": vision_of(card) or (weights if Path(weights).is_dir() else str(folder)),
         "connector": card["connector"],
         "connector_layers": connector["layers"],
         "connector_queries": connector["queries"],

@@ -6,12 +6,13 @@ from typing import Any
 
 from prefect.client.schemas.objects import TaskRun
 
+from tinyllava_core.data.web.fetch import NoHost
 from tinyllava_core.errors import BadInput
 
 
 def may_help(task: Any, task_run: TaskRun, state: Any) -> bool:
-    """Tell whether trying again may help: not where the user's input is at fault."""
-    return not isinstance(state.result(raise_on_failure=False), BadInput)
+    """Tell whether trying again may help: not where the user's input is at fault, or there is no network."""
+    return not isinstance(state.result(raise_on_failure=False), BadInput | NoHost)
 
 
 def store_may_answer(task: Any, task_run: TaskRun, state: Any) -> bool:

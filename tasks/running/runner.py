@@ -7,6 +7,23 @@ import importlib.util
 from tinyllava_core.errors import BadInput
 from tinyllava_core.estimate.gpus import has_gpu
 from tinyllava_core.settings.launch import Launch
+from tinyllava_core.workers import num_cpus
+
+
+def check_processes(launch: Launch) -> None:
+    """Raise BadInput if a training would start more processes than this machine, which has no GPU, has cores. `device: cpu` asks for it."""
+    if launch.device != "auto" or launch.nodes > 1 or has_gpu() or launch.processes <= num_cpus():
+        return
+    alone = {"launcher": "plain", "processes": 1, "zero_stage": None, "fsdp": None, "offload": None}
+    words = " ".join(
+        f"launch.{key}={'null' if value is None else value}"
+        for key, value in alone.items()
+        if getattr(launch, key) != value
+    )
+    raise BadInput(
+        f"launch: {launch.processes} processes, and this machine has {num_cpus()} cores and no GPU; run it where the GPUs are, "
+        f"or, to try it here: --set {words}"
+    )
 
 
 def check_runner(launch: Launch) -> None:

@@ -44,6 +44,17 @@ def test_what_a_person_must_fetch_is_told_until_it_is_named(tmp_path: Path) -> N
     assert "by hand" not in told(tmp_path, "base", data__local=own)
 
 
+def test_a_file_of_another_number_of_records_is_told_with_the_manifest_that_takes_it(tmp_path: Path) -> None:
+    (tmp_path / "llava_v1_5_mix665k.json").write_text(json.dumps([{"id": n} for n in range(3)]))
+    found, advice = told(tmp_path, "base", data__root=str(tmp_path))["source llava-sft-665k"]
+    assert found == "3 records, its manifest expects 665,298"
+    assert f"path: {tmp_path}/llava_v1_5_mix665k.json" in advice
+
+
+def test_a_root_that_is_not_there_is_told(tmp_path: Path) -> None:
+    assert "no folder" in told(tmp_path, "base", data__root=str(tmp_path / "nowhere"))["data.root"][1]
+
+
 def test_a_disk_that_is_too_small_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """base downloads tens of gigabytes; three times that lies side by side."""
     needed = here.to_download(load("base"))

@@ -15,6 +15,7 @@ from tasks.inspect import inspect
 from tasks.run import Run
 from tasks.running.retry import may_help
 from tinyllava_core.artifact import Artifact
+from tinyllava_core.data.web.fetch import NoHost
 from tinyllava_core.errors import BadInput
 
 
@@ -66,7 +67,9 @@ def test_too_many_losses_stop_the_run_but_are_kept(run: Run, source: Path) -> No
     assert not inspected(run, source, max_lost_fraction=0.25).made  # looked at once, judged twice
 
 
-@pytest.mark.parametrize(("error", "helps"), [(BadInput("wrong checksum"), False), (ConnectionError("reset"), True)])
+@pytest.mark.parametrize(
+    ("error", "helps"), [(BadInput("wrong checksum"), False), (ConnectionError("reset"), True), (NoHost("a"), False)]
+)
 def test_only_what_may_pass_is_tried_again(error: Exception, helps: bool) -> None:
     state = SimpleNamespace(result=lambda raise_on_failure: error)
     assert may_help(None, None, state) is helps  # type: ignore[arg-type]

@@ -17,8 +17,10 @@ from train.ranks import run_on_ranks
 
 from tinyllava_core.job import TrainJob, read_result
 from tinyllava_core.model import lora
+from tinyllava_core.recipe import load
 from tinyllava_core.results import TrainResult
 from tinyllava_core.train.__main__ import run
+from tinyllava_core.train.engines.zero import deepspeed_config
 from tinyllava_core.train.ledger import read_rows
 
 TORCH: dict[str, Any] = {"launcher": "torchrun", "processes": 2}
@@ -229,6 +231,14 @@ def test_weights_are_read_once_a_machine(world: World) -> None:
 def noted(job: TrainJob, rank: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((job.out / f"noted-{rank}.json").read_text())
     return found
+
+
+def test_buckets_are_even_for_a_model_of_an_odd_number_of_parameters() -> None:
+    """As DeepSpeed 0.19 asserts for ZeRO-2."""
+    launch = load("base").launch
+    for count, bucket in ((7, 8), (8, 8), (3_000_000_001, 500_000_000)):
+        told = deepspeed_config(load("base").training("sft"), launch, count)["zero_optimization"]
+        assert told["allgather_bucket_size"] == told["reduce_bucket_size"] == bucket
 
 
 def test_deepspeed_compiles_nothing_and_waits_for_no_lock_that_a_killed_compilation_left(world: World) -> None:

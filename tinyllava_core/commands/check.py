@@ -69,22 +69,24 @@ def act(args: argparse.Namespace) -> None:
             print(f"{one.stage:<15} {one.load.basis}")
         for line in _part_lines(missing_parts(recipe) if recipe.stages() else []):
             print(line)
-        for line in _lines("benchmarks", [str(fault) for fault in faulty_benchmarks(recipe)]):
+        faults = faulty_benchmarks(recipe)
+        for line in _lines("benchmarks", [str(fault) for fault in faults]):
             print(line)
         if names := unchecked(recipe.model):
             print(
                 f"{'sizes':<15} {', '.join(names)}: from the tables, no config.json on this disk to hold them against"
             )
-        print(f"{'this machine':<15} {_said_of_here(recipe, args)}\n")
+        print(f"{'this machine':<15} {_said_of_here(recipe, args, faults)}\n")
     show(("", *(one.stage for one in found)), rows, args.format)
 
 
-def _said_of_here(recipe: Recipe, args: argparse.Namespace) -> str:
+def _said_of_here(recipe: Recipe, args: argparse.Namespace, faults: list[BadInput]) -> str:
     """Say in one line what a run downloads, and what it lacks here."""
     from tinyllava_core.estimate.here import lacks, to_download
     from tinyllava_core.room import in_words
 
     size, wrong = to_download(recipe), [what for what, _, _ in lacks(recipe, args.workspace)]
+    wrong += ["benchmarks, as above"] if faults else []
     fetched = f"{in_words(size)} to download" if size else "nothing of a known size to download"
     asked = shlex.join(["tinyllava", "doctor", args.recipe, *(["--set", *args.set] if args.set else [])])
     return f"{fetched}; lacks {', '.join(wrong)}: `{asked}`" if wrong else f"{fetched}; lacks nothing"

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tinyllava_core.artifact import check_workspace
-from tinyllava_core.data.manifest.local_copies import missing, with_copies
+from tinyllava_core.data.files.packed import is_packed
+from tinyllava_core.data.manifest.local_copies import as_own, check_names, missing, with_copies
 from tinyllava_core.data.manifest.manifest import Manifest, load
+from tinyllava_core.data.record.json_split import item_places
 from tinyllava_core.errors import BadInput
 from tinyllava_core.estimate.gpus import has_gpu
 from tinyllava_core.recipe import Recipe
@@ -31,6 +33,11 @@ def lacks(recipe: Recipe, workspace: Path) -> Iterator[Row]:
         check_workspace(workspace)
     except BadInput as error:
         yield "workspace", "cannot be used", str(error)
+    try:
+        check_names(recipe.data, manifests_of(recipe))
+    except BadInput as error:
+        yield "data.root" if recipe.data.root else "data.local", "not as named", str(error)
+    yield from _other_counts(recipe)
     if recipe.launch.device == "cuda" and recipe.launch.nodes == 1 and not has_gpu():
         yield "GPU", "none here", "launch.device is cuda: run it on another machine, or set launch.device=auto"
     if by_hand := missing(manifests_of(recipe), recipe.data):
@@ -43,6 +50,20 @@ def lacks(recipe: Recipe, workspace: Path) -> Iterator[Row]:
             f"{in_words(free)} free",
             f"about {in_words(needed)} needed; another --workspace, or `tinyllava gc`",
         )
+
+
+def _other_counts(recipe: Recipe) -> Iterator[Row]:
+    """Count the records of each source whose file is on this disk, where its manifest says how many they are."""
+    for manifest in manifests_of(recipe):
+        wanted = manifest.annotations
+        if manifest.kind != "source" or wanted is None or wanted.count is None or missing([manifest], recipe.data):
+            continue
+        own = with_copies(manifest, recipe.data).annotations
+        if own is None or own.path is None or not (file := manifest.local(own.path)).is_file() or is_packed(file):
+            continue
+        if (found := len(item_places(file))) != wanted.count:
+            advice = f"{file}: a part of it, or a cleaned copy, is a source of its own: mix my.yaml with this in it: {as_own(manifest, file)}"
+            yield f"source {manifest.name}", f"{found:,} records, its manifest expects {wanted.count:,}", advice
 
 
 def to_download(recipe: Recipe) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.parts import architecture, hub, own
+from tinyllava_core.parts.prompts import PROMPTS
 from tinyllava_core.parts.vision import TOY_BACKBONES
 
 
@@ -108,6 +109,8 @@ def language_row(name: str) -> Language:
         raise unknown("language model", name, LANGUAGES)
     weights = own.placed(name, "language model")
     data = own.read(weights, "config.json", "language model")
+    if data.get("model_type") in own.CLASS_TOKENS and "text_config" not in data:
+        raise BadInput(f"language model {weights!r}: its config.json is a vision encoder's ({data['model_type']})")
     data = data.get("text_config", data)  # a whole checkpoint's folder has it inside, and its tokenizer beside
     try:
         return Language(weights=weights, width=data["hidden_size"], num_layers=data["num_hidden_layers"], prompt=None)
@@ -121,7 +124,8 @@ def prompt_of(given: str | None, language: Language) -> str:
     """Give the prompt format of a stage: the recipe's word, or the row's. Raises BadInput where neither says one."""
     if given is None and language.prompt is None:
         raise BadInput(
-            f"language model {language.weights}: set the stage's `prompt`; a folder does not say how it was taught"
+            f"language model {language.weights}: set the stage's `prompt`, as in --set pretrain.prompt=plain sft.prompt=chatml: a "
+            f"folder does not say how it was taught; known: {', '.join(PROMPTS)}"
         )
     return given or str(language.prompt)
 

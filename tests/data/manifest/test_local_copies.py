@@ -76,8 +76,8 @@ def test_a_copy_that_is_not_there_is_named(written, tmp_path):
         with_copies(written(COCO), Data(local={"mine": str(tmp_path / "mine.yaml")}))
 
 
-def test_a_name_that_no_manifest_has_is_refused_with_the_nearest():
-    check_names(Data(local={"toy-chat": "x", "own": "y"}), ["own"])
+def test_a_name_that_no_manifest_has_is_refused_with_the_nearest(written):
+    check_names(Data(local={"toy-chat": "x", "mine": "y"}), [written(CHAT)])
     with pytest.raises(BadInput, match=r"unknown manifest in data\.local 'toy-caht'; nearest: 'toy-chat'"):
         check_names(Data(local={"toy-caht": "x"}), [])
 
@@ -85,6 +85,17 @@ def test_a_name_that_no_manifest_has_is_refused_with_the_nearest():
 def test_a_data_root_that_is_no_folder_is_refused():
     with pytest.raises(BadInput, match=r"data\.root: no folder nowhere"):
         check_names(Data(root="nowhere"), [])
+
+
+def test_a_data_root_with_nothing_that_is_read_is_refused_and_the_one_inside_it_named(tmp_path):
+    used = [load("llava-sft-665k"), load("coco-train2017")]
+    with pytest.raises(BadInput, match=r"has nothing that this recipe reads, text_files/.* or another$"):
+        check_names(Data(root=str(tmp_path)), used)
+    (tmp_path / "playground/data/coco/train2017").mkdir(parents=True)
+    with pytest.raises(BadInput, match=r"did you mean .*/playground/data"):
+        check_names(Data(root=str(tmp_path)), used)
+    check_names(Data(root=str(tmp_path / "playground/data")), used)
+    check_names(Data(root=str(tmp_path)), [load("toy-chat")])  # whose manifest names no place in it
 
 
 LLAVA = {  # Source: LLaVA, README, docs/Evaluation.md and scripts/v1_5

@@ -3,6 +3,7 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tinyllava_core.data.web import remote
-from tinyllava_core.data.web.fetch import Fetched, fetch, file_name
+from tinyllava_core.data.web.fetch import Fetched, NoHost, fetch, file_name
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
 
@@ -88,6 +89,19 @@ def test_patience_ends_and_the_bytes_are_kept(tmp_path, server, url, answer):
 def test_a_server_that_is_not_there_ends_the_patience(tmp_path):
     with pytest.raises(ConnectionError, match="gave up after 3 attempts"):
         fetch("http://127.0.0.1:1/a", tmp_path / "a", patience=QUICK)
+
+
+def test_without_a_network_it_is_given_up_sooner_than_with_a_bad_one(tmp_path, monkeypatch):
+    asked = []
+
+    def nobody_knows(host, *_, **__):
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nobody_knows)
+    with pytest.raises(NoHost, match=r"gave up after 2 attempts .*Name or service not known"):
+        fetch("http://data.example/a", tmp_path / "a", patience=dataclasses.replace(QUICK, nameless_attempts=2))
+    assert asked == ["data.example"] * 2
 
 
 @pytest.mark.parametrize("status", [404, 403, 410])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import yaml
@@ -43,14 +43,23 @@ def with_copies(manifest: Manifest, data: Data) -> Manifest:
 
 
 def as_own(manifest: Manifest, file: Path) -> str:
-    """Write, on one line of YAML, the manifest that makes a file of one's own a source with the pictures of this one."""
+    """Write, on one line of YAML, the manifest that makes a file (of a benchmark: or a folder) of one's own such a source.
+
+    With the pictures of this one, and its components: of another number of records each.
+    """
     assert manifest.annotations is not None
     form = {"format": manifest.annotations.format} if manifest.annotations.format else {}
+    scored = {
+        key: value for key in ("kind", "scorer", "variant") if manifest.scorer and (value := getattr(manifest, key))
+    }
+    parts = [entry.model_dump(mode="json", exclude_defaults=True, exclude={"count"}) for entry in manifest.components]
     told = {
+        **scored,
         "name": f"my-{manifest.name}",
         "licence": manifest.licence,
         "annotations": {"path": str(file), **form},
         "images": [entry.model_dump(mode="json", exclude_defaults=True) for entry in manifest.images],
+        **({"components": parts} if parts else {}),
     }
     return yaml.safe_dump(told, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1 << 20).strip()
 
@@ -60,14 +69,25 @@ def missing(manifests: Iterable[Manifest], data: Data) -> list[str]:
     return [manifest.name for manifest in manifests if manifest.manual and _copy(manifest, data) is None]
 
 
-def check_names(data: Data, used: Iterable[str]) -> None:
-    """Raises BadInput if `data.local` names what no manifest is called, or `data.root` is no folder."""
-    names = {*known(), *used}
+def check_names(data: Data, used: Collection[Manifest]) -> None:
+    """Raises BadInput if `data.local` names what no manifest is called, or `data.root` is no folder, or has nothing that is used."""
+    names = {*known(), *(manifest.name for manifest in used)}
     for name in data.local:
         if name not in names:
             raise unknown("manifest in data.local", name, names)
-    if data.root is not None and not expanded(data.root).is_dir():
+    if data.root is None:
+        return
+    root, trees = expanded(data.root), [tree for manifest in used for tree in manifest.trees]
+    if not root.is_dir():
         raise BadInput(f"data.root: no folder {data.root}; expected one that holds coco/, gqa/ and the like")
+    if trees and not _has_any(root, trees):
+        inner = (place for depth in ("*", "*/*") for place in sorted(root.glob(depth)) if _has_any(place, trees))
+        meant = next((f"; did you mean {place}?" for place in inner), "")
+        raise BadInput(f"data.root: {data.root} has nothing that this recipe reads, {trees[0]} or another{meant}")
+
+
+def _has_any(root: Path, trees: Iterable[str]) -> bool:
+    return any((root / tree).exists() for tree in trees)
 
 
 def _copy(manifest: Manifest, data: Data) -> Path | None:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import netrc
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -54,6 +55,7 @@ class Trouble(Exception):
     def __init__(self, what: object, *, asked_s: float = 0.0, slow: bool = False) -> None:
         super().__init__(" ".join(str(what).split())[:300] or type(what).__name__)
         self.asked_s, self.slow = asked_s, slow
+        self.nameless = isinstance(what, socket.gaierror)
 
 
 def attempt(wanted: Wanted) -> None:

@@ -35,6 +35,10 @@ class Fetched:
     sha256: str
 
 
+class NoHost(ConnectionError):
+    """Nobody here knows the name of the host: mostly there is no network."""
+
+
 def fetch(
     url: str,
     to: Path,
@@ -115,8 +119,8 @@ def _bring(wanted: Wanted) -> bool:
             enough = have - before > patience.slowest_bytes_s * (time.monotonic() - began)
             failures = 1 if enough and not trouble.slow else failures + 1
             several = several or have > 0
-            if failures >= patience.attempts:
-                raise ConnectionError(
+            if failures >= (patience.nameless_attempts if trouble.nameless else patience.attempts):
+                raise (NoHost if trouble.nameless else ConnectionError)(
                     f"{wanted.name}: gave up after {failures} attempts that brought hardly anything ({have} bytes are kept): "
                     f"{trouble}"
                 ) from None

@@ -13,6 +13,7 @@ class Patience:
     """Waits, limits and floors of everything that is fetched over HTTP."""
 
     attempts: int = 6  # in a row that bring hardly anything
+    nameless_attempts: int = 3  # of those, where nobody here knows the host's name: mostly there is no network
     first_wait_s: float = 1.0  # doubled after each attempt, less a random part
     longest_wait_s: float = 120.0  # also for the server's own Retry-After
     timeout_s: float = 30.0  # of the connection, and of each silence while reading

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tinyllava_core.data.files.packed import is_packed
-from tinyllava_core.data.manifest.local_copies import missing, with_copies
+from tinyllava_core.data.manifest.local_copies import as_own, missing, with_copies
 from tinyllava_core.data.manifest.local_files import beside, inner_root, local_path, read_path
 from tinyllava_core.data.manifest.manifest import Manifest, load
 from tinyllava_core.errors import BadInput
@@ -20,14 +20,17 @@ from tinyllava_core.recipe import Recipe
 from tinyllava_core.settings.data import Data
 
 
-def check_questions(row: Benchmark, questions: Sequence[Question], files: Files, expected: int | None) -> None:
+def check_questions(
+    row: Benchmark, questions: Sequence[Question], files: Files, expected: int | None, as_own: str = ""
+) -> None:
     """Raises BadInput if they are not as many as the manifest says, their answers are not known, or pictures are not there.
 
-    `files.images` None: they are asked blind, so pictures are not looked for.
+    `files.images` None: they are asked blind, so pictures are not looked for. `as_own`: the manifest of another number of them.
     """
     if expected not in (None, len(questions)):
         raise BadInput(
             f"{files.annotations}: {len(questions)} questions, the manifest expects {expected}; correct `count` or the file"
+            + (f"; a part of it is a benchmark of its own: name my.yaml with this in it: {as_own}" if as_own else "")
         )
     if row.submit is None:  # otherwise the answers of a hidden split can be uploaded
         check_scorable(row, questions)
@@ -42,7 +45,7 @@ def check_benchmark(manifest: Manifest, files: Files) -> None:
     row = benchmark(manifest.scorer)
     try:
         questions = row.variant(manifest.variant).read(files)
-        check_questions(row, questions, files, manifest.annotations.count)
+        check_questions(row, questions, files, manifest.annotations.count, as_own(manifest, files.annotations))
     except BadInput as error:
         raise BadInput(f"benchmark {manifest.name}: {error}") from None
 

@@ -204,7 +204,7 @@ def deepspeed_config(training: Training, launch: Launch, num_parameters: int) ->
 
     Buffers are no larger than the model: DeepSpeed's default of 5e8 numbers costs a small model seconds a step.
     """
-    bucket = min(500_000_000, num_parameters)
+    bucket = min(500_000_000, num_parameters + num_parameters % 2)  # ZeRO-2 refuses an odd one
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,  # the boundary is set by hand, packs differ from step to step
