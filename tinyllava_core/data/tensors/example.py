@@ -150,7 +150,7 @@ def fit(image_HW3: np.ndarray, vision: Vision, image_mode: ImageMode, way: Pixel
     """
     if image_mode == "pad":
         image_HW3 = pad_square(image_HW3, mean_colour(vision))
-    image_3HW = torch.from_numpy(image_HW3).permute(2, 0, 1)
+    image_3HW = torch.from_numpy(image_HW3 if image_HW3.flags.writeable else image_HW3.copy()).permute(2, 0, 1)
     size = vision.image_size
     if not vision.crop:
         return resized(image_3HW, size, size, vision.resample, way)
