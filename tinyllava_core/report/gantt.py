@@ -9,9 +9,11 @@ from html import escape
 
 from tinyllava_core.report.facts import RunFacts, StageRow
 from tinyllava_core.report.figures import ticks
+from tinyllava_core.report.graph import cut
 from tinyllava_core.report.html import seconds
 
 WIDTH, LEFT, RIGHT, LINE, BOTTOM = 960, 190, 70, 22, 34  # pixels
+LETTERS = 28  # of a stage's name, which stand left of the bars
 _UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
 
 
@@ -92,7 +94,7 @@ def _bar(bar: Bar, begin: float, end: float, y: float) -> list[str]:
     told = f"made in {seconds(bar.seconds)}" if row.made else f"cached; its making took {seconds(row.seconds)}"
     parts = [f"<g><title>{escape(f'{row.label}: {told}')}</title>"]
     parts.append(
-        f'<text class="stage-name" x="{LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(row.label)}</text>'
+        f'<text class="stage-name" x="{LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(cut(row.label, LETTERS))}</text>'
     )
     if row.made:
         parts.append(

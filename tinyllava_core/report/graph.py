@@ -137,7 +137,7 @@ def _node(row: StageRow, x: float, y: float) -> str:
         f'<text class="stage" x="{x + 8:.1f}" y="{upper:.1f}">{escape(row.stage)}</text>'
         f'<text class="time" x="{x + NODE_WIDTH - 8:.1f}" y="{upper:.1f}" text-anchor="end">'
         f"{seconds(row.seconds) if row.made else '✓'}</text>"
-        f'<text class="which" x="{x + 8:.1f}" y="{lower:.1f}">{escape(_cut(name, 17))}</text></g>'
+        f'<text class="which" x="{x + 8:.1f}" y="{lower:.1f}">{escape(cut(name, 17))}</text></g>'
     )
 
 
@@ -148,5 +148,6 @@ def _edge(of: tuple[float, float], to: tuple[float, float]) -> str:
     return f'<path class="edge" d="M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"/>'
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
+    """Write at most so many letters of a text."""
     return text if len(text) <= length else text[: length - 1] + "…"
