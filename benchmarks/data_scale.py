@@ -300,12 +300,14 @@ def compare_shapes(folder: Path, count: int) -> None:
     both = [measure(folder, count, STEPS[:2], shape) for shape in ("llava", "messages")]
     rows = [
         [step, *(f"{cost[step].cpu_s:.1f}" for cost in both), f"{both[1][step].cpu_s / both[0][step].cpu_s:.2f}x"]
+        + [f"{cost[step].peak_bytes / 2**20:,.0f}" for cost in both]
         for step in STEPS[:2]
     ]
     sums = [sum(one.cpu_s for one in cost.values()) for cost in both]
+    peaks = [f"{max(one.peak_bytes for one in cost.values()) / 2**20:,.0f}" for cost in both]
     table(
-        ["", "llava, CPU s", "messages, CPU s", "more"],
-        [*rows, ["both", *(f"{one:.1f}" for one in sums), f"{sums[1] / sums[0]:.2f}x"]],
+        ["", "llava, CPU s", "messages, CPU s", "more", "llava, peak MiB", "messages, peak MiB"],
+        [*rows, ["both", *(f"{one:.1f}" for one in sums), f"{sums[1] / sums[0]:.2f}x", *peaks]],
     )
 
 

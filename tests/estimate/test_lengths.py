@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tinyllava_core.data.manifest.manifest import load as load_manifest
-from tinyllava_core.estimate.lengths import TABLE, draw, measured
+from tinyllava_core.estimate.lengths import TABLE, draw
+from tinyllava_core.estimate.looked import look
 from tinyllava_core.estimate.stage import error_of_sum, estimate
 from tinyllava_core.recipe import load
 from tinyllava_core.settings.mix import MixEntry
@@ -81,13 +82,17 @@ def test_ones_own_file_is_counted_and_looked_at(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([*records, {"image": "c.jpg", "conversations": "none"}]))
     manifest = {"kind": "source", "name": "mine", "annotations": {"path": "a.json"}, "images": [{"folder": "."}]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(manifest))
-    none, one = measured(load_manifest(str(tmp_path / "mine.yaml")))
+    looked = look(load_manifest(str(tmp_path / "mine.yaml")))
+    assert looked is not None
+    none, one = looked.kinds
     assert (none.images, none.records, none.pairs, none.question, none.answer, none.spread) == (0, 1, 1, 2, 4, 0)
     assert (one.images, one.records, one.pairs) == (1, 3, 1.5)  # 4 in the file, 3 read: 2 of them are 2.67 of all
     assert (one.question, one.answer) == (pytest.approx(6 / 3), pytest.approx(4 / 3))
     assert one.spread == pytest.approx(np.log(7 / 3) / 2)  # of 7 and 3 words
     drawn = of({"source": str(tmp_path / "mine.yaml"), "share": 0.5}, count=100)
-    assert (drawn.num_records, drawn.unknown, drawn.looked_at) == (2, (), ("mine",))
+    assert (drawn.num_records, drawn.unknown, drawn.looked_at) == (2, (), ("mine (4 of 4 records)",))
+    assert drawn.unusable == (0.5, 0.0), "one of four, of which half are taken; all were read"
+    assert drawn.tokens_error == 0
     assert len(drawn.num_tokens) == 100
 
 

@@ -6,6 +6,8 @@ import argparse
 import shlex
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -14,15 +16,13 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tinyllava_core.estimate.stage import Load, StageEstimate
     from tinyllava_core.recipe import Recipe
 
 HELP = "say what a recipe will train, on what, with how much memory and time, before it is run"
 DESCRIPTION = (
     "Takes each stage's plan from the workspace; without one, expects what the manifests' counts and the lengths known of "
-    "published data say. It downloads nothing; --plan makes the plans first, if all data is on this machine."
+    "published data say, or a look at what lies here. It downloads nothing; --sample reads some texts of hubs' data sets; --plan makes the plans first, if all data is on this machine."
 )
 
 
@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
     add_workspace(parser)
     parser.add_argument("--plan", action="store_true", help="make the plans, if all data is on this machine")
+    parser.add_argument(
+        "--sample",
+        action="store_true",
+        help="read the texts of some 10,000 rows of each hub's data set that the recipe mixes",
+    )
     add_gpu(parser)
     add_format(parser)
 
@@ -61,7 +66,9 @@ def act(args: argparse.Namespace) -> None:
             raise BadInput(f"--plan: the data of {recipe.name} is not on this machine; a run downloads it")
         _make_plans(args.recipe, args.set, args.workspace)
         plans = {stage: find_plan(args.workspace, recipe, stage) for stage in recipe.stages()}
-    found = [estimate(recipe, stage, plan) for stage, plan in plans.items()]
+    with TemporaryDirectory() as folder:
+        into = Path(folder) if args.sample else None
+        found = [estimate(recipe, stage, plan, into) for stage, plan in plans.items()]
     rows = [*_data_rows(found), *_part_rows(found), *_cost_rows(found, recipe, gpu.peak, gpu.memory_gb, args)]
     if args.format == "table":
         print(f"recipe  {recipe.name}: {recipe.description}")
@@ -130,6 +137,7 @@ def _data_rows(found: list[StageEstimate]) -> list[Row]:
             else []
         ),
         ("cut to max_length", *(_count(load.num_truncated) for load in loads)),
+        *([("unusable by text", *(_unusable(load) for load in loads))] if any(load.unusable for load in loads) else []),
         ("voided", *("known with the plan" if load.voided is None else _reasons(load.voided) for load in loads)),
         ("packs of a step", *(f"{load.packs_a_step:.1f}, up to {load.longest_pack:,} tokens" for load in loads)),
         ("- ranks wait", *(f"{load.waiting_fraction:.1%}" for load in loads)),
@@ -137,10 +145,18 @@ def _data_rows(found: list[StageEstimate]) -> list[Row]:
 
 
 def _tokens(load: Load) -> str:
-    """Write the tokens, and how far the draw alone may be off; what the table's lengths are off by is not known."""
+    """Write the tokens, and how far the draw and what was looked at may be off; what the table's lengths are off by is not known."""
     if load.is_counted or not load.num_tokens:
         return _count(load.num_tokens)
-    return f"{_count(load.num_tokens)} \N{PLUS-MINUS SIGN}{_Z95 * load.tokens_error / load.num_tokens:.1%} of the draw"
+    return f"{_count(load.num_tokens)} \N{PLUS-MINUS SIGN}{_Z95 * load.tokens_error / load.num_tokens:.1%} {'of the sample' if load.unusable else 'of the draw'}"
+
+
+def _unusable(load: Load) -> str:
+    """Write how many records an inspection will drop for their texts, by the records that were looked at."""
+    if load.unusable is None:
+        return "known with the inspection"
+    lost, error = load.unusable
+    return f"{lost:,.0f} \N{PLUS-MINUS SIGN}{_Z95 * error:,.0f} by a sample"
 
 
 def _part_rows(found: list[StageEstimate]) -> list[Row]:

@@ -5,36 +5,23 @@ The draw is seeded, so the same recipe gives the same estimate.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 
 from tinyllava_core.data.manifest.manifest import Manifest, load
-from tinyllava_core.data.record.record import IMAGE_TAG, Malformed, Record
+from tinyllava_core.estimate.looked import Kind, Looked, look
 from tinyllava_core.settings.mix import MixEntry
 
 TABLE = Path(__file__).with_name("lengths.yaml")
 _AROUND_PAIR = 7  # tokens that a prompt format puts around a question and its answer, roughly
 _AROUND_RECORD = 35  # and once: a system sentence
-_LOOKED_AT = 2_000  # records of a file on this disk that stand for all of it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """One kind of record: a row of lengths.yaml."""
-
-    kind: str
-    component: str | None = None  # of its source, as the manifest names it
-    records: int
-    images: int
-    pairs: float
-    question: float  # words
-    answer: float
-    spread: float
-    known: bool
+LookAt = Callable[[Manifest], Looked | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,21 +33,37 @@ class Drawn:
     num_supervised: np.ndarray
     num_images: np.ndarray
     unknown: tuple[str, ...]  # sources that lengths.yaml does not have, or whose manifest has no count
-    looked_at: tuple[str, ...]  # sources whose own file said it
+    looked_at: tuple[str, ...]  # sources whose own records said it, and how many of them
+    tokens_error: float  # standard error of the mix's tokens by that look
+    unusable: tuple[float, float] | None  # records of the mix whose texts cannot be used, by that look, and its error
 
 
-def draw(mix: tuple[MixEntry, ...], tokens_per_image: int, captions: bool, count: int, seed: int = 0) -> Drawn:
-    """Draw `count` records of a mix. `captions`: the prompt format leaves questions out."""
+def draw(
+    mix: tuple[MixEntry, ...],
+    tokens_per_image: int,
+    captions: bool,
+    count: int,
+    seed: int = 0,
+    look_at: LookAt | None = None,
+) -> Drawn:
+    """Draw `count` records of a mix. `captions`: the prompt format leaves questions out. `look_at`: looks at a source's own records."""
     table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     kinds, weights, unknown, looked_at = list[Kind](), list[float](), list[str](), list[str]()
+    squares, unusable = 0.0, list[tuple[float, float]]()
     for entry in mix:
         rows = [Kind(**row) for row in table["sources"].get(entry.source, ())]
         if not rows:
             manifest = load(entry.source)
-            rows = measured(manifest)
-            (looked_at if rows else unknown).append(manifest.name)
-            said = (manifest.annotations.count if manifest.annotations else None) or manifest.about_records
-            rows = rows or [Kind(**table["other"] | {"records": said or 1})]
+            if looked := (look_at or look)(manifest):
+                rows, taken = looked.kinds, sum(_taken(looked.kinds, entry))
+                looked_at.append(f"{manifest.name} ({looked.of})")
+                squares += (taken * looked.mean_of(_tokens(looked, tokens_per_image, captions, table)).error) ** 2
+                lost = looked.mean_of(looked.unusable)
+                unusable.append((taken * lost.mean, taken * lost.error))
+            else:
+                unknown.append(manifest.name)
+                said = (manifest.annotations.count if manifest.annotations else None) or manifest.about_records
+                rows = [Kind(**table["other"] | {"records": said or 1})]
         kinds += rows
         weights += _taken(rows, entry)
     shares = np.asarray(weights) / max(1.0, sum(weights))
@@ -82,57 +85,18 @@ def draw(mix: tuple[MixEntry, ...], tokens_per_image: int, captions: bool, count
         num_images=images,
         unknown=tuple(unknown),
         looked_at=tuple(looked_at),
+        tokens_error=math.sqrt(squares),
+        unusable=(sum(lost for lost, _ in unusable), math.hypot(*(error for _, error in unusable)))
+        if unusable
+        else None,
     )
 
 
-def measured(manifest: Manifest) -> list[Kind]:
-    """Look at a source's own file, where it is one of records on this disk: a row for each number of images in a record.
-
-    Every record is counted, up to 2,000 of them, evenly spread over the file, are read. Without such a file: no row.
-    Raises BadInput where the file is broken, or in no format that is known.
-    """
-    from tinyllava_core.data.record.formats import parser, sniff_file  # which bring msgspec: benchmarks/gpu.py has none
-    from tinyllava_core.data.record.json_split import Unread, item_places, read_items
-
-    told = manifest.annotations
-    if told is None or told.path is None or not (file := manifest.local(told.path)).is_file():
-        return []
-    if file.suffix not in (".json", ".jsonl"):
-        return []
-    places = item_places(file)
-    parse, read = parser(told.format or sniff_file(file)), list[Record]()
-    for index in np.unique(np.linspace(0, len(places) - 1, min(len(places), _LOOKED_AT)).astype(int)):
-        ((_, item),) = read_items(file, places[index : index + 1])
-        if not isinstance(item, Unread):
-            with suppress(Malformed):
-                read.append(parse(manifest.name, int(index), item))
-    return [
-        _row(images, some, round(len(places) * len(some) / len(read)))
-        for images in sorted({len(record.images) for record in read})
-        if (some := [record for record in read if len(record.images) == images])
-    ]
-
-
-def _row(images: int, looked_at: list[Record], num_records: int) -> Kind:
-    """Say what records of one kind are like, as lengths.yaml says it of published ones."""
-    words = np.asarray([[_words(record, "user"), _words(record, "assistant")] for record in looked_at])
-    pairs = np.asarray([sum(turn.role == "assistant" for turn in record.turns) for record in looked_at])
-    question, answer = words.sum(axis=0) / max(1, pairs.sum())
-    return Kind(
-        kind=f"{images} images",
-        records=num_records,
-        images=images,
-        pairs=float(pairs.mean()),
-        question=float(question),
-        answer=float(answer),
-        spread=float(np.log(np.maximum(1, words.sum(axis=1))).std()),
-        known=True,
-    )
-
-
-def _words(record: Record, role: str) -> int:
-    texts = (turn.text.replace(IMAGE_TAG, " ") for turn in record.turns if turn.role == role)
-    return sum(len(text.split()) for text in texts)
+def _tokens(looked: Looked, tokens_per_image: int, captions: bool, table: dict[str, Any]) -> np.ndarray:
+    """Say how many tokens each record has that was looked at, by its words."""
+    words = looked.answers + (0 if captions else looked.questions)
+    around = looked.pairs * (1 if captions else _AROUND_PAIR) + (0 if captions else _AROUND_RECORD)
+    return looked.images * tokens_per_image + around + words * float(table["tokens_per_word"])
 
 
 _DRAWN = ("images", "pairs", "question", "answer", "spread")

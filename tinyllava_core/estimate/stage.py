@@ -6,15 +6,21 @@ It trains nothing, and needs no GPU, no torch and no tokenizer.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinyllava_core.data.manifest.local_copies import with_copies
+from tinyllava_core.data.manifest.manifest import Manifest
 from tinyllava_core.data.plan.order import cut_steps
 from tinyllava_core.data.plan.pack import deal, pack
+from tinyllava_core.errors import BadInput
 from tinyllava_core.estimate.lengths import draw
+from tinyllava_core.estimate.looked import Looked, look
 from tinyllava_core.estimate.memory import Memory, memory
 from tinyllava_core.estimate.part_counts import PartCount, part_counts
 from tinyllava_core.estimate.shapes import shapes
@@ -39,7 +45,10 @@ class Load:
     num_records: int  # planned places: records x epochs
     num_steps: int
     num_tokens: float
-    tokens_error: float  # standard error of num_tokens by the draw alone; the table's lengths may be off by more
+    tokens_error: float  # standard error of num_tokens by the draw, and of what was looked at; the table's lengths may be off by more
+    unusable: (
+        tuple[float, float] | None
+    )  # records whose texts cannot be used, and its standard error; None: not looked at
     num_supervised: float
     num_images: float
     num_tiles: float  # pictures through the encoder: the images, or what they are cut into
@@ -76,11 +85,14 @@ class StageEstimate:
         return load.num_tokens, load.squares, load.num_supervised, load.num_tiles
 
 
-def estimate(recipe: Recipe, stage: str, plan: Path | None = None) -> StageEstimate:
-    """Estimate one stage of a recipe; `plan`: the artifact folder of its plan, if there is one."""
+def estimate(recipe: Recipe, stage: str, plan: Path | None = None, hub_into: Path | None = None) -> StageEstimate:
+    """Estimate one stage of a recipe; `plan`: the artifact folder of its plan, if there is one.
+
+    `hub_into`: a folder for texts of hubs' data sets that are looked at, for a while; None: no hub is asked.
+    """
     training, model = recipe.training(stage), recipe.model_in(stage)
     ranks = recipe.launch.processes * recipe.launch.nodes
-    load = planned(plan, ranks) if plan else expected(recipe, stage, ranks)
+    load = planned(plan, ranks) if plan else expected(recipe, stage, ranks, hub_into)
     known, counts = shapes(model), part_counts(model, training)
     in_pack = load.longest_pack / max(1.0, load.num_tokens)
     return StageEstimate(
@@ -100,14 +112,15 @@ def estimate(recipe: Recipe, stage: str, plan: Path | None = None) -> StageEstim
     )
 
 
-def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
-    """Say what a stage will hold by the counts of its manifests and the lengths of lengths.yaml."""
+def expected(recipe: Recipe, stage: str, ranks: int, hub_into: Path | None = None) -> Load:
+    """Say what a stage will hold by the counts of its manifests and the lengths of lengths.yaml, or of records that are looked at."""
     training, model = recipe.training(stage), recipe.model_in(stage)
     prompt = training.prompt or language_row(recipe.model.language).prompt
     captions = prompt is not None and prompt_row(prompt).user is None
     count = _STEPS_DRAWN * training.global_batch
     typical = model.scheme.cut(*TYPICAL)
-    drawn = draw(training.mix, model.scheme.ids_of(typical), captions, count, seed=recipe.seed)
+    per_image = model.scheme.ids_of(typical)
+    drawn = draw(training.mix, per_image, captions, count, recipe.seed, partial(_look, recipe, hub_into))
     tokens = np.minimum(drawn.num_tokens, training.max_length)
     supervised = np.minimum(drawn.num_supervised, tokens)
     steps = list(
@@ -117,7 +130,7 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
     packs = [[int(tokens[members[one]].sum()) for one in pack(tokens[members], capacity)] for members in steps]
     records, factor = drawn.num_records * training.epochs, drawn.num_records * training.epochs / count
     sizes = "" if model.scheme.is_fixed else ", every picture taken as {}x{}".format(*TYPICAL)
-    unknown = f"; counted here: {', '.join(drawn.looked_at)}" if drawn.looked_at else ""
+    unknown = f"; looked at here: {', '.join(drawn.looked_at)}" if drawn.looked_at else ""
     unknown += f"; unknown to it: {', '.join(drawn.unknown)}" if drawn.unknown else ""
     unknown += "; what the filters leave out is not" if any(entry.filters for entry in training.mix) else ""
     return Load(
@@ -126,7 +139,8 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
         num_records=records,
         num_steps=-(-drawn.num_records // training.global_batch) * training.epochs,
         num_tokens=float(tokens.sum()) * factor,
-        tokens_error=error_of_sum(tokens) * factor,
+        tokens_error=math.hypot(error_of_sum(tokens) * factor, drawn.tokens_error * training.epochs),
+        unusable=drawn.unusable,
         num_supervised=float(supervised.sum()) * factor,
         num_images=float(drawn.num_images.sum()) * factor,
         num_tiles=float(drawn.num_images.sum()) * typical.num_tiles * factor,
@@ -135,6 +149,12 @@ def expected(recipe: Recipe, stage: str, ranks: int) -> Load:
         voided=None,
         **_balance(packs, ranks),
     )
+
+
+def _look(recipe: Recipe, hub_into: Path | None, manifest: Manifest) -> Looked | None:
+    with suppress(BadInput):  # of a copy that is not there: the run says so
+        manifest = with_copies(manifest, recipe.data)
+    return look(manifest, hub_into)
 
 
 def error_of_sum(drawn: np.ndarray) -> float:
@@ -164,6 +184,7 @@ def planned(plan: Path, ranks: int) -> Load:
         num_steps=result.num_steps,
         num_tokens=result.num_tokens,
         tokens_error=0.0,
+        unusable=None,
         num_supervised=result.num_supervised,
         num_images=result.num_images,
         num_tiles=result.num_tiles,

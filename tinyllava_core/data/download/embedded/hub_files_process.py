@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_core.artifact import write_aside
-from tinyllava_core.data.download.embedded.parquet_part import write_part
+from tinyllava_core.data.download.embedded.parquet_part import Few, write_part
 from tinyllava_core.errors import BadInput
 
 _AT_ONCE = 8  # files of which parts are read: as many as huggingface_hub fetches at once (its max_workers)
@@ -79,7 +79,7 @@ def _fetch_part(asked: dict[str, Any], part: dict[str, Any]) -> None:
     place = f"datasets/{asked['repo']}@{asked['revision']}/{part['name']}"
     # no cache: what Arrow asks for is what is fetched
     with HfFileSystem().open(place, "rb", cache_type="none") as file:
-        write_part(file, Path(part["into"]), part["groups"])
+        write_part(file, Path(part["into"]), part["groups"], Few(**part["few"]) if part["few"] else None)
 
 
 def _told(error: Exception, asked: dict[str, Any]) -> BadInput | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -33,6 +34,24 @@ class Group:
     size_bytes: int  # of all its columns, as the file holds them
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Few:
+    """Some row groups that stand for all: by a seed, until so many rows are there, two of them at least."""
+
+    rows: int
+    seed: int
+
+    def of(self, groups: Sequence[Group]) -> list[Group]:
+        """Take them, in the file's order."""
+        taken, num_rows = list[Group](), 0
+        for at in np.random.default_rng(self.seed).permutation(len(groups)).tolist():
+            if num_rows >= self.rows and len(taken) > 1:
+                break
+            taken.append(groups[at])
+            num_rows += groups[at].num_rows
+        return sorted(taken, key=lambda group: group.group)
+
+
 @dataclass(frozen=True, slots=True)
 class _Leaf:
     """One column of values at the bottom of a row."""
@@ -42,8 +61,10 @@ class _Leaf:
     in_list: bool
 
 
-def write_part(source: Path | BinaryIO, into: Path, groups: Sequence[int] | None = None) -> None:
-    """Write the given row groups of `source` to `into`, whole; or all of them (None) without the bytes that their rows hold.
+def write_part(
+    source: Path | BinaryIO, into: Path, groups: Sequence[int] | None = None, few: Few | None = None
+) -> None:
+    """Write the given row groups of `source` to `into`, whole; or all of them (None), or `few`, without the bytes that rows hold.
 
     `into` appears when it is done. Raises BadInput if `source` is no Parquet, or the number of a row's pictures cannot be told
     without reading them; whatever reading raises.
@@ -53,7 +74,7 @@ def write_part(source: Path | BinaryIO, into: Path, groups: Sequence[int] | None
     try:
         with pq.ParquetFile(source, pre_buffer=text, buffer_size=0 if text else BUFFER_BYTES) as file:
             known = _groups(file.metadata)
-            wanted = known if groups is None else [known[number] for number in groups]
+            wanted = [known[number] for number in groups] if groups is not None else few.of(known) if few else known
             leaves = list(_leaves(file.schema_arrow))
             unread = [leaf for leaf in leaves if leaf.is_bytes] if text else []
             _check_told(unread, leaves)
@@ -61,6 +82,7 @@ def write_part(source: Path | BinaryIO, into: Path, groups: Sequence[int] | None
                 file.schema.column(at).path for at, leaf in enumerate(leaves) if leaf not in unread
             ]  # Arrow's leaves come in Parquet's order
             told = {"groups": [_plain(one) for one in wanted], "unread": [leaf.keys for leaf in unread]}
+            told |= {"whole": (file.metadata.num_rows, len(known))}
             _copy(file, wanted, columns, told, into)
     except pa.ArrowInvalid as error:
         raise BadInput(f"{into.name}: not a readable Parquet file: {' '.join(str(error).split()):.160}") from None
@@ -69,6 +91,12 @@ def write_part(source: Path | BinaryIO, into: Path, groups: Sequence[int] | None
 def groups_of(part: Path) -> list[Group]:
     """Tell which row groups a part was taken from."""
     return [Group(**one) for one in _told(part)["groups"]]
+
+
+def whole_of(part: Path) -> tuple[int, int]:
+    """Tell how large the file was that a part was taken from -> rows, row groups."""
+    num_rows, num_groups = _told(part)["whole"]
+    return num_rows, num_groups
 
 
 def part_rows(part: Path) -> Iterator[tuple[int, dict[str, Any]]]:

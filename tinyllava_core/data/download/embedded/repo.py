@@ -13,7 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +22,7 @@ import yaml
 
 from tinyllava_core.artifact import file_sha256, write_aside
 from tinyllava_core.data.download.embedded.hub_files_process import TROUBLE
-from tinyllava_core.data.download.embedded.parquet_part import write_part
+from tinyllava_core.data.download.embedded.parquet_part import Few, write_part
 from tinyllava_core.data.download.embedded.rows import JSONS, PARQUET, TABLES, TARS
 from tinyllava_core.data.manifest.component import matches
 from tinyllava_core.data.manifest.hub import HubRows
@@ -126,11 +126,12 @@ def fetched(repo: Repo, hub: HubRows, file: File, work: Path, patience: Patience
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """A part of a Parquet file that is wanted here: all rows without pictures, or some row groups."""
+    """A part of a Parquet file that is wanted here: all rows without pictures, those of a few row groups, or row groups whole."""
 
     name: str
     into: Path
     groups: tuple[int, ...] | None = None
+    few: Few | None = None
 
 
 def fetch_parts(repo: Repo, hub: HubRows, wanted: Sequence[Wanted], work: Path, patience: Patience) -> None:
@@ -140,9 +141,12 @@ def fetch_parts(repo: Repo, hub: HubRows, wanted: Sequence[Wanted], work: Path, 
     """
     if repo.folder is not None:
         for part in wanted:
-            write_part(repo.folder / part.name, part.into, part.groups)
+            write_part(repo.folder / part.name, part.into, part.groups, part.few)
         return
-    parts = [{"name": part.name, "into": str(part.into), "groups": part.groups} for part in wanted]
+    parts = [
+        {"name": part.name, "into": str(part.into), "groups": part.groups, "few": part.few and asdict(part.few)}
+        for part in wanted
+    ]
     _ask(hub, work, patience, {"revision": repo.commit, "parts": parts})
 
 
