@@ -8,8 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from PIL import Image
 
+from tinyllava_core.data.download.download import download
+from tinyllava_core.data.manifest.manifest import load as load_manifest
+from tinyllava_core.data.web.patience import Patience
+
+QUICK = Patience(attempts=1, first_wait_s=0.01)
 RATED = ("relevance_ratings", "image_correspondence_ratings", "visual_dependency_ratings", "formatting_ratings")
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TEXT = pa.struct([("user", pa.string()), ("assistant", pa.string()), ("source", pa.string())])
@@ -101,3 +107,29 @@ def _plain(row: Row) -> dict[str, Any]:
         "source": "x",
         "relevance_min": min((one for one in row.ratings or () if one is not None), default=None),
     }
+
+
+def manifest(tmp_path, **annotations):
+    """Write a manifest of rows with their pictures."""
+    written = {
+        "kind": "source",
+        "name": "fine",
+        "licence": "none",
+        "annotations": annotations,
+        "images": [{"embedded": True}],
+        "components": [{"name": "charts", "subsets": ["ai2d*"]}],
+    }
+    (tmp_path / "fine.yaml").write_text(yaml.safe_dump(written))
+    return load_manifest(str(tmp_path / "fine.yaml"))
+
+
+def brought(tmp_path, source, name="out", chosen=None):
+    """Download it -> the folder, the result."""
+    out = tmp_path / name
+    out.mkdir()
+    return out, download(source, out, tmp_path / "cache", patience=QUICK, chosen=chosen)
+
+
+def tree(root):
+    """Read all files of a folder."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}

@@ -17,13 +17,11 @@ from tasks.download import download as download_task
 from tasks.inspect import inspect
 from tasks.run import Run
 from tasks.source import check_manifests
-from tinyllava_core.data.download.download import download
 from tinyllava_core.data.download.embedded.chosen import TABLE, read_chosen
 from tinyllava_core.data.download.embedded.parquet_part import part_rows, write_part
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.manifest.manifest import load as load_manifest
 from tinyllava_core.data.mix.choose import choose
-from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load
 from tinyllava_core.settings.inspect import Inspect
@@ -31,18 +29,13 @@ from tinyllava_core.settings.mix import Choose
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fake_hub import COMMIT, serving
+from rows_world import QUICK, tree
+from rows_world import brought as download_rows
 
-QUICK = Patience(attempts=1, first_wait_s=0.01)
+pytestmark = pytest.mark.usefixtures("own_cache")
 GROUPS, ROWS = 6, 5  # row groups of a file, rows of a row group
 BYTES = 150_000  # of a picture: 60 of them are 9 MB, and their texts some kB
 NAMES = ["charts/train-00000-of-00002.parquet", "charts/train-00001-of-00002.parquet"]
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def picture(file: int, row: int) -> bytes:
@@ -96,13 +89,8 @@ def chosen(tmp_path, source, records, filters=(), name="chosen", seed=1):
 
 
 def brought(tmp_path, source, table, name="out"):
-    (tmp_path / name).mkdir()
-    download(source, tmp_path / name, tmp_path / "cache", patience=QUICK, chosen=tmp_path / table / TABLE)
-    return [json.loads(line) for line in (tmp_path / name / "annotations.jsonl").read_text().splitlines()]
-
-
-def tree(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    out, _ = download_rows(tmp_path, source, name, tmp_path / table / TABLE)
+    return [json.loads(line) for line in (out / "annotations.jsonl").read_text().splitlines()]
 
 
 def test_of_a_hubs_files_come_the_texts_of_all_and_the_pictures_of_the_chosen_row_groups_alone(
@@ -194,14 +182,7 @@ def test_what_came_before_a_hub_failed_is_not_fetched_again(tmp_path, files, mon
     assert not any(name == first.file for name, _, _ in hub.ranges[before:])
 
 
-def test_a_recipe_that_chooses_is_inspected_like_any_source_and_its_numbers_are_not_the_manifests(
-    tmp_path, photos, monkeypatch
-):
-    from rows_world import files as real_files
-
-    for name, data in real_files(photos).items():
-        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "set" / name).write_bytes(data)
+def test_a_recipe_that_chooses_is_inspected_like_any_source_and_its_numbers_are_not_the_manifests(tmp_path, folder):
     manifest(tmp_path, "./set", components=[{"name": "charts", "subsets": ["ai2d*"], "count": 7}])
     word = str(tmp_path / "fine.yaml")
     overrides = {"sft.mix": [{"source": word, "choose": 4}], "launch.data_processes": 1}
@@ -278,3 +259,28 @@ def test_bytes_that_are_not_read_stand_empty_where_they_are_and_null_stays_null(
     (tmp_path / "c.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(BadInput, match=r"none\.parquet: not a readable Parquet file"):
         write_part(tmp_path / "c.parquet", tmp_path / "none.parquet")
+
+
+def test_a_file_that_the_datasets_library_wrote_is_read_so_too(tmp_path):
+    """Not written here: a column of pictures, a column of lists of them, null and empty ones, its metadata in the file."""
+    import datasets
+
+    def shown(number):
+        return {"bytes": b"\xff\xd8\xff" + bytes([number]) * 5_000, "path": None}
+
+    rows = [
+        {"image": shown(n) if n % 4 else None, "images": [None, [], [shown(n)], [shown(n), shown(n + 1)]][n % 4], "texts": [{"user": f"{n}", "assistant": "a"}]}
+        for n in range(40)
+    ]  # fmt: skip
+    said = datasets.List({"user": datasets.Value("string"), "assistant": datasets.Value("string")})
+    kinds = {"image": datasets.Image(), "images": datasets.List(datasets.Image()), "texts": said}
+    datasets.Dataset.from_list(rows, features=datasets.Features(kinds)).to_parquet(tmp_path / "theirs.parquet")
+    write_part(tmp_path / "theirs.parquet", tmp_path / "texts.parquet")
+    assert (tmp_path / "texts.parquet").stat().st_size < 0.1 * (tmp_path / "theirs.parquet").stat().st_size
+    for (number, row), whole in zip(part_rows(tmp_path / "texts.parquet"), rows, strict=True):
+        assert row["texts"] == whole["texts"] == [{"user": f"{number}", "assistant": "a"}]
+        assert (row["image"] is None) == (whole["image"] is None)
+        assert (row["images"] is None, len(row["images"] or ())) == (
+            whole["images"] is None,
+            len(whole["images"] or ()),
+        )

@@ -1,10 +1,8 @@
-"""Rows in Parquet, from a folder and from a hub on this machine, to pieces of tars, to shards and a plan: nothing is lost."""
+"""Rows in Parquet, from a folder, to pieces of tars, to shards and a plan: nothing is lost."""
 
 from __future__ import annotations
 
 import base64
-import csv
-import hashlib
 import io
 import json
 import sys
@@ -23,62 +21,18 @@ from tasks.plan import plan
 from tasks.run import Run
 from tasks.shard import shard
 from tasks.source import Source, source_images
-from tinyllava_core import cli
-from tinyllava_core.data.download.download import download
 from tinyllava_core.data.download.embedded import rows as rows_module
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.inspect.preview import preview
 from tinyllava_core.data.manifest.manifest import load as load_manifest
 from tinyllava_core.data.shard.read import ShardReader
-from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load
 
 sys.path.insert(0, str(Path(__file__).parent))
-from fake_hub import COMMIT, serving
-from rows_world import files, parquet, world
+from rows_world import QUICK, brought, files, manifest, parquet, world
 
-QUICK = Patience(attempts=1, first_wait_s=0.01)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    for name in ("HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def folder(tmp_path, photos):
-    """The data set in a local folder."""
-    for name, data in files(photos).items():
-        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "set" / name).write_bytes(data)
-    return tmp_path / "set"
-
-
-def manifest(tmp_path, **annotations):
-    """Write a manifest of rows with their pictures."""
-    written = {
-        "kind": "source",
-        "name": "fine",
-        "licence": "none",
-        "annotations": annotations,
-        "images": [{"embedded": True}],
-        "components": [{"name": "charts", "subsets": ["ai2d*"]}],
-    }
-    (tmp_path / "fine.yaml").write_text(yaml.safe_dump(written))
-    return load_manifest(str(tmp_path / "fine.yaml"))
-
-
-def brought(tmp_path, source, name="out"):
-    out = tmp_path / name
-    out.mkdir()
-    return out, download(source, out, tmp_path / "cache", patience=QUICK)
-
-
-def tree(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_every_row_is_a_line_and_every_picture_a_piece_of_a_tar_with_its_own_bytes(
@@ -148,108 +102,6 @@ def test_from_a_manifest_to_a_plan_offline_every_oddity_is_a_row_with_its_reason
     assert len(told) == len(good)
     for at, record_id in enumerate(told):
         assert reader.images(at) == (rows[int(record_id[-8:])][2].images or []), "its own bytes, in its own order"
-
-
-def test_a_hub_gives_the_same_bytes_as_a_folder_and_is_pinned_to_a_commit(tmp_path, folder, photos, monkeypatch):
-    there, _ = brought(tmp_path, manifest(tmp_path, hub={"repo": "./set"}), "folder")
-    source = manifest(tmp_path, hub={"repo": "owner/name"})
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    with serving(files(photos)) as hub:
-        hub.lfs = True
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        here, _ = brought(tmp_path, source, "hub")
-        assert "Bearer hf_secret" in hub.tokens
-        assert sorted(name for name in hub.fetched if name.endswith(".parquet")) == sorted(world(photos)), "each once"
-    assert (here / "annotations.jsonl").read_bytes() == (there / "annotations.jsonl").read_bytes()
-    assert tree(here / "images") == tree(there / "images")
-    assert json.loads((tmp_path / "cache" / "revisions.json").read_text()) == {"owner/name@main": COMMIT}
-    noted = pq.read_table(here / "fetched.parquet").to_pylist()
-    assert {row["url"]: row["sha256"] for row in noted} == {
-        f"hub://owner/name@{COMMIT}/{name}": hashlib.sha256(data).hexdigest()
-        for name, data in files(photos).items()
-        if name.endswith(".parquet")
-    }
-    assert not list(tmp_path.rglob("*.parquet.incomplete"))
-    assert not (tmp_path / "cache" / "downloads" / "fine").exists(), "nothing of the Parquet is left"
-
-
-def test_what_was_brought_before_a_hub_failed_is_not_fetched_again(tmp_path, photos, monkeypatch):
-    source, last = manifest(tmp_path, hub={"repo": "owner/name"}), "sharegpt4v(coco)/train-00000-of-00001.parquet"
-    with serving(files(photos)) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        hub.broken[last] = [100] * 1000  # the connection is closed in mid-shard, at every attempt
-        with pytest.raises(
-            ConnectionError, match="hub://owner/name/default/train: gave up after 1 attempts: trouble: "
-        ):
-            brought(tmp_path, source)
-        before = [name for name in hub.fetched if name.startswith("ai2d")]
-        assert len(before) == 2
-        hub.broken.clear()
-        out, _ = brought(tmp_path, source, "again")
-        assert [name for name in hub.fetched if name.startswith("ai2d")] == before
-    assert len((out / "annotations.jsonl").read_text().splitlines()) == 11
-
-
-def test_only_the_subsets_that_are_asked_for_are_fetched(tmp_path, photos, monkeypatch):
-    source = manifest(tmp_path, hub={"repo": "owner/name", "subsets": ["sharegpt4v(coco)"]})
-    with serving(files(photos)) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        out, _ = brought(tmp_path, source)
-        assert not [name for name in hub.fetched if name.startswith("ai2d")]
-        assert len((out / "annotations.jsonl").read_text().splitlines()) == 4
-        with pytest.raises(
-            BadInput, match=r"no subset 'ai2d'; nearest: 'ai2d_merged'\. It has: ai2d_merged, sharegpt4v"
-        ):
-            brought(tmp_path, manifest(tmp_path, hub={"repo": "owner/name", "subsets": ["ai2d"]}), "none")
-
-
-def test_a_file_with_another_checksum_than_the_hub_says_is_an_error_before_any_of_its_rows_is_used(
-    tmp_path, photos, monkeypatch
-):
-    name = "ai2d_merged/train-00000-of-00002.parquet"
-    for lfs in (True, False):
-        with serving(files(photos)) as hub:
-            monkeypatch.setenv("HF_ENDPOINT", hub.url)
-            hub.lfs, hub.wrong = lfs, {name}
-            with pytest.raises(
-                BadInput, match=f"{name}: wrong checksum: the hub says [0-9a-f]+, found [0-9a-f]+; run again"
-            ):
-                brought(tmp_path, manifest(tmp_path, hub={"repo": "owner/name"}), f"out-{lfs}")
-    assert not list((tmp_path / "cache" / "downloads").rglob("*.jsonl"))
-
-
-@pytest.mark.parametrize(
-    ("refused", "fields", "message"),
-    [
-        ((403, {"X-Error-Code": "GatedRepo"}), {}, "gated: accept its terms at .*/datasets/owner/name, then sign in"),
-        ((401, {"X-Error-Code": "RepoNotFound"}), {}, "/datasets/owner/name is not there, or private"),
-        ((404, {"X-Error-Code": "RevisionNotFound"}), {"revision": "v9"}, "the hub has no revision 'v9' of it"),
-    ],
-)
-def test_what_a_person_has_to_do_about_a_hub_is_one_line(tmp_path, photos, monkeypatch, refused, fields, message):
-    with serving(files(photos)) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        hub.refused = refused
-        with pytest.raises(BadInput, match=message) as error:
-            brought(tmp_path, manifest(tmp_path, hub={"repo": "owner/name"} | fields))
-    assert "\n" not in str(error.value)
-
-
-def test_offline_the_librarys_cache_does_and_without_it_the_error_says_what_to_do(tmp_path, photos, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    source = manifest(tmp_path, hub={"repo": "owner/name"})
-    with pytest.raises(
-        BadInput, match=r"HF_HUB_OFFLINE is set, and it is not whole in .*; unset it, or give `repo` a local folder"
-    ):
-        brought(tmp_path, source)
-    snapshot = tmp_path / "hf" / "hub" / "datasets--owner--name" / "snapshots" / COMMIT
-    for name, data in files(photos).items():
-        (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
-        (snapshot / name).write_bytes(data)
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
-    out, _ = brought(tmp_path, source, "again")
-    assert len((out / "annotations.jsonl").read_text().splitlines()) == 11
 
 
 def test_a_row_group_of_any_size_is_read_in_small_batches(tmp_path, photos, monkeypatch):
@@ -395,24 +247,3 @@ def test_a_piece_of_a_tar_is_found_only_where_the_tar_has_it(tmp_path):
     for path in ("x.tar/95-6.jpg", "y.tar/0-1.jpg", "x.tar/a.jpg", "../x.tar/0-1.jpg", "x.tar/-1-5.jpg"):
         assert places.look_up(path) is None
     assert places.find("x.tar/10-5.jpg") is None, "it is no file of its own"
-
-
-def test_a_hubs_files_are_listed_with_their_sizes_before_one_is_fetched(tmp_path, photos, monkeypatch, capsys):
-    manifest(tmp_path, hub={"repo": "owner/name"})
-    given = files(photos)
-    with serving(given) as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.url)
-        words = ["data", "files", str(tmp_path / "fine.yaml"), "--workspace", str(tmp_path), "--format"]
-        assert cli.main([*words, "csv"]) == 0
-        found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-        assert cli.main([*words, "table"]) == 0
-        assert f"owner/name at {COMMIT}: 3 files, " in capsys.readouterr().out
-        assert [name for name in hub.fetched if name.endswith(".parquet")] == []
-    sizes = {name: len(data) for name, data in given.items()}
-    assert [(row["subset"], row["component"], row["files"], int(row["bytes"])) for row in found] == [
-        ("ai2d_merged", "charts", "2", sum(size for name, size in sizes.items() if name.startswith("ai2d"))),
-        ("sharegpt4v(coco)", "sharegpt4v-coco", "1", sizes["sharegpt4v(coco)/train-00000-of-00001.parquet"]),
-    ]
-    assert not (tmp_path / "cache").exists(), "looking pins nothing"
-    assert cli.main(["data", "files", "llava-sft-665k"]) == 2
-    assert "its rows are not a hub's" in capsys.readouterr().err
