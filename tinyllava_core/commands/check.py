@@ -148,7 +148,7 @@ def _tokens(load: Load) -> str:
     """Write the tokens, and how far the draw and what was looked at may be off; what the table's lengths are off by is not known."""
     if load.is_counted or not load.num_tokens:
         return _count(load.num_tokens)
-    return f"{_count(load.num_tokens)} \N{PLUS-MINUS SIGN}{_Z95 * load.tokens_error / load.num_tokens:.1%} {'of the sample' if load.unusable else 'of the draw'}"
+    return f"{_count(load.num_tokens)} \N{PLUS-MINUS SIGN}{_Z95 * load.tokens_error / load.num_tokens:.1%} of the {'draw and sample' if load.unusable else 'draw'}"
 
 
 def _unusable(load: Load) -> str:
@@ -156,7 +156,9 @@ def _unusable(load: Load) -> str:
     if load.unusable is None:
         return "known with the inspection"
     lost, error = load.unusable
-    return f"{lost:,.0f} \N{PLUS-MINUS SIGN}{_Z95 * error:,.0f} by a sample"
+    return (
+        f"{lost:,.0f} \N{PLUS-MINUS SIGN}{_Z95 * error:,.0f} by a sample" if error > 1e-6 else f"{lost:,.0f} by a look"
+    )
 
 
 def _part_rows(found: list[StageEstimate]) -> list[Row]:
