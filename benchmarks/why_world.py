@@ -25,6 +25,7 @@ from tinyllava_core.toyworld.scene import COLOURS
 from tinyllava_core.toyworld.text import SHORT_ANSWER
 from tinyllava_core.why.found import trained
 
+PLANTED, HARDEST = "planted.txt", "hardest.txt"
 EACH = 150  # records of a kind
 ASKED = {  # how the toy world asks for each kind
     "existence": "^Is there an? ",
@@ -71,7 +72,7 @@ def main() -> int:
     parser.add_argument("--found", metavar="CHECKPOINT", help="how well a training's losses find the wrong ones")
     given = parser.parse_args()
     if given.found:
-        find_planted(given.folder / "planted.txt", given.workspace, given.found)
+        find_planted(given.folder / PLANTED, given.workspace, given.found)
         return 0
     chat = next(
         artifact
@@ -105,7 +106,7 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
             break
     home.mkdir(parents=True, exist_ok=True)
     planted = plant(kinds["colour"], wrong)
-    (home / "planted.txt").write_text("".join(f"why-colour-{place:08d}\n" for place in planted))
+    (home / PLANTED).write_text("".join(f"why-colour-{place:08d}\n" for place in planted))
     for kind, rows in kinds.items():
         assert len(rows) == EACH, (kind, len(rows))
         (home / f"{kind}.json").write_text(json.dumps(rows, indent=1))
@@ -122,6 +123,17 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
     (home / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     study = {"name": f"{home.name}-mixes", "recipe": str(home / "recipe.yaml"), "orders": [0, 1, 2], "mixes": MIXES}
     (home / "mixes.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    if wrong:
+        variants: list[dict] = [{"name": "all"}]
+        for name, file in (("without the hardest 5 %", HARDEST), ("without the wrong ones", PLANTED)):
+            variants.append({"name": name, "set": {"sft.void": str(home / file)}})
+        study = {
+            "name": f"{home.name}-curation",
+            "recipe": str(home / "recipe.yaml"),
+            "orders": [0, 1, 2],
+            "variants": variants,
+        }
+        (home / "curation.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     print(f"{home / 'recipe.yaml'}: {EACH * len(kinds)} records of {len(kinds)} kinds, {len(planted)} wrong")
 
 
@@ -141,6 +153,8 @@ def find_planted(listed: Path, workspace: Path, checkpoint: str) -> None:
     table = pq.read_table(trained(workspace, checkpoint).folder / "record_losses.parquet")
     is_wrong = np.array([name in planted for name in table["record_id"].to_pylist()])
     loss = table["loss_sum"].to_numpy() / table["num_supervised"].to_numpy()
+    hardest = np.array(table["record_id"].to_pylist())[np.argsort(-loss)[: len(planted)]]
+    listed.with_name(HARDEST).write_text("".join(f"{name}\n" for name in hardest))
     of_colour = np.array([source == "why-colour" for source in table["source"].to_pylist()])
     print("among         records  planted   AUC  in the first 60  in the first 120")
     for words, which in (("all", np.ones(len(loss), bool)), ("colour alone", of_colour)):

@@ -158,6 +158,18 @@ class AskJob(Frozen):
     device: Device = "auto"
 
 
+class SimilarityJob(Frozen):
+    """Compare a source's pictures with their words: `python -m tinyllava_core.evaluate.answer.similar JOB`, the job as JSON."""
+
+    MODULE: ClassVar[str] = "tinyllava_core.evaluate.answer.similar"
+    source: str
+    inspected: Path  # artifact folder of stage inspect
+    images: ImagePlaces
+    model: str  # a CLIP or SigLIP: hub name or folder
+    device: Device = "auto"
+    out: Path  # a Parquet file
+
+
 class ChatJob(Frozen):
     """Serve a page to talk on: `python -m tinyllava_core.evaluate.answer.chat JOB`, the job as JSON."""
 

@@ -193,8 +193,49 @@ def test_a_removal_counts_flips_of_answers_that_were_given(store: Artifact, tmp_
     assert (first["method"], first["flips"], first["change"]) == ("score", 1, pytest.approx(-1.5))
     assert (random["method"], random["num_subsets"], random["flips"]) == ("random", 2, 1)
     assert random["change"] == pytest.approx((0.1 - 0.2) / 2)
+    assert first["flips_alike"] is None  # the store has no other answer
     never, _ = checking.removal_rows(opened, [("pope", "7")], [lost], [[gone]], [[kept]], 60)
     assert (never["given_before"], never["flips"]) == (False, 0)
+
+
+def test_how_often_answers_as_sure_as_one_flip_is_counted_over_the_random_sets(
+    store: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers 1 and 3 are the two that are given nearest to answer 0; 2 is not given, 4 is far. Of 2 x 2 cases one flips."""
+    monkeypatch.setattr(checking, "_ALIKE", 2)
+
+    def outcome(name: str, losses: list[float], greedy: list[bool]) -> Path:
+        (home := tmp_path / name).mkdir()
+        told = {
+            "benchmark": ["pope"] * 5,
+            "question_id": list("01234"),
+            "answer": ["yes"] * 5,
+            "loss": losses,
+            "greedy": greedy,
+        }
+        pq.write_table(pa.table(told), home / "outcomes.parquet")
+        return home
+
+    whole = outcome("whole", [0.5, 0.6, 0.5, 0.3, 0.0], [True, True, False, True, True])
+    sets = [outcome(f"set-{n}", [1.0] * 5, [True, n == 0, False, True, False]) for n in range(2)]
+    opened = checking.Store(folder=store.folder, record_ids=[], questions=pq.read_table(whole / "outcomes.parquet"))
+    _, random = checking.removal_rows(opened, [("pope", "0")], [whole], [[sets[0]]], [[one] for one in sets], 60)
+    assert random["flips_alike"] == pytest.approx(1 / 4)
+    base = {
+        "in_order": 0,
+        "given_before": True,
+        "num_removed": 60,
+        "benchmark": "pope",
+        "question_id": "0",
+        "what": "removal",
+    }
+    rows = [
+        {**base, "method": method, "num_subsets": 2, "flips": 1, "change": 0.0, "flips_alike": 0.25}
+        for method in ("score", "random")
+    ]
+    assert sentences(rows, "pope", "0", "cafe")[1].endswith(
+        "in 1 of 2 (+0.00), as 25 % of the answers as sure as this do"
+    )
 
 
 def test_the_same_halves_and_sets_are_drawn_each_time(store: Artifact) -> None:

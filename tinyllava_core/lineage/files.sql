@@ -350,7 +350,8 @@ CREATE TABLE attribution_checks (
     agreement DOUBLE,          -- halves: Spearman with the mean over the orders, mean over the answers
     attainable DOUBLE,         -- halves: what a perfect method would reach, from how well the orders agree
     flips INTEGER,             -- removal: sets without which that answer is not given any more
-    change DOUBLE              -- removal: mean change of its log-probability
+    change DOUBLE,             -- removal: mean change of its log-probability
+    flips_alike DOUBLE         -- removal: part of the answers as sure as this that random records flip, in that order
 );
 COMMENT ON TABLE attribution_checks IS 'attribution_check: how far attributions agree with retraining. What has no row here is unchecked.';
 

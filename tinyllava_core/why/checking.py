@@ -19,6 +19,7 @@ from tinyllava_core.why.truth import agreement, attainable, halves
 HALVES, REMOVAL = "halves", "removal"  # the kinds of checks: column `what`
 METHODS = ("score", "cosine", "kernel", "same answer", "random")
 _SEED = 1
+_ALIKE = 50  # answers as sure as one: so many times the random sets say how often such an answer flips
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,8 @@ def removal_rows(
     """Say what became of each answer without its first records, and without as many random ones.
 
     `whole`: the undisturbed training in each order; `without`: [questions][orders]; `random`: [draws][orders]. A flip: the answer is
-    given by the undisturbed training of that order, and not without the records.
+    given by the undisturbed training of that order, and not without the records. `flips_alike`: how often random records flip answers as
+    sure as this one: an answer on the edge goes whatever is left out.
     """
     keys = list(zip(store.questions["benchmark"].to_pylist(), store.questions["question_id"].to_pylist(), strict=True))
     base = [log_probabilities(one, store) for one in whole]
@@ -129,6 +131,7 @@ def removal_rows(
         removed = {"score": [[log_probabilities(one, store) for one in mine]], "random": drawn}
         for method, sets in removed.items():
             for order, (before, given) in enumerate(base):
+                alike = _as_sure(before, given, at)
                 changes = [float(one[order][0][at] - before[at]) for one in sets]
                 flips = [bool(given[at] and not one[order][1][at]) for one in sets]
                 rows.append(
@@ -143,9 +146,16 @@ def removal_rows(
                         "given_before": bool(given[at]),
                         "flips": sum(flips),
                         "change": sum(changes) / len(changes),
+                        "flips_alike": float(np.mean([~one[order][1][alike] for one in drawn])) if len(alike) else None,
                     }
                 )
     return rows
+
+
+def _as_sure(before_Q: np.ndarray, given_Q: np.ndarray, at: int) -> np.ndarray:
+    """Find the answers that a training gives with the log-probabilities nearest to one's, itself left out -> their places."""
+    others = np.flatnonzero(given_Q & (np.arange(len(given_Q)) != at))
+    return others[np.argsort(np.abs(before_Q[others] - before_Q[at]), kind="stable")[:_ALIKE]]
 
 
 def answers_by_record(shards: Path) -> dict[str, set[str]]:

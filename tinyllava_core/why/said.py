@@ -110,8 +110,13 @@ def _removal(by_method: dict[str, dict[str, Any]], order: int) -> str:
     what = "is not given any more" if first["flips"] else "is still given"
     return (
         f"order {order}: without the first {first['num_removed']} records the answer {what} (log-probability {first['change']:+.2f}); without as many "
-        f"random ones it goes in {random['flips']} of {random['num_subsets']} ({random['change']:+.2f})"
+        f"random ones it goes in {random['flips']} of {random['num_subsets']} ({random['change']:+.2f}){_alike(random)}"
     )
+
+
+def _alike(random: dict[str, Any]) -> str:
+    share = random.get("flips_alike")  # checks from before it was counted have none
+    return "" if share is None else f", as {100 * share:.0f} % of the answers as sure as this do"
 
 
 def _row(rows: list[dict[str, Any]], benchmark: str, question_id: str) -> dict[str, Any]:

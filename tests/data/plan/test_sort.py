@@ -57,6 +57,17 @@ def test_the_lowest_come_first_equal_ones_in_the_mixs_order_and_those_without_a_
     assert planned(tmp_path, None) == [[0, 1], [2, 3], [4, 5]]
 
 
+def test_a_folder_of_tables_is_one_table(scores: Path, tmp_path: Path) -> None:
+    whole = read_sort(SortBy(scores=str(scores)), "sft")
+    (folder := tmp_path / "of-sources").mkdir()
+    for name, first, count in (("a", 0, 3), ("b", 3, 4)):
+        pq.write_table(pq.read_table(scores).slice(first, count), folder / f"{name}.parquet")
+    apart = read_sort(SortBy(scores=str(folder)), "sft")
+    assert whole is not None
+    assert apart is not None
+    assert apart.sha256 == whole.sha256
+
+
 def test_equal_records_are_in_the_order_that_the_recipe_asks_for(tmp_path: Path) -> None:
     alike = Sort(record_ids=pa.array(IDS), value_N=np.ones(6), named_in="")
     assert planned(tmp_path, alike, order=1) == planned(tmp_path, None, order=1) != planned(tmp_path, None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,9 @@ from tinyllava_core.commands.arguments import add_workspace
 from tinyllava_core.errors import BadInput
 
 if TYPE_CHECKING:
-    from tinyllava_core.curate.rows import Row
+    import pyarrow as pa
+
+    from tinyllava_core.curate.rows import Row, Source
 
 HELP = "say something about each record of a source, as columns for a mix's filters"
 DESCRIPTION = (
@@ -27,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write (default: ./scores-SOURCE.parquet)")
     parser.add_argument(
         "--loss", metavar="CHECKPOINT", help="a training that saw the records: columns loss, worst_loss"
+    )
+    parser.add_argument(
+        "--similarity",
+        metavar="MODEL",
+        help="a CLIP or SigLIP, by hub name or folder: how alike it finds a record's first picture and its answers",
     )
     parser.add_argument(
         "--ask",
@@ -85,6 +94,9 @@ def act(args: argparse.Namespace) -> None:
             raise BadInput(
                 f"--loss {args.loss}: {training.stage} {training.fingerprint} was trained on no record of {source.name}"
             )
+    if args.similarity and not args.plan:
+        tables.append(_similarity(args.similarity, source, out))
+        told["similarity"] = args.similarity
 
     def shown(row: Row) -> list[bytes]:
         return [source.jpeg(path) for path in row.pictures]
@@ -116,3 +128,23 @@ def _named(word: str) -> tuple[str, Path]:
             f"--ask {word}: expected NAME=PROMPT, a column's name in small letters and a text file, as in help=help.txt"
         )
     return name, Path(path)
+
+
+def _similarity(model: str, source: Source, out: Path) -> pa.Table:
+    """Have a process of its own compare pictures and words: it needs torch. Raises BadInput if it does not come to its end."""
+    import pyarrow.parquet as pq
+
+    from tinyllava_core.job import SimilarityJob
+
+    aside = out.with_name(f".{out.stem}-similarity.parquet")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    images = source.images
+    job = SimilarityJob(source=source.name, inspected=source.inspected, images=images, model=model, out=aside)
+    words = [sys.executable, "-m", job.MODULE, job.model_dump_json()]
+    ran = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if ran.returncode:
+        said = (ran.stderr.strip().splitlines() or [f"its process ended with code {ran.returncode}"])[-1]
+        raise BadInput(said.removeprefix("error: "))
+    table = pq.read_table(aside)
+    aside.unlink()
+    return table
