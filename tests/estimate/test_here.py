@@ -55,6 +55,12 @@ def test_a_root_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert "no folder" in told(tmp_path, "base", data__root=str(tmp_path / "nowhere"))["data.root"][1]
 
 
+def test_of_a_source_that_rows_are_chosen_of_their_part_is_downloaded() -> None:
+    """FineVision: 5 TB of 24.3 million records."""
+    mix = {"pretrain": None, "sft.mix": [{"source": "finevision", "choose": 24_300}]}
+    assert here.to_download(load("toy", mix)) == pytest.approx(5e9)
+
+
 def test_a_disk_that_is_too_small_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """base downloads tens of gigabytes; three times that lies side by side."""
     needed = here.to_download(load("base"))

@@ -67,10 +67,16 @@ def _other_counts(recipe: Recipe) -> Iterator[Row]:
 
 
 def to_download(recipe: Recipe) -> float:
-    """Add up the bytes that a run downloads: stated, or about; what nobody states counts nothing, own copies neither."""
-    size = 0.0
+    """Add up the bytes that a run downloads: stated, or about; what nobody states counts nothing, own copies neither.
+
+    Of a source that rows are chosen of, their part of its records.
+    """
+    size, entries = 0.0, [entry for stage in recipe.stages() for entry in recipe.training(stage).mix]
+    chosen = {load(entry.source).name: entry.choose.records for entry in entries if entry.choose}
     for manifest in manifests_of(recipe):
         if manifest.manual or with_copies(manifest, recipe.data) is not manifest:
             continue
-        size += manifest.size_bytes() or (manifest.about_gb or 0) * 1e9
+        wanted, there_are = chosen.get(manifest.name), manifest.about_records
+        part = min(1.0, wanted / there_are) if wanted and there_are else 1.0
+        size += (manifest.size_bytes() or (manifest.about_gb or 0) * 1e9) * part
     return size
