@@ -1,8 +1,6 @@
-import contextlib
 import gzip
 import io
 import os
-import random
 import shutil
 import stat
 import struct
@@ -10,59 +8,16 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from tinyllava_core.data.files import archive as module
 from tinyllava_core.data.files.archive import Unpacked, safe_path, unpack
 from tinyllava_core.errors import BadInput
 
-FILES = {"a.jpg": b"first", "deep/er/b.jpg": b"second one", "empty": b""}
-
-
-def make_zip(path, files, **info):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for name, data in files.items():
-            member = zipfile.ZipInfo(name)
-            member.compress_type = zipfile.ZIP_DEFLATED
-            for key, value in info.items():
-                setattr(member, key, value)
-            zipped.writestr(member, data)
-    return path
-
-
-def make_tar(path, files, mode="w", **info):
-    with tarfile.open(path, mode) as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            for key, value in info.items():
-                setattr(member, key, value)
-            tar.addfile(member, io.BytesIO(data))
-    return path
-
-
-def make_zst(path, files):
-    plain = io.BytesIO()
-    with tarfile.open(fileobj=plain, mode="w") as tar:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    with pa.output_stream(str(path), compression="zstd") as packed:
-        packed.write(plain.getvalue())
-    return path
-
-
-def make(kind, path, files):
-    if kind in ("zip", "zst"):
-        return make_zip(path, files) if kind == "zip" else make_zst(path, files)
-    return make_tar(path, files, kind)
-
-
-def tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+sys.path.insert(0, str(Path(__file__).parent))
+from archives import FILES, make, make_tar, make_zip, tree
 
 
 @pytest.mark.parametrize("kind", ["zip", "w", "w:gz", "w:xz", "w:bz2", "zst"])
@@ -341,123 +296,3 @@ def test_a_second_archive_is_added_whole_or_not_at_all(tmp_path):
     with pytest.raises(BadInput, match="is there twice"):
         unpack(make_zip(tmp_path / "c.zip", {"a/5": b"5", "x/1": b"other"}), tmp_path / "out")
     assert tree(tmp_path / "out") == {"x/1": b"1", "y/2": b"2", "x/3": b"3", "z": b"4"}
-
-
-def header(kind, size):
-    """Give the header of a member that says something about the next one, of any length."""
-    member = tarfile.TarInfo("././@LongLink")
-    member.type, member.size = kind, size
-    return member.tobuf(tarfile.GNU_FORMAT)
-
-
-HEADERS = [
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-]
-
-
-@pytest.mark.parametrize("before", [b"", b"a member"], ids=["first", "second"])
-@pytest.mark.parametrize("kind", HEADERS)
-@pytest.mark.parametrize("packed", [False, True])
-def test_a_header_of_a_gigabyte_is_refused_unread(tmp_path, kind, before, packed):
-    data = header(kind, 1 << 30) + bytes(1024)
-    if before:
-        first = tarfile.TarInfo("a.jpg")
-        first.size = len(before)
-        data = first.tobuf() + before.ljust(512, b"\0") + data
-    (tmp_path / "a.tar").write_bytes(gzip.compress(data) if packed else data)
-    with pytest.raises(BadInput, match=r"a\.tar: broken archive: a member's headers have more than 1048576 bytes"):
-        unpack(tmp_path / "a.tar", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_headers_for_all_members_do_not_pile_up(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-        for number in range(30):
-            tar.fileobj.write(tarfile.TarInfo.create_pax_global_header({f"k{number}": "x" * 60_000}))
-            tar.offset = tar.fileobj.tell()
-            tar.addfile(tarfile.TarInfo(f"{number}.jpg"))
-    with pytest.raises(BadInput, match="its headers for all members have more than 1048576 bytes"):
-        unpack(tmp_path / "a.tar", tmp_path / "out")
-
-
-def test_a_packed_header_of_half_a_gigabyte_takes_no_memory(tmp_path):
-    with gzip.open(tmp_path / "a.tar.gz", "wb", compresslevel=1) as file:
-        file.write(header(tarfile.GNUTYPE_LONGNAME, 500 << 20))
-        for _ in range(500):
-            file.write(bytes(1 << 20))
-    script = """
-import resource, sys
-from pathlib import Path
-from tinyllava_core.data.files.archive import unpack
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    unpack(Path(sys.argv[1]), Path(sys.argv[2]))
-except ValueError as error:
-    print(error, file=sys.stderr)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
-    command = [sys.executable, "-c", script, str(tmp_path / "a.tar.gz"), str(tmp_path / "out")]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "a member's headers have more than" in ran.stderr
-    assert int(ran.stdout) < 20_000, "kB more than before"
-
-
-def test_a_long_name_of_a_usual_length_is_none_of_these(tmp_path):
-    long = {"/".join(["folder" * 10] * 20) + "/a.jpg": b"x"}  # 1.2 kB: behind a GNU or PAX header
-    for format in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
-        with tarfile.open(tmp_path / f"{format}.tar", "w", format=format) as tar:
-            for name, data in long.items():
-                member = tarfile.TarInfo(name)
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-        unpack(tmp_path / f"{format}.tar", tmp_path / f"out{format}")
-        assert tree(tmp_path / f"out{format}") == long
-
-
-def test_whatever_a_library_raises_on_a_strangers_bytes_is_one_line(tmp_path, monkeypatch):
-    path = make_zip(tmp_path / "a.zip", FILES)
-
-    def odd(*args):
-        raise KeyError("odd")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(zipfile.ZipFile, "open", odd)
-        with pytest.raises(BadInput, match=r"^a\.zip: broken archive: unforeseen: KeyError: 'odd'; download it again$"):
-            unpack(path, tmp_path / "out")
-    path = make_tar(tmp_path / "a.tar", FILES)
-    with monkeypatch.context() as patch:
-        patch.setattr(tarfile.TarFile, "next", odd)
-        with pytest.raises(BadInput, match=r"^a\.tar: broken archive: unforeseen: KeyError: 'odd'"):
-            unpack(path, tmp_path / "out")
-    with pytest.raises(KeyError):  # what is ours stays ours
-        unpack(path, tmp_path / "out", on_files=odd)
-
-
-@pytest.mark.parametrize("kind", ["zip", "w", "w:gz", "zst"])
-def test_a_mutated_archive_comes_out_or_is_one_line(tmp_path, kind):
-    whole = make(kind, tmp_path / "whole", FILES).read_bytes()
-    chance = random.Random(f"{kind} 0")
-    for number in range(300):
-        data = bytearray(whole)
-        for _ in range(chance.choice([1, 1, 2, 8])):
-            data[chance.randrange(len(data))] = chance.choice([0, 255, chance.randrange(256)])
-        (tmp_path / "a").write_bytes(data[: chance.choice([len(data), chance.randrange(len(data))])])
-        with contextlib.suppress(BadInput):
-            unpack(tmp_path / "a", tmp_path / f"out{number}")
-
-
-def test_a_member_that_is_passed_over_is_as_large_as_it_can_be_at_most(tmp_path):
-    """Python's tarfile passes over a packed tar's bytes 10 kB at a time, also behind its end: for this size, some hours."""
-    path = tmp_path / "a.tar.gz"
-    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
-        large = tarfile.TarInfo("a.jpg")
-        large.pax_headers = {"size": "9" * 15}
-        tar.addfile(large)
-        tar.addfile(tarfile.TarInfo("b.png"))
-    with pytest.raises(BadInput, match="refused as a bomb"):
-        unpack(path, tmp_path / "out", only=("*.png",))
-    assert list(tmp_path.iterdir()) == [path]
