@@ -70,3 +70,38 @@ def test_what_cannot_be_is_one_line_and_leaves_nothing(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert sorted(path.name for path in here.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("pictures", "records", "name"),
+    [
+        ("my pics: holiday", "rec #2: x.json", "rec-2-x"),
+        ("shots #1", "null.json", "null"),
+        ("it's {x}", "2024.json", "2024"),
+        ("*star", "&amp.json", "amp"),
+        ("a\nb", "c\nd.json", "c-d"),
+        ('"q" ', " - x .json", "x"),
+        ("~nobody", "~nobody.json", "nobody"),
+        ("图片 😀", "数据.json", "mine"),
+    ],
+)
+def test_whatever_the_folder_and_the_file_are_called_their_own_pictures_are_found(
+    here: Path, pictures: str, records: str, name: str
+) -> None:
+    """`shots #1` was read as `shots`, with what lies there: YAML begins a comment with a space and #."""
+    (here / "shots").rename(here / pictures)
+    (here / "My Photos.json").rename(here / records)
+    (here / "shots").mkdir()
+    assert cli.main(["init", pictures, records]) == 0
+    manifest = load_manifest(f"{name}.yaml")
+    assert manifest.annotations is not None
+    assert (manifest.name, manifest.local(manifest.annotations.path or "")) == (name, here / records)
+    assert manifest.folders == [here / pictures]
+    assert load(f"{name}-recipe.yaml").name == name
+
+
+def test_a_name_that_is_no_name_leaves_nothing_behind(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(here.iterdir())
+    assert cli.main(["init", "shots", "My Photos.json", "--name", "No Name"]) == 2
+    assert "No Name" in capsys.readouterr().err
+    assert set(here.iterdir()) == before

@@ -17,6 +17,7 @@ from tinyllava_core.results import TRAININGS
 from tinyllava_core.settings.tiling import tiling_of
 
 LATEST = "latest"
+EXPORT_CARD = "tinyllava_export.json"  # in a folder that this package exported: what its checkpoint's card said
 MIN_LETTERS = 4  # of a fingerprint
 KINDS = (*TRAININGS, "start")  # the stages whose artifacts hold a checkpoint
 EXPECTED = "expected a checkpoint's folder, `latest`, the id of a run, or the first letters of either's fingerprint"

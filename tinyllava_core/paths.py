@@ -8,7 +8,9 @@ from tinyllava_core.errors import BadInput
 
 
 def expanded(path: str | Path) -> Path:
-    """Put the home folder in the place of ~. Raises BadInput where nobody has one of that name."""
+    """Put the home folder in the place of ~, but for that of `./~name`. Raises BadInput where nobody has one of that name."""
+    if not str(path).startswith("~"):
+        return Path(path)
     try:
         return Path(path).expanduser()
     except RuntimeError:

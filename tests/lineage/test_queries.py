@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -321,6 +322,14 @@ def test_what_a_person_asks_reads_no_file_outside_the_workspace(workspace: Path,
         assert ask(connection, "SHOW TABLES", {}).rows
         assert ask(connection, "FROM run SELECT run_id", {}).rows
         assert ask(connection, "EXPLAIN SELECT 1", {}).rows
+
+
+def test_a_workspace_with_a_pattern_in_its_path_is_asked_like_any_other(workspace: Path, tmp_path: Path):
+    odd = tmp_path / "it's [1] of *"
+    shutil.copytree(workspace, odd)
+    with open_read_only(odd) as connection:
+        confine(connection, odd)
+        assert ask(connection, "SELECT count(*) FROM records", {}).rows != [(0,)]
 
 
 def test_suspects_are_the_hardest_answers_of_each_group_by_their_last_epoch(workspace: Path):

@@ -77,6 +77,17 @@ def test_no_path_of_this_disk_goes_along(facts: RunFacts) -> None:
     assert "somebody" not in json.dumps(told, default=str)
 
 
+def test_neither_the_card_of_the_export_nor_the_places_of_a_source_say_where_a_home_lies(facts: RunFacts) -> None:
+    ((_, exported),) = facts.of("export")
+    vision = {"weights": "/home/somebody/models/eye", "width": 128, "mean": [0.5]}
+    (exported.folder / "hf" / "tinyllava_export.json").write_text(json.dumps({"vision": vision, "prompt": "/ and /"}))
+    sent = push.contents(facts)["tinyllava_export.json"]
+    assert isinstance(sent, bytes)
+    assert json.loads(sent) == {"vision": {**vision, "weights": ".../eye"}, "prompt": "/ and /"}
+    told = "https://example.org/a.json /home/some body/my pics hub:///home/somebody/rows/default/train"
+    assert push._without_places(told) == "https://example.org/a.json .../my pics .../train"
+
+
 def test_without_yes_nothing_is_asked_and_all_is_told(
     hub: PushHub, run_word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import yaml
 
 from tinyllava_core.commands.arguments import add_workspace
 from tinyllava_core.errors import BadInput
@@ -57,22 +60,26 @@ def act(args: argparse.Namespace) -> None:
     ):
         if not is_there:
             raise BadInput(f"{path}: no such {what}; expected: tinyllava init PICTURES RECORDS")
-    name = args.name or re.sub(r"[^a-z0-9]+", "-", args.annotations.stem.lower()).strip("-")
+    name = args.name or re.sub(r"[^a-z0-9]+", "-", args.annotations.stem.lower()).strip("-") or "mine"
     form, sft = sniff_file(args.annotations), load(args.extends).training("sft")
     manifest, recipe = args.out / f"{name}.yaml", args.out / f"{name}-recipe.yaml"
     if there := next((path for path in (manifest, recipe) if path.exists()), None):
         raise BadInput(f"{there} is there already; take it away, or name another with --name")
     args.out.mkdir(parents=True, exist_ok=True)
     written = {"annotations": _from(args.annotations, args.out), "pictures": _from(args.pictures, args.out)}
-    manifest.write_text(MANIFEST.format(name=name, format=form, **written), encoding="utf-8")
     sources = [*(entry.source for entry in sft.mix), str(manifest.resolve())]
-    mix = "\n".join(f"    - source: {source}" for source in sources)
-    recipe.write_text(RECIPE.format(extends=args.extends, name=name, mix=mix), encoding="utf-8")
-    load(str(recipe))
+    mix = "\n".join(f"    - source: {_word(source)}" for source in sources)
+    laid_out = {
+        manifest: MANIFEST.format(name=_word(name), format=form, **{key: _word(path) for key, path in written.items()}),
+        recipe: RECIPE.format(extends=_word(args.extends), name=_word(name), mix=mix),
+    }
     try:
+        for path, text in laid_out.items():
+            path.write_text(text, encoding="utf-8")
+        load(str(recipe))
         found = _looked_at(manifest, args.workspace, args.out / f"preview-{name}.html")
     except BadInput:
-        for path in (manifest, recipe):
+        for path in laid_out:
             path.unlink()
         raise
     print(f"{manifest}: {found.num_records:,} records of format {form}")
@@ -102,4 +109,15 @@ def _looked_at(manifest: Path, workspace: Path, page: Path) -> Preview:
 def _from(path: Path, folder: Path) -> str:
     """Write a path as a manifest in `folder` names it: from there, or absolute."""
     place, home = path.resolve(), folder.resolve()
-    return str(place.relative_to(home)) if place.is_relative_to(home) else str(place)
+    if not place.is_relative_to(home):
+        return str(place)
+    inside = str(place.relative_to(home))
+    return f"./{inside}" if inside.startswith("~") else inside  # no home folder is meant
+
+
+def _word(text: str) -> str:
+    """Write a text such that YAML reads it as itself, whatever it is made of: quoted where it must be."""
+    with contextlib.suppress(yaml.YAMLError):
+        if yaml.safe_load(f"key: {text} # behind it") == {"key": text}:
+            return text
+    return str(yaml.safe_dump(text, default_style='"', allow_unicode=True, width=len(text) * 10)).strip()

@@ -15,6 +15,8 @@ from typing import Any
 import duckdb
 
 from tinyllava_core.errors import BadInput, nearest, unknown
+from tinyllava_core.lineage.tables import literal
+from tinyllava_core.lineage.views import without_pattern
 
 _READING = ("SELECT", "EXPLAIN")  # DuckDB's words; SHOW and DESCRIBE are a SELECT to it
 QUERIES = Path(__file__).parent / "queries"
@@ -92,8 +94,10 @@ def ask(connection: duckdb.DuckDBPyConnection, question: str, values: Mapping[st
 
 def confine(connection: duckdb.DuckDBPyConnection, workspace: Path) -> None:
     """Let what is asked of a connection from here on reach no file outside the workspace, load nothing, and change no setting."""
-    folder = str(workspace.resolve()).replace("'", "''")  # not bound: to bind a text, DuckDB imports numpy and pandas
-    connection.execute(f"SET allowed_directories = ['{folder}']")
+    place = str(
+        workspace.resolve()
+    )  # and as the views name it; not bound: to bind a text, DuckDB imports numpy and pandas
+    connection.execute(f"SET allowed_directories = [{literal(place)}, {literal(without_pattern(place))}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 

@@ -70,7 +70,7 @@ def statements(workspace: Path) -> list[str]:
     """Write the statements that make every view over files of this workspace, with their comments."""
     made: list[str] = []
     for name, table in file_tables().items():
-        matching = [f"{_glob_escaped(str(workspace))}/{pattern}" for pattern in patterns(workspace, name)]
+        matching = [f"{without_pattern(str(workspace))}/{pattern}" for pattern in patterns(workspace, name)]
         made.append(f"CREATE VIEW {quoted(name)} AS {_select(table, matching)}")
         made.append(f"COMMENT ON VIEW {quoted(name)} IS {literal(table.comment)}")
     return made
@@ -113,5 +113,6 @@ def _read_jsonl(paths: str, columns: dict[str, str]) -> str:
     return f"read_json({paths}, format = 'newline_delimited', columns = {{{shape}}})"
 
 
-def _glob_escaped(path: str) -> str:
+def without_pattern(path: str) -> str:
+    """Write a path such that DuckDB sees no pattern in it."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)

@@ -264,6 +264,32 @@ def test_postscript_is_no_picture_and_starts_no_program(monkeypatch):
     assert judge(data, "a.jpg", LIMITS).reason == Reason.NOT_AN_IMAGE
 
 
+def with_frame(data, at, value):
+    """Change a byte of a JPEG's frame header: 4 is its bits, 11 the first component's sampling."""
+    start = data.index(b"\xff\xc0")
+    return data[: start + at] + bytes([value]) + data[start + at + 1 :]
+
+
+def test_a_jpeg_of_other_than_8_bits_is_refused_for_it():
+    """libjpeg-turbo gives the samples of a lossless JPEG of 2 bits as 0 to 3: it was stored nearly black."""
+    whole = saved(Image.new("RGB", (8, 8), "white"), "JPEG")
+    found = judge(with_frame(whole, 4, 2), "a.jpg", LIMITS)
+    assert (found.reason, found.detail) == (Reason.UNKNOWN_RANGE, "a JPEG of 2 bits a sample; 8 are read")
+    with pytest.raises(BadInput, match="unknown_range: a JPEG of 2 bits"):
+        decode_stranger(with_frame(whole, 4, 2), "a.jpg")
+
+
+def test_a_jpeg_with_a_quarter_of_the_colours_on_its_height_is_a_picture():
+    """4:4:1, one of libjpeg-turbo's own test pictures, ended its reader with a KeyError."""
+    image = Image.effect_noise((16, 32), 9).convert("RGB")
+    data = with_frame(saved(image, "JPEG", subsampling=2), 11, 0x14)  # 4:2:0 has 0x22: as many blocks, else ordered
+    with Image.open(io.BytesIO(data)) as opened:
+        pixels = np.asarray(opened.convert("RGB"))
+    found = judge(data, "a.jpg", LIMITS)
+    assert (found.reason, found.width, found.height) == (None, 16, 32)
+    assert np.array_equal(decode_stranger(data, "a.jpg"), pixels)
+
+
 def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(monkeypatch):
     """Each scan may be a few bytes and takes time for the whole picture."""
     buffer = io.BytesIO()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tinyllava_core.checkpoints import EXPORT_CARD
 from tinyllava_core.commands.arguments import add_workspace
 from tinyllava_core.errors import BadInput
 
@@ -21,6 +23,8 @@ DESCRIPTION = (
     "Everything goes in one commit: whoever reads the repository finds all of it or none. Without --yes nothing is sent and "
     "nobody is asked. HF_TOKEN (or `hf auth login`) and HF_ENDPOINT mean what they mean to the hub's own library."
 )
+_OF_THIS_DISK = re.compile(r"((file|hub)://)?~?/\S")
+_NEXT_PLACE = re.compile(r"\s+(?=\w+://|~?/\S)")
 CARD, PROVENANCE = "README.md", "provenance.json"
 
 
@@ -71,7 +75,11 @@ def contents(facts: RunFacts) -> dict[str, Path | bytes]:
     card = next((artifact.folder / FILE for _, artifact in facts.of("report")), None)
     if card is None or not card.is_file():
         raise BadInput(f"run {facts.run_id}: it has no model card yet ({FILE} is written with its report)")
-    files = {path.relative_to(exported).as_posix(): path for path in sorted(exported.rglob("*")) if path.is_file()}
+    files: dict[str, Path | bytes] = {
+        path.relative_to(exported).as_posix(): path for path in sorted(exported.rglob("*")) if path.is_file()
+    }
+    if isinstance(told := files.get(EXPORT_CARD), Path):
+        files[EXPORT_CARD] = json.dumps(_without_places(json.loads(told.read_bytes())), indent=1).encode()
     return {**files, CARD: card, PROVENANCE: json.dumps(provenance(facts), indent=1, default=str).encode()}
 
 
@@ -113,7 +121,10 @@ def _without_places(told: Any) -> Any:
         return {key: _without_places(value) for key, value in told.items()}
     if isinstance(told, (list, tuple)):
         return [_without_places(value) for value in told]
-    return f".../{Path(told).name}" if isinstance(told, str) and told.startswith(("/", "~/")) else told
+    if not isinstance(told, str):
+        return told
+    places = _NEXT_PLACE.split(told)  # a source's are in one text
+    return " ".join(f".../{Path(place).name}" if _OF_THIS_DISK.match(place) else place for place in places)
 
 
 def send(files: Mapping[str, Path | bytes], repo: str, *, private: bool = False) -> str:

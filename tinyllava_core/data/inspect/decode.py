@@ -15,8 +15,8 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from tinyllava_core.data.inspect.picture import is_plain_jpeg, judge, most_bytes
-from tinyllava_core.data.inspect.repair import open_image, repaired
+from tinyllava_core.data.inspect.picture import NO_PLAIN_JPEG, is_plain_jpeg, judge, most_bytes
+from tinyllava_core.data.inspect.repair import FORMATS, open_image, repaired
 from tinyllava_core.errors import BadInput
 from tinyllava_core.settings.inspect import Inspect
 
@@ -32,7 +32,7 @@ def decode(image: bytes, scratch: Scratch | None = None) -> np.ndarray:
         try:
             buffer = scratch.for_jpeg(image) if scratch else None
             return np.asarray(simplejpeg.decode_jpeg(image, colorspace="RGB", buffer=buffer))
-        except ValueError:
+        except NO_PLAIN_JPEG:
             pass  # what libjpeg-turbo refuses, Pillow judges
     opened = open_image(image)
     if opened.mode in ("RGBA", "LA", "PA") or "transparency" in opened.info:
@@ -45,7 +45,7 @@ def decode_stranger(image: bytes, name: str, limits: Inspect = LIMITS) -> np.nda
     """Decode what somebody brings -> [H, W, 3] uint8 RGB. Raises BadInput, with its name, for what inspection would drop."""
     try:
         if is_plain_jpeg(image, limits):
-            with contextlib.suppress(ValueError):  # what libjpeg-turbo refuses, inspection judges
+            with contextlib.suppress(*NO_PLAIN_JPEG):  # what libjpeg-turbo refuses, inspection judges
                 return np.asarray(simplejpeg.decode_jpeg(image, colorspace="RGB"))
         found = judge(image, name, limits)
         if found.reason is None:
@@ -59,7 +59,7 @@ def decode_stranger(image: bytes, name: str, limits: Inspect = LIMITS) -> np.nda
 def size_of(image: bytes, name: str) -> tuple[int, int]:
     """Read a picture's (width, height) off its header. Raises BadInput, with its name, if it is none."""
     try:
-        with Image.open(io.BytesIO(image)) as opened:
+        with Image.open(io.BytesIO(image), formats=FORMATS) as opened:
             return opened.size
     except Exception as error:
         fault = " ".join(f"{type(error).__name__}: {error}".split())[:300]

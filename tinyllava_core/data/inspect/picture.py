@@ -41,6 +41,11 @@ _BYTES_A_PIXEL, _LITTLE = 8, 1 << 26  # no picture's file needs more: four chann
 _MOST_SCANS = (
     64  # a progressive JPEG has about ten; each takes time for the whole picture, though it may be a few bytes
 )
+_BITS = 8  # of a JPEG's sample
+NO_PLAIN_JPEG = (
+    ValueError,
+    KeyError,
+)  # what simplejpeg says of one that it does not decode; KeyError: of chroma in 4:4:1
 _EXIF_WITHIN = 1 << 17  # bytes: EXIF is one of a JPEG's first segments, of 64 KiB at most each
 _PLAIN = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "L"}  # libjpeg's colour spaces that need no mending, and Pillow's words
 
@@ -124,7 +129,7 @@ def _plain_jpeg(bare: Picture, data: bytes, limits: Inspect) -> Picture | None:
         if limits.exif_orientation == "apply" and (orientation or 1) != 1:
             return None
         rgb_HW3 = simplejpeg.decode_jpeg(data, "RGB")
-    except ValueError:
+    except NO_PLAIN_JPEG:
         return None
     return dataclasses.replace(
         bare,
@@ -145,13 +150,13 @@ def is_plain_jpeg(data: bytes, limits: Inspect) -> bool:
     """Tell by its header alone whether a file is a JPEG of a good size that needs no mending, should its data be whole."""
     try:
         return limits.exif_orientation == "keep" and _plain_header(data, limits) is not None
-    except (_Fault, ValueError):
+    except (_Fault, *NO_PLAIN_JPEG):
         return False
 
 
 def _plain_header(data: bytes, limits: Inspect) -> tuple[int, int, str] | None:
-    """Read height, width and colours of a JPEG; None if it is none, or its colours need mending."""
-    if data[:3] != b"\xff\xd8\xff":
+    """Read height, width and colours of a JPEG; None if it is none, or its colours need mending, or it is not told to have 8 bits."""
+    if data[:3] != b"\xff\xd8\xff" or _jpeg_bits(data) != _BITS:  # libjpeg-turbo gives 2 bits as 0 to 3: nearly black
         return None
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     if colours not in _PLAIN:
@@ -159,6 +164,21 @@ def _plain_header(data: bytes, limits: Inspect) -> tuple[int, int, str] | None:
     _check_size(width, height, limits)
     _check_scans(data)
     return height, width, colours
+
+
+def _jpeg_bits(data: bytes) -> int | None:
+    """Read of a JPEG's frame header how many bits a sample has; None where none is found. Source: ITU-T T.81, B.1.1.4 and B.2.2."""
+    at = 2
+    while at + 5 <= len(data) and data[at] == 0xFF:
+        mark = data[at + 1]
+        if 0xC0 <= mark <= 0xCF and mark not in (
+            0xC4,
+            0xC8,
+            0xCC,
+        ):  # tables and an extension have their marks among the frames'
+            return data[at + 4]
+        at += 1 if mark == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
+    return None
 
 
 def _check_scans(data: bytes) -> None:
@@ -220,6 +240,8 @@ def _decoded(data: bytes, limits: Inspect) -> tuple[Image.Image, int | None]:
 
 def _undecoded(data: bytes, error: Exception) -> _Fault:
     kind = _kind(data)
+    if kind == "JPEG" and (bits := _jpeg_bits(data)) not in (None, _BITS):
+        return _Fault(Reason.UNKNOWN_RANGE, f"a JPEG of {bits} bits a sample; {_BITS} are read")
     if kind is None and isinstance(error, UnidentifiedImageError):
         return _Fault(Reason.NOT_AN_IMAGE, f"none of {', '.join(FORMATS)}; it begins with {data[:16]!r}")
     told = "no whole header" if isinstance(error, UnidentifiedImageError) else _one_line(error)

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tinyllava_core.checkpoints import EXPORT_CARD as EXPORT_CARD
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model.checkpoint import our_name
 
 Weights = dict[str, Tensor]
-EXPORT_CARD = "tinyllava_export.json"  # in a folder that this package exported: what its checkpoint's card said
 _PARTS = ("language_model", "vision_tower", "connector")
 _RAW = "connector."  # a connector's weights, before their names are known
 _BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids|masked_bias)$")
