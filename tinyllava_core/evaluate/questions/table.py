@@ -194,7 +194,7 @@ def separated(file: Path) -> Iterator[dict[str, str]]:
     """Read a TSV or CSV with a head, row by row. Raises BadInput if it is no text."""
     try:
         with wide_cells(), file.open(encoding="utf-8", newline="") as opened:
-            for row in csv.DictReader(opened, delimiter="\t" if file.suffix == ".tsv" else ","):
+            for row in csv.DictReader(opened, delimiter="\t" if file.suffix == ".tsv" else ",", strict=True):
                 yield {name: value or "" for name, value in row.items() if isinstance(name, str)}
     except (FileNotFoundError, IsADirectoryError):
         raise BadInput(f"{file}: no such file") from None
@@ -203,7 +203,9 @@ def separated(file: Path) -> Iterator[dict[str, str]]:
     except UnicodeDecodeError as error:
         raise BadInput(f"{file}: byte {error.start} is not UTF-8; expected a text file") from None
     except csv.Error as error:
-        raise BadInput(f"{file}: {error}; expected a table of texts") from None
+        raise BadInput(
+            f"{file}: {error}; expected a table of texts, a quote that begins a cell closed at its end, and those in it doubled"
+        ) from None
 
 
 def parquet_rows(file: Path, columns: Sequence[str] | None) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tinyllava_core.data.download.table.fault import FetchFault
 from tinyllava_core.data.download.table.rows import read_rows
 from tinyllava_core.data.download.table.table import UrlRow
 from tinyllava_core.errors import BadInput
@@ -124,6 +125,31 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_next_one_comes(tmp_path):
     rows = read(tmp_path / "t.csv")
     assert [row.name for row in rows] == ["a", "row 2", "c"]
     assert (rows[1].fault, rows[1].detail) == ("unforeseen", "field larger than field limit (131072)")
+
+
+def table_of_ten(tmp_path, suffix, *quoted):
+    """Write ten rows with a caption behind them, where those of some begin with a quote that nothing closes."""
+    rows = [(f"{n}.jpg", f"a/{n}", '"Look' if n in quoted else "a cat") for n in range(10)]
+    comma = "," if suffix == ".csv" else "\t"
+    (tmp_path / f"t{suffix}").write_text("".join(comma.join(row) + "\n" for row in [("url", "name", "caption"), *rows]))
+    return read(tmp_path / f"t{suffix}")
+
+
+@pytest.mark.parametrize("quoted", [(3,), (3, 7)])
+def test_a_caption_that_begins_with_a_quote_takes_no_row_of_a_tsv_with_it(tmp_path, quoted):
+    """Of ten rows four were gone without a word: a quote that opens takes what follows, line by line, to the next one."""
+    assert [row.name for row in table_of_ten(tmp_path, ".tsv", *quoted)] == [f"a/{n}" for n in range(10)]
+
+
+def test_a_quote_that_does_not_close_in_a_csv_costs_rows_that_are_counted(tmp_path):
+    rows = table_of_ten(tmp_path, ".csv", 3)
+    assert [row.name for row in rows] == [f"a/{n}" for n in range(3)] + [f"row {n}" for n in range(4, 11)]
+    assert {(row.fault, row.detail) for row in rows[3:]} == {(FetchFault.UNFORESEEN, "unexpected end of data")}
+
+
+def test_a_tsv_with_quotes_as_csv_has_them_keeps_their_meaning(tmp_path):
+    (tmp_path / "t.tsv").write_text('url\tname\tcaption\n1.jpg\t"a\tb"\t"two\nlines ""said"""\n2.jpg\tc\t\n')
+    assert [row.name for row in read(tmp_path / "t.tsv")] == ["a\tb", "c"]
 
 
 def test_a_table_that_is_not_utf_8_is_one_line(tmp_path):

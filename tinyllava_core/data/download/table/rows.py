@@ -140,13 +140,19 @@ def _cells(table: Path, *columns: str) -> Iterator[dict[str, Any] | _Broken]:
 def _separated(delimiter: str) -> Callable[[Path], Iterator[Any]]:
     def rows(table: Path) -> Iterator[Any]:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter)
+            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
             try:
+                if delimiter == "\t" and not _quotes_pair(table):
+                    reader = csv.DictReader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
                 _ = reader.fieldnames  # reads the first line
+                last = reader.reader.line_num
                 while (row := _next(reader)) is not None:
-                    if isinstance(row, dict):
+                    if isinstance(row, _Broken):  # a quote that does not close takes lines with it: each of them is told
+                        yield from [row] * max(1, reader.reader.line_num - last)
+                    else:
                         row.pop(None, None)  # type: ignore[call-overload]  # cells beyond the last named column
-                    yield row
+                        yield row
+                    last = reader.reader.line_num
             except UnicodeDecodeError as error:
                 raise BadInput(
                     f"{table.name}, behind line {reader.line_num}: not UTF-8 ({error.reason}); save the table as UTF-8"
@@ -160,8 +166,19 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[Any]]:
 def _next(reader: csv.DictReader[str]) -> dict[str, Any] | _Broken | None:
     try:
         return next(reader, None)
-    except csv.Error as error:  # a field of more than 131,072 characters: the next line may be better
+    except csv.Error as error:  # a field of more than 131,072 characters, a quote within one: the next line may be better
         return _Broken(str(error))
+
+
+def _quotes_pair(table: Path) -> bool:
+    """Tell whether a table's quotes are CSV's own, or may be; where none of them means anything, a cell may begin with one."""
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            for _ in csv.reader(file, delimiter="\t", strict=True):
+                pass
+        except csv.Error as error:
+            return "limit" in str(error)  # of a cell's length
+    return True
 
 
 def _parquet(table: Path) -> Iterator[Any]:
