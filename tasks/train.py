@@ -127,7 +127,7 @@ def launch_again_halved(job: TrainJob, how: Launch) -> None:
 
 def part_lines(trained: Artifact) -> list[str]:
     """Say of each part of the model whether it was trained, how large it is, and whether its tensors moved."""
-    rows = [json.loads(line) for line in (trained.folder / "parts.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (trained.folder / "parts.jsonl").open("rb")]
     return [
         f"{'':<9} - {row['part']:<14} {row['num_parameters']:,} parameters, {_trained(row)}, {row['num_tensors_moved']} tensors moved"
         for row in rows

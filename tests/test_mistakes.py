@@ -83,6 +83,21 @@ def test_a_disk_that_becomes_read_only_under_a_run(
     assert "mix.parquet: Read-only file system; with the right to it, the same command goes on" in said(capsys)
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["query", "SELECT '\udcff'"], "query: \"SELECT '\\udcff'\": bytes that are no text in UTF-8"),
+        (["compare", "\udcff", "a"], "compare: '\\udcff': bytes that are no text in UTF-8"),
+        (["query", "SELECT 1", "--workspace", "x" * 300], "File name too long"),
+    ],
+)
+def test_words_that_are_no_text_and_places_that_are_none_are_one_line(
+    books: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert cli.main(words if "--workspace" in words else [*words, "--workspace", str(books)]) == 2
+    assert told in said(capsys)
+
+
 def test_a_file_where_a_folder_of_the_workspace_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "artifacts").write_text("mine")
     assert flows.__main__.main(["toy", "--workspace", str(tmp_path)]) == 2

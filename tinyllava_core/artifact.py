@@ -24,7 +24,7 @@ from filelock import FileLock
 from pydantic import BaseModel
 
 from tinyllava_core.durable import publish
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, is_no_text
 from tinyllava_core.intact import check, hashes, opened, sealed
 from tinyllava_core.intact import file_sha256 as file_sha256
 from tinyllava_core.room import there, told
@@ -66,7 +66,7 @@ _WRITTEN = ("artifacts", "artifacts/*/", "lineage", "lineage/fragments", "lineag
 def check_workspace(workspace: Path) -> None:
     """Raise BadInput unless `workspace` can be made, or it and what is in it written in, and its path is one that every library takes."""
     place = workspace.expanduser().resolve()
-    if any("\ud800" <= letter <= "\udfff" for letter in str(place)):
+    if is_no_text(str(place)):
         raise BadInput(
             f"workspace {str(workspace)!r}: this locale cannot read its path; set LC_ALL=C.UTF-8, or name another with --workspace"
         )

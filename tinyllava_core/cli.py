@@ -7,6 +7,7 @@ It starts fast and imports neither Prefect nor torch: what needs them is another
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ from tinyllava_core.commands.arguments import told
 from tinyllava_core.commands.of_data import show
 from tinyllava_core.commands.of_runs import answers, down, push, runs, up, watch
 from tinyllava_core.commands.of_why import attribute, mix_search, suspects, why
-from tinyllava_core.errors import BadInput, Parser
+from tinyllava_core.errors import BadInput, Parser, is_no_text, visible
 from tinyllava_core.room import is_full
 
 # word -> HELP, add_arguments(parser), act(args); DESCRIPTION where HELP is short, MORE: which list takes words behind options
@@ -70,6 +71,10 @@ COMMANDS: dict[str, ModuleType] = {
     "suspects": suspects,
     "mix-search": mix_search,
     "gc": gc,
+}
+_OF_A_PLACE = {
+    getattr(errno, name)
+    for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENAMETOOLONG")
 }
 FIRST = """\
 to begin with:
@@ -105,14 +110,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has seen enough (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        if not is_full(error):
+        if (told_of := _not_ours(words, error)) is None:
             raise
-        print(
-            f"error: {words[0]}: the disk is full ({error}); make room and give the same command again",
-            file=sys.stderr,
-        )
+        print(f"error: {words[0]}: {told_of}", file=sys.stderr)
         return 2
     return 0
+
+
+def _not_ours(words: Sequence[str], error: Exception) -> str | None:
+    """Say what the machine or the words typed have against a command; None for a fault of ours."""
+    if is_full(error):
+        return f"the disk is full ({error}); make room and give the same command again"
+    if isinstance(error, OSError) and error.errno in _OF_A_PLACE and error.filename is not None:
+        return visible(f"{error.filename}: {error.strerror}; name another place, or get the right to this one")
+    if odd := next((word for word in words if is_no_text(word)), None):
+        return f"{odd!r}: bytes that are no text in UTF-8; write it in others"
+    return None
 
 
 def _read(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:

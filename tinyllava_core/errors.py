@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 # What moves a terminal's cursor, colours, renames or reorders it: C0 and C1 controls, other line ends, bidirectional marks; halves of pairs.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
 
 _MANY, _NEAR = 40, 8  # known names that are too many to be read in an error; how many of them it names then
 
@@ -31,6 +32,11 @@ class BadInput(ValueError):
 def visible(text: str, but: str = "") -> str:
     """Write control characters as escapes, but for some: what a stranger wrote shall not steer a terminal, nor look like a line of ours."""
     return _UNSEEN.sub(lambda found: found[0] if found[0] in but else ascii(found[0])[1:-1], text)
+
+
+def is_no_text(text: str) -> bool:
+    """Tell whether a text holds halves of surrogate pairs, as JSON may and bytes that are no UTF-8 become: no file and no tokenizer takes it."""
+    return _HALF.search(text) is not None
 
 
 def nearest(key: str, known: Iterable[str]) -> str:

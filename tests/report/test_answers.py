@@ -17,7 +17,7 @@ from tinyllava_core.data.inspect.small import small
 from tinyllava_core.evaluate.questions.questions import Question
 from tinyllava_core.report.answers.collect import collect, expected, gold, openings
 from tinyllava_core.report.answers.write import columns, write_answers
-from tinyllava_core.report.facts import RunFacts
+from tinyllava_core.report.facts import RunFacts, read_jsonl
 from tinyllava_core.results import EvaluateResult
 
 MANY = 10_000
@@ -32,6 +32,13 @@ def test_the_right_answers_are_counted_where_people_gave_several():
     assert gold(question(*["red"] * 8, "crimson", "rose")) == "red (8), crimson (1), rose (1)"
     assert gold(question("a", "b", "c", "d")) == "a, b, c …"
     assert gold(question()) == gold(None) == ""
+
+
+def test_a_text_with_what_python_takes_for_line_ends_is_one_row(tmp_path: Path):
+    """A question or an answer with U+2028 in it ended the report of a whole run: a journal writes it as it is."""
+    rows = [{"text": "a\u2028b\u2029c\u0085d"}, {"text": "e"}]
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    assert read_jsonl(tmp_path / "answers.jsonl") == rows
 
 
 def test_questions_that_begin_alike_are_a_kind_where_they_are_many_and_not_all():

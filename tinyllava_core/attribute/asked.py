@@ -130,4 +130,4 @@ def _file(one: Given, name: str) -> Path:
 
 
 def _rows(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line] if path.is_file() else []

@@ -70,7 +70,7 @@ def why(store: Artifact, checks: Sequence[Artifact], benchmark: str, question_id
 
 def rows_of(checks: Sequence[Artifact]) -> list[dict[str, Any]]:
     """Read the rows of some checks."""
-    return [json.loads(line) for one in checks for line in (one.folder / "checks.jsonl").read_text().splitlines()]
+    return [json.loads(line) for one in checks for line in (one.folder / "checks.jsonl").open("rb")]
 
 
 def sentences(rows: Sequence[dict[str, Any]], benchmark: str, question_id: str, checkpoint: str) -> list[str]:
@@ -140,8 +140,10 @@ def picture_of(store: Artifact, workspace: Path, benchmark: str, question_id: st
         told = evaluation.folder / "JOB.yaml"
         if evaluation.manifest()["result"]["benchmark"] != benchmark or not told.is_file():
             continue
-        rows = map(json.loads, (evaluation.folder / "items.jsonl").read_text(encoding="utf-8").splitlines())
-        image = next((row["image"] for row in rows if str(row["question_id"]) == question_id), None)
+        with (evaluation.folder / "items.jsonl").open("rb") as rows:
+            image = next(
+                (row["image"] for row in map(json.loads, rows) if str(row["question_id"]) == question_id), None
+            )
         file = ImagePlaces.parse(read_yaml(told)["images"], str(told)).find(image) if image else None
         return small(file, SIDE, QUALITY)
     return None

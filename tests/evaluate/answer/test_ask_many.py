@@ -16,7 +16,7 @@ from tinyllava_core.job import AskJob
 
 ROWS = [
     {"question": "is there a red square?", "image": "0.png", "id": 7},
-    {"question": "what is written?", "image": ["1.png", "2.png"]},
+    {"question": "what is\u2028written\u0085?", "image": ["1.png", "2.png"]},  # line ends to Python, not to JSON
     {"question": "yes or no", "image": None},
     {"question": "exit?", "image": "3.png", "note": {"kept": True}},
     {"question": "no image key"},
@@ -28,7 +28,7 @@ def questions(images: Path, tmp_path: Path) -> Path:
     for file in images.iterdir():
         shutil.copy(file, tmp_path)
     path = tmp_path / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS), encoding="utf-8")
     return path
 
 
@@ -49,7 +49,7 @@ def expected(answerer: Answerer, folder: Path) -> list[dict]:
 
 
 def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
 
 
 def test_every_line_comes_out_again_with_the_answer_it_would_have_alone(

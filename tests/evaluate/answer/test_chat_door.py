@@ -75,6 +75,44 @@ def test_json_without_end_is_one_line(here: TestClient) -> None:
     assert (got.status_code, got.json()) == (400, {"error": "the request is nested too deeply"})
 
 
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ('{"lines": [{"role": "user", "text": "a\\ud800"}]}', "a text holds half of a surrogate pair"),
+        ('{"lines": [{"role": "user", "text": "a", "images": ["data:image/png;base64,é"]}]}', "its base64 is broken"),
+        ('{"lines": [{"role": "user", "text": "a", "images": ["data:x;base64,\\ud800"]}]}', "its base64 is broken"),
+    ],
+)
+def test_what_no_tokenizer_and_no_base64_takes_is_one_line(here: TestClient, body: str, fault: str) -> None:
+    got = here.post("/reply", content=body.encode())
+    assert got.status_code == 400
+    assert fault in got.json()["error"]
+
+
+def test_a_body_that_does_not_end_holds_no_place(answerer: Answerer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as are held in memory, and nobody else was answered until they hung up."""
+    monkeypatch.setattr(module, "BODY_WITHIN_S", 0.05)
+    app = make_app(answerer, 4)
+    scope = {"type": "http", "method": "POST", "path": "/reply", "headers": [], "query_string": b""}
+
+    async def ask(*pieces: bytes) -> int:
+        said, left = [], [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+
+        async def receive() -> dict:
+            return left.pop(0) if left else await asyncio.sleep(60)
+
+        async def send(message: dict) -> None:
+            said.append(message)
+
+        await app(scope, receive, send)
+        return said[0]["status"]
+
+    async def all_of_them() -> list[int]:
+        return await asyncio.gather(*(ask(b"{") for _ in range(module.MOST_AT_ONCE))) + [await ask(b"{")]
+
+    assert asyncio.run(all_of_them()) == [408] * (module.MOST_AT_ONCE + 1)
+
+
 def test_a_picture_is_decoded_beside_the_event_loop_and_others_are_answered_meanwhile(
     answerer: Answerer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, is_no_text
 from tinyllava_core.evaluate.answer.answer import Answerer, Asked
 
 
@@ -30,7 +30,7 @@ class Request:
 def read_requests(path: Path) -> list[Request]:
     """Read and check every line. Raises BadInput, with the line, for one that is no question or names no file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: a text may hold U+2028
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file; expected one question a line, as JSON") from None
     except UnicodeDecodeError as error:
@@ -64,13 +64,17 @@ def ask_many(answerer: Answerer, requests: Sequence[Request], out: Path, batch_s
 def _request(line: str, where: str, folder: Path) -> Request:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{where}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise BadInput(f"{where}: expected an object with question and image, found {type(row).__name__}")
     question, image = row.get("question"), row.get("image")
     if not isinstance(question, str) or not question.strip():
         raise BadInput(f"{where}: question = {question!r}; expected a text")
+    if is_no_text(question):
+        raise BadInput(
+            f"{where}: question = {question!r}: half of a surrogate pair, which is no character; take it out"
+        )
     if "answer" in row:
         raise BadInput(f"{where}: has an answer already; expected a question and its image")
     names = [] if image is None else [image] if isinstance(image, str) else image
@@ -92,7 +96,8 @@ def _asked(answerer: Answerer, request: Request) -> Asked:
 
 
 def _line(request: Request, answer: str) -> str:
-    return json.dumps({**request.row, "answer": answer}, ensure_ascii=False) + "\n"
+    line = json.dumps({**request.row, "answer": answer}, ensure_ascii=False) + "\n"
+    return line if not is_no_text(line) else json.dumps({**request.row, "answer": answer}) + "\n"
 
 
 def _answered(out: Path, requests: Sequence[Request]) -> int:
@@ -103,7 +108,7 @@ def _answered(out: Path, requests: Sequence[Request]) -> int:
         content = file.read()
         whole = content.rfind(b"\n") + 1
         file.truncate(whole)
-    lines = content[:whole].decode("utf-8", errors="replace").splitlines()
+    lines = content[:whole].decode("utf-8", errors="replace").split("\n")[:-1]
     for number, (line, request) in enumerate(zip(lines, requests, strict=False), 1):
         if _question_of(line) != request.row:
             raise BadInput(f"{out}, line {number}: is no answer to {request.where}; name another --out, or remove it")

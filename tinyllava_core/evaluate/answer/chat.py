@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hmac
 import json
 import secrets
@@ -23,7 +22,7 @@ from urllib.parse import parse_qs
 import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from torch import Tensor
@@ -31,7 +30,7 @@ from torch import Tensor
 from tinyllava_core.data.inspect.decode_process import DecoderProcess
 from tinyllava_core.data.record.record import IMAGE_TAG, Turn
 from tinyllava_core.data.web.door import LOOPBACK, Door, Inside, Message, Receive, Send
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, is_no_text
 from tinyllava_core.evaluate.answer.answer import Answerer, Asked
 from tinyllava_core.evaluate.answer.ask import Stream, load
 from tinyllava_core.frozen import Frozen
@@ -39,6 +38,7 @@ from tinyllava_core.job import ChatJob
 
 PAGE = Path(__file__).with_name("chat.html")
 MAX_BODY_BYTES = 32_000_000  # of one request: a conversation with its pictures
+BODY_WITHIN_S = 60.0  # a request of that size on a slow line; one that does not end holds a place of those
 MOST_AT_ONCE = 4  # requests that are held in memory; others are told to come again
 
 
@@ -121,6 +121,8 @@ def make_app(answerer: Answerer, max_new_tokens: int, starters: Sequence[str] = 
                 asked = await run_in_threadpool(read, answerer, await _body(request), max_new_tokens)
             except BadInput as error:
                 return JSONResponse({"error": str(error)}, status_code=400)
+            except (ClientDisconnect, TimeoutError):
+                return JSONResponse({"error": f"the request did not come within {BODY_WITHIN_S:g} s"}, status_code=408)
         events = answer(answerer, asked, max_new_tokens, one_at_a_time)
         return StreamingResponse(events, media_type="application/x-ndjson")
 
@@ -154,6 +156,8 @@ def read(answerer: Answerer, body: bytes, max_new_tokens: int) -> Asked:
         raise BadInput(f"the sides must take turns, the user first and last; found {', '.join(roles) or 'nothing'}")
     if not lines[-1].text.strip():
         raise BadInput("the question is empty")
+    if any(is_no_text(line.text) for line in lines):
+        raise BadInput("a text holds half of a surrogate pair, which is no character; take it out")
     if any(IMAGE_TAG in line.text for line in lines):
         raise BadInput(f"a text holds {IMAGE_TAG}, which stands for a picture; add the picture instead")
     turns = [Turn(role=line.role, text=IMAGE_TAG * len(line.images) + line.text) for line in lines]
@@ -219,10 +223,11 @@ async def _body(request: Request) -> bytes:
     if int(request.headers.get("content-length", "0")) > MAX_BODY_BYTES:
         raise fault
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise fault
+    async with asyncio.timeout(BODY_WITHIN_S):
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                raise fault
     return bytes(body)
 
 
@@ -232,7 +237,7 @@ def _bytes(url: str, name: str) -> bytes:
         raise BadInput(f"{name}: expected a data URL in base64")
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise BadInput(f"{name}: its base64 is broken") from None
 
 

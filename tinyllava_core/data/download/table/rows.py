@@ -147,7 +147,9 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[Any]]:
                 _ = reader.fieldnames  # reads the first line
                 last = reader.reader.line_num
                 while (row := _next(reader)) is not None:
-                    if isinstance(row, _Broken):  # a quote that does not close takes lines with it: each of them is told
+                    if isinstance(
+                        row, _Broken
+                    ):  # a quote that does not close takes lines with it: each of them is told
                         yield from [row] * max(1, reader.reader.line_num - last)
                     else:
                         row.pop(None, None)  # type: ignore[call-overload]  # cells beyond the last named column
@@ -166,7 +168,9 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[Any]]:
 def _next(reader: csv.DictReader[str]) -> dict[str, Any] | _Broken | None:
     try:
         return next(reader, None)
-    except csv.Error as error:  # a field of more than 131,072 characters, a quote within one: the next line may be better
+    except (
+        csv.Error
+    ) as error:  # a field of more than 131,072 characters, a quote within one: the next line may be better
         return _Broken(str(error))
 
 
