@@ -180,6 +180,7 @@ def test_ask_hands_over_to_the_answerer(started: list[list[str]], tmp_path: Path
         (["run", "toy", "--set", "sft.epochs=many"], "sft.epochs = 'many'"),
         (["run", "toy", "--set", "sft.lr"], "'sft.lr': expected key=value"),
         (["run", "toy", "--set", "sft.mix=[{"], "--set sft.mix=[{: the value is not YAML"),
+        (["run", "toy", "--set", "sft.lr=2026-02-31"], "--set sft.lr=2026-02-31: the value is not YAML"),
     ],
 )
 def test_wrong_input_gets_one_line_and_exit_code_2(

@@ -53,3 +53,16 @@ def test_the_home_of_nobody_is_one_line(tmp_path: Path) -> None:
         load("~nobody-here/x.yaml")
     assert expanded("~/x") == Path.home() / "x"
     assert expanded("a~b") == Path("a~b")
+
+
+BOMB = "name:\n  - &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"  - &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize("text", [BOMB, "name: &a [*a]\n"])
+def test_anchors_that_unfold_without_end_are_one_line_at_once(tmp_path: Path, text: str) -> None:
+    """Nine to the tenth values in eleven lines: the error about them was never done with being written."""
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(BadInput, match=r"a\.yaml: not YAML: its anchors unfold to more than 1,000,000 values"):
+        read_yaml(tmp_path / "a.yaml")

@@ -44,21 +44,39 @@ class Frozen(BaseModel):
 def read_yaml(path: Path) -> Any:
     """Read a YAML file. Raises BadInput if it cannot be read, is not YAML (with the line) or has a key twice."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+        return parse_yaml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}; expected a YAML file") from None
     except UnicodeDecodeError as error:
         raise BadInput(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except ValueError as error:
+        raise BadInput(f"{path}: not YAML: {error}") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """Read YAML. Raises ValueError, in one line, on what is none, has a key twice, or unfolds to more than a million values."""
+    try:
+        return yaml.load(text, _Loader)
     except RecursionError:
-        raise BadInput(f"{path}: not YAML: nested too deeply") from None
+        raise ValueError("nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date, a number of thousands of digits
-        raise BadInput(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+_MOST_VALUES = 1_000_000  # an annotated recipe has hundreds; ten lines of anchors that name each other have a billion
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML takes the last of two equal keys without a word: here that is a fault."""
+    """PyYAML takes the last of two equal keys without a word: here that is a fault, and so is a bomb of anchors."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Compose the document."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and _num_values(node, {}) > _MOST_VALUES:
+            raise yaml.YAMLError(f"its anchors unfold to more than {_MOST_VALUES:,} values, or one is within itself")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping whose keys are all different."""
@@ -70,6 +88,16 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.YAMLError(f"key {key.value!r} in line {line} is in line {seen[key.value]} already")
                 seen[key.value] = line
         return super().construct_mapping(node, deep)
+
+
+def _num_values(node: yaml.Node, known: dict[int, float]) -> float:
+    """Count the values that a node stands for, each alias with all that it names."""
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # stays so where it is within itself
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        parts = (part for one in inner for part in (one if isinstance(one, tuple) else (one,)))
+        known[id(node)] = 1 + sum(_num_values(part, known) for part in parts)
+    return known[id(node)]
 
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:

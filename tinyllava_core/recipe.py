@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import Field, model_validator
 
 from tinyllava_core.errors import BadInput, nearest, unknown
-from tinyllava_core.frozen import Frozen, known_keys, read_yaml
+from tinyllava_core.frozen import Frozen, known_keys, parse_yaml, read_yaml
 from tinyllava_core.settings.data import Data
 from tinyllava_core.settings.evaluate import Evaluate
 from tinyllava_core.settings.export import ExportFormat
@@ -140,8 +139,8 @@ def read_overrides(words: Sequence[str]) -> dict[str, Any]:
         if not equals or not key:
             raise BadInput(f"--set {word!r}: expected key=value, as in sft.lr=1e-5")
         try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+            found[key] = parse_yaml(value)
+        except ValueError:
             raise BadInput(f"--set {word}: the value is not YAML; expected a number, a word or a [list]") from None
     return found
 

@@ -175,6 +175,34 @@ def test_pictures_in_data_urls_and_base64_are_taken_out_and_other_texts_are_left
     assert lines[3] == items[3], "what no row of orjson's could hold is left for inspect to judge"
 
 
+def test_two_files_whose_pictures_would_come_into_one_tar_are_refused(tmp_path, photos):
+    """The second tar took the place of the first, and every record of the first file showed a picture of the second."""
+    (tmp_path / "set").mkdir()
+    for name, photo in (("a.json", "cats/chelsea.jpg"), ("a.jsonl", "coffee.png")):
+        row = {"image": base64.b64encode(photos[photo]).decode(), "caption": photo}
+        (tmp_path / "set" / name).write_text(json.dumps([row] if name == "a.json" else row))
+    with pytest.raises(BadInput, match=r"a\.json and a\.jsonl would both have their pictures in a\.tar; rename one"):
+        rows_of(tmp_path, {"path": "set"}, True)
+
+
+def test_a_row_that_python_cannot_hold_costs_itself_alone(tmp_path):
+    text = pa.Array.from_buffers(
+        pa.string(), 3, [None, pa.array([0, 2, 4, 6], pa.int32()).buffers()[1], pa.py_buffer(b"ok\xff\xfeok")]
+    )
+    when = pa.array([0, 0, 1 << 40], pa.timestamp("s"))  # the last one is in the year 36,812
+    pq.write_table(pa.table({"caption": text, "when": when}), tmp_path / "a.parquet")
+    lines, _ = rows_of(tmp_path, {"path": "a.parquet"}, False)
+    assert lines[0] == {"caption": "ok", "when": "1970-01-01T00:00:00"}
+    assert lines[1]["unreadable"].startswith("UnicodeDecodeError: ")
+    assert lines[2] == {"unreadable": "OverflowError: date value out of range"}
+
+
+def test_an_object_of_bytes_that_are_none_is_left_as_it_is(tmp_path):
+    items = [{"image": {"bytes": "abc", "path": "x"}}, {"image": {"bytes": [1], "path": "x"}}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, items)))
+    assert rows_of(tmp_path, {"path": "a.jsonl"}, True)[0] == items
+
+
 def test_a_tar_of_webdatasets_layout_is_rows_of_its_keys(tmp_path, photos):
     """Source of the layout: webdataset's grouping, up to the first dot; LLaVA-558K's tars have the messages as a list."""
     cat, coffee = photos["cats/chelsea.jpg"], photos["coffee.png"]

@@ -1,3 +1,4 @@
+import os
 import pickle
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import yaml
 
 from tinyllava_core.data.files.places import ImagePlace
 from tinyllava_core.data.manifest import manifest as module
+from tinyllava_core.data.manifest.local_files import local_path
 from tinyllava_core.data.manifest.manifest import known, load
 from tinyllava_core.errors import BadInput
 
@@ -212,3 +214,12 @@ def test_a_fault_is_one_line_with_its_place(written, changes, message):
     assert message in str(error.value)
     assert "mine.yaml: " in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_pipe_or_a_device_is_no_local_file(tmp_path):
+    """A run waited without end for who writes into the one, and read the other into memory."""
+    os.mkfifo(tmp_path / "my.json")
+    (tmp_path / "mine.yaml").write_text("{name: mine, licence: none, annotations: {path: my.json}}")
+    for place in ("my.json", "/dev/zero"):
+        with pytest.raises(BadInput, match=r"annotations\.path: .* is a device or a pipe; expected a file or a folder"):
+            local_path(load(str(tmp_path / "mine.yaml")), "annotations.path", place)

@@ -53,6 +53,8 @@ def local_path(manifest: Manifest, key: str, path: str) -> Path:
         raise BadInput(
             f"manifest {manifest.name!r}: {key}: no file {place} (relative paths start at the manifest's folder)"
         )
+    if not (place.is_file() or place.is_dir()):
+        raise BadInput(f"manifest {manifest.name!r}: {key}: {place} is a device or a pipe; expected a file or a folder")
     return place
 
 

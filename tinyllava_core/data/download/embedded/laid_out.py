@@ -19,7 +19,7 @@ import orjson
 
 from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.download.embedded.pictures import PictureTar, taken_out
-from tinyllava_core.data.download.embedded.rows import READ, num_rows, rows
+from tinyllava_core.data.download.embedded.rows import READ, UNREADABLE, num_rows, rows
 from tinyllava_core.data.record.values import ORIGIN_KEY
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
@@ -146,7 +146,10 @@ def lines_for(file: RowFile, given: Numbered, add: Callable[[bytes], str] | None
     Raises BadInput on it.
     """
     for number, row in given:
-        taken = taken_out(row, add) if add else row
+        try:
+            taken = taken_out(row, add) if add else row
+        except RecursionError:
+            taken = {UNREADABLE: "nested too deeply"}
         taken[ORIGIN_KEY] = {"subset": file.subset, "file": file.name, "row": number}
         try:
             yield orjson.dumps(taken, default=_plain, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)

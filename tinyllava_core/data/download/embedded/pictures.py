@@ -72,7 +72,9 @@ def taken_out(value: Any, add: Callable[[bytes], str]) -> Any:
         return [taken_out(one, add) for one in value]
     if isinstance(value, dict):
         if "bytes" in value and value.keys() <= {"bytes", "path"}:
-            return value.get("path") if value["bytes"] is None else add(value["bytes"])
+            data = value["bytes"]
+            if data is None or isinstance(data, bytes):
+                return value.get("path") if data is None else add(data)
         return {key: taken_out(one, add) for key, one in value.items()}
     return value
 

@@ -18,8 +18,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from tinyllava_core.artifact import file_sha256, write_aside
 from tinyllava_core.data.download.embedded.hub_files_process import TROUBLE
 from tinyllava_core.data.download.embedded.parquet_part import Few, write_part
@@ -28,6 +26,7 @@ from tinyllava_core.data.manifest.component import matches
 from tinyllava_core.data.manifest.hub import HubRows
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput, nearest
+from tinyllava_core.frozen import parse_yaml
 from tinyllava_core.process_tree import run_watched, without_back_port
 from tinyllava_core.room import require_free
 
@@ -188,11 +187,9 @@ def _configs(repo: Repo) -> list[tuple[str, str, str]]:
     """Read the subsets that a card declares -> (name, split, pattern) each; none where it declares none."""
     found = re.match(r"\s*---\s*\n(.*?)\n---", repo.card, re.DOTALL)
     try:
-        told = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError as error:
-        raise BadInput(
-            f"{repo.written}: README.md: its head is not YAML: {' '.join(str(error).split()):.120}"
-        ) from None
+        told = parse_yaml(found[1]) if found else None
+    except ValueError as error:
+        raise BadInput(f"{repo.written}: README.md: its head is not YAML: {error!s:.120}") from None
     rows = list[tuple[str, str, str]]()
     for config in (told.get("configs") or ()) if isinstance(told, dict) else ():
         files = config.get("data_files") if isinstance(config, dict) else None

@@ -22,6 +22,9 @@ from tinyllava_core.errors import BadInput
 PARQUET, TABLES, JSONS = (".parquet",), (".csv", ".tsv"), (".json", ".jsonl")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.zst")
 READ = (*PARQUET, *TABLES, *JSONS, *TARS)
+UNREADABLE = (
+    "unreadable"  # the one key of a row whose values cannot be read: a record of no format, which inspection drops
+)
 _BATCH_BYTES = 32_000_000  # about what is read of a Parquet file at once
 _MOST_ROWS = 1024
 BUFFER_BYTES = 4_000_000  # read of a column at a time; Arrow's default is all of it in the row group
@@ -66,9 +69,19 @@ def _parquet(file: Path) -> Iterator[dict[str, Any]]:
             for group in range(source.num_row_groups):
                 batch_size = batch_rows(source.metadata.row_group(group))
                 for batch in source.iter_batches(batch_size, row_groups=[group]):
-                    yield from batch.to_pylist()
+                    yield from _values(batch)
     except (pa.ArrowException, OSError) as error:
         raise _broken(file, error) from None
+
+
+def _values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Give the rows; one with a value that Python cannot hold (text that is no UTF-8, the year 36,812) says that and no more."""
+    try:
+        return batch.to_pylist()
+    except Exception as error:  # whatever a stranger's values do to those who read them
+        if batch.num_rows > 1:
+            return [row for at in range(batch.num_rows) for row in _values(batch.slice(at, 1))]
+        return [{UNREADABLE: f"{type(error).__name__}: {error!s:.200}"}]
 
 
 def _table(file: Path) -> Iterator[dict[str, Any]]:

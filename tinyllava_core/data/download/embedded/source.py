@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.download.embedded.chosen import ChosenGroup, in_batches, read_chosen
-from tinyllava_core.data.download.embedded.laid_out import RowFile, lay_out, lines_of, put_together
+from tinyllava_core.data.download.embedded.laid_out import RowFile, lay_out, lines_of, put_together, tar_name
 from tinyllava_core.data.download.embedded.repo import (
     File,
     Repo,
@@ -110,6 +110,8 @@ class Rows:
 
     def _bring(self, hub: HubRows, repo: Repo, files: list[File], counts: Counts) -> Path:
         units, work = list[RowFile](), self.places.work / "units"
+        if self.embedded and len(files) > 1:
+            _check_tars(repo, [RowFile(name=file.name, subset=file.subset, identity="") for file in files])
         total = in_words(sum(file.size_bytes for file in files))
         for number, file in enumerate(files, 1):
             unit = RowFile(name=file.name, subset=file.subset, identity=identity(repo, file))
@@ -135,6 +137,10 @@ class Rows:
         hub = self.manifest.annotations.hub
         hub = hub.model_copy(update={"revision": commit}) if commit else hub
         repo = hub_repo(hub, self.manifest.local("."), self.places.work, self.places.pins, self.patience)
+        _check_tars(
+            repo,
+            [RowFile(name=one.file, subset=one.subset, identity="", row_group=one.row_group) for one in groups],
+        )
         files = {file.name: file for file in repo.files}
         units, work = list[RowFile](), self.places.work / "units"
         size = in_words(sum(group.size_bytes for group in groups))
@@ -184,6 +190,19 @@ def _unit(repo: Repo, files: dict[str, File], group: ChosenGroup) -> RowFile:
         raise BadInput(f"{repo.written}: {group.file} was chosen and is no longer there; run again")
     known = f"{identity(repo, files[group.file])} {group.digest}"
     return RowFile(name=group.file, subset=group.subset, identity=known, row_group=group.row_group)
+
+
+def _check_tars(repo: Repo, units: list[RowFile]) -> None:
+    """Raise BadInput if the pictures of two units would come into one tar: the second's would stand for the first's."""
+    seen: dict[str, str] = {}
+    for unit in units:
+        tar = tar_name(unit)
+        if tar in seen:
+            raise BadInput(
+                f"{repo.written}: {seen[tar]} and {unit.name} would both have their pictures in {tar}; rename one, or bring them as two "
+                "sources, each with its own `files`"
+            )
+        seen[tar] = unit.name
 
 
 def identity(repo: Repo, file: File) -> str:
