@@ -49,7 +49,8 @@ def test_a_training_is_one_run_with_its_settings_its_group_and_its_scores(
     wandb.teardown()  # it remembers the environment of whoever imported it first
     for name, value in {"MODE": "offline", "SILENT": "true", "DISABLE_GIT": "true", "PROJECT": "mine"}.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
-    recipe = load("toy", {"sft.lr": 1e-4})
+    name = "n" * 65  # a character more than a tag may have there: it ended the training before its first step
+    recipe = load("toy", {"sft.lr": 1e-4, "name": name})
     for steps in ({0: {"loss": 2.0}, 1: {"loss": 1.0}}, {2: {"score/toy-pope": 92.5}}):  # its curves, then its scores
         board = Board("wandb", tmp_path, recipe, "sft", FINGERPRINT)
         for step, numbers in steps.items():
@@ -62,7 +63,7 @@ def test_a_training_is_one_run_with_its_settings_its_group_and_its_scores(
         (FINGERPRINT, "mine", group_of(recipe), "sft")
     }
     config = {one.key: json.loads(one.value_json) for one in runs[0].config.update}
-    assert (config["name"], config["sft"]["lr"], config["seed"]) == ("toy", 1e-4, recipe.seed)
+    assert (config["name"], config["sft"]["lr"], config["seed"]) == (name, 1e-4, recipe.seed)
     rows = [
         {(one.key or one.nested_key[0]): json.loads(one.value_json) for one in record.history.item}
         for record in found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,3 +88,31 @@ def test_gc_only_tells_unless_it_is_to_delete(workspace: Path, capsys: pytest.Ca
     assert cli.main(["gc", "--keep", "1", "--delete", "--workspace", str(workspace)]) == 0
     assert "removed 3 things" in capsys.readouterr().out
     assert not (workspace / "cache").exists()
+
+
+def test_where_no_run_is_known_nothing_that_was_made_is_taken_away(workspace: Path) -> None:
+    """A workspace whose lineage was lost, or was not copied along: all of it was called unneeded, checkpoints too."""
+    shutil.rmtree(workspace / "lineage")
+    assert free(workspace, None) == {"cache": 1}
+    assert free(workspace, 1) == {"unfinished": 1, "cache": 1}
+
+
+def test_what_a_killed_removal_left_goes_with_the_next_one(workspace: Path) -> None:
+    left = workspace / "artifacts" / "sft" / ".0011223344556677.removed"
+    left.mkdir()
+    (left / "half").write_bytes(b"h")
+    assert free(workspace, None) == {"unfinished": 1, "cache": 1}
+    disk.remove(workspace, [thing for thing in disk.weigh(workspace) if not thing.needed])
+    assert free(workspace, None) == {}
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"junk"])
+def test_a_runs_rows_that_cannot_be_read_are_one_line_and_nothing_is_removed(
+    workspace: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    fragment = next((workspace / "lineage" / "fragments" / "stage").glob("*.parquet"))
+    fragment.write_bytes(content)
+    assert cli.main(["gc", "--delete", "--workspace", str(workspace)]) == 2
+    assert f"{fragment}: cannot be read" in capsys.readouterr().err
+    assert (workspace / "cache").exists()

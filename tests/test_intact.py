@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,14 @@ def test_an_input_that_was_changed_is_one_line_and_nothing_is_made_of_it(tmp_pat
     ):
         used(mix, tmp_path)
     assert not list((tmp_path / "artifacts" / "shard").glob("[0-9a-f]*"))
+
+
+def test_a_folder_that_somebody_renamed_is_not_taken_for_another(tmp_path):
+    mix = mixed(tmp_path)
+    other = dataclasses.replace(mix, fingerprint="0123456789abcdef", folder=mix.folder.with_name("0123456789abcdef"))
+    mix.folder.rename(other.folder)
+    with pytest.raises(BadInput, match=f"it is of artifact {mix.fingerprint}: the folder was renamed"):
+        used(other, tmp_path)
 
 
 def test_every_bit_of_a_result_counts(tmp_path):

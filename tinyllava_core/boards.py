@@ -16,6 +16,7 @@ from typing import Any
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import Recipe
 
+_TAG, _NAME = 64, 100  # characters. Source: wandb 0.31, Settings.run_tags; its names and groups end at 128
 PROJECT = "tinyllava"  # where WANDB_PROJECT or TRACKIO_PROJECT says no other
 
 
@@ -30,7 +31,7 @@ class Board:
             raise BadInput(
                 f"watch.loggers: {board} is not installed; pip install {board}, or take it out of the recipe"
             ) from None
-        name = f"{recipe.name} {stage} {fingerprint[:6]}"
+        name = f"{recipe.name[:_NAME]} {stage} {fingerprint[:6]}"
         told: dict[str, Any] = {
             "project": os.environ.get(f"{board.upper()}_PROJECT", PROJECT),
             "name": name,
@@ -40,7 +41,12 @@ class Board:
         }
         if board == "wandb":  # Trackio knows a run by its name
             folder.mkdir(parents=True, exist_ok=True)
-            told |= {"dir": str(folder), "id": fingerprint, "job_type": stage, "tags": [recipe.name, stage]}
+            told |= {
+                "dir": str(folder),
+                "id": fingerprint,
+                "job_type": stage,
+                "tags": [*filter(None, [recipe.name[:_TAG]]), stage],
+            }
         else:
             told |= {"embed": False}
         self._run = module.init(**told)
@@ -56,4 +62,4 @@ class Board:
 
 def group_of(recipe: Recipe) -> str:
     """Name what belongs together: the stages of one recipe's settings, by the six digits that Prefect's pages show too."""
-    return f"{recipe.name} {sha256(recipe.as_yaml().encode()).hexdigest()[:6]}"
+    return f"{recipe.name[:_NAME]} {sha256(recipe.as_yaml().encode()).hexdigest()[:6]}"

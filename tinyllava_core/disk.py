@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,10 +10,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.intact import opened
 from tinyllava_core.lineage.fragments import fragments
 from tinyllava_core.lineage.running import at_work
 
 BESIDE = {"cache": "cache", "prefect": ".prefect", "lineage": "lineage", "studies": "studies"}  # what -> its folder
+
+_REMOVED = ".removed"  # of what is being removed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +32,9 @@ class Thing:
 def weigh(workspace: Path, keep: int | None = None) -> list[Thing]:
     """Weigh everything in a workspace. `keep`: only the newest so many runs are kept; None: all of them.
 
-    Needed is what a kept run has, with all that went into it. What a killed training left is needed as long as any run is:
-    the same command goes on from it.
+    Needed is what a kept run has, with all that went into it; everything, where no run is known (a lineage that was lost or not
+    copied along). What a killed training left is needed as long as any run is: the same command goes on from it.
+    Raises BadInput if a run's rows cannot be read.
     """
     found, seen = [], set[tuple[int, int]]()
     needed = _needed(workspace, keep)
@@ -39,7 +42,12 @@ def weigh(workspace: Path, keep: int | None = None) -> list[Thing]:
         if not folder.is_dir():
             continue
         done = (folder / "result.json").is_file()
-        stays = (folder.parent.name, folder.name) in needed if done else keep is None or not _is_free(folder)
+        if folder.name.endswith(_REMOVED):  # a killed `remove` was at it
+            stays = False
+        elif done:
+            stays = needed is None or (folder.parent.name, folder.name) in needed
+        else:
+            stays = keep is None or not _is_free(folder)
         what = folder.parent.name if done else "unfinished"
         found.append(Thing(what=what, path=folder, size_bytes=_size(folder, seen), needed=stays))
     for what, name in BESIDE.items():
@@ -61,15 +69,18 @@ def remove(workspace: Path, things: Iterable[Thing]) -> None:
     for thing in things:
         assert not thing.needed, thing
         aside = thing.path.with_name(
-            f".{thing.path.name.strip('.')}.removed"
+            f".{thing.path.name.strip('.').removesuffix(_REMOVED)}{_REMOVED}"
         )  # gone at once, whatever happens to the rest
-        thing.path.rename(aside)
+        if aside != thing.path:
+            thing.path.rename(aside)
         shutil.rmtree(aside)
 
 
-def _needed(workspace: Path, keep: int | None) -> set[tuple[str, str]]:
-    """Name the artifacts (stage, fingerprint) that the kept runs have, with all that went into them."""
+def _needed(workspace: Path, keep: int | None) -> set[tuple[str, str]] | None:
+    """Name the artifacts (stage, fingerprint) that the kept runs have, with all that went into them; None: no run is known."""
     rows = sorted(_rows(workspace), key=lambda row: row[0])
+    if not rows:
+        return None
     newest = list(dict.fromkeys(run for _, run, _, _ in reversed(rows)))[:keep]
     open_ends = [(stage, fingerprint) for _, run, stage, fingerprint in rows if run in newest]
     stages = {path.parent.name: path.parents[1].name for path in workspace.glob("artifacts/*/[0-9a-f]*/result.json")}
@@ -80,17 +91,25 @@ def _needed(workspace: Path, keep: int | None) -> set[tuple[str, str]]:
         if one in found or not told.is_file():
             continue
         found.add(one)
-        inputs = json.loads(told.read_text(encoding="utf-8"))["inputs"].values()
+        inputs = opened(told).get("inputs", {}).values()
         open_ends += [(stages[of], of) for of in inputs if of in stages]
     return found
 
 
 def _rows(workspace: Path) -> Iterator[tuple[str, str, str, str]]:
     """Give (when, run, stage, fingerprint) of every stage that a run had."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     for path in (fragments(workspace) / "stage").glob("*.parquet"):
-        for row in pq.ParquetFile(path).read(columns=["started_at", "run_id", "stage", "fingerprint"]).to_pylist():
+        try:
+            rows = pq.ParquetFile(path).read(columns=["started_at", "run_id", "stage", "fingerprint"]).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise BadInput(
+                f"{path}: cannot be read ({' '.join(str(error).split()):.100}), so nobody knows what its run needs; take it away, "
+                "and the next run of that recipe writes it again"
+            ) from None
+        for row in rows:
             yield str(row["started_at"]), row["run_id"], row["stage"], row["fingerprint"]
 
 

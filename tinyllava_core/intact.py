@@ -44,7 +44,10 @@ def opened(file: Path) -> dict[str, Any]:
 
 def check(folder: Path) -> None:
     """Raise BadInput unless every hashed file of an artifact is what its stage left; one that was looked at before is not read again."""
-    for name, sha256 in opened(folder / "result.json").get("files", {}).items():
+    told = opened(folder / "result.json")
+    if told.get("fingerprint", folder.name) != folder.name:
+        raise _changed(folder / "result.json", f"it is of artifact {told['fingerprint']}: the folder was renamed")
+    for name, sha256 in told.get("files", {}).items():
         file = folder / name
         if not file.is_file():
             raise _changed(file, "it is gone")

@@ -6,6 +6,7 @@ Only looks: whatever goes wrong while showing must not stop what is shown.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import re
 import time
@@ -26,6 +27,7 @@ LOG.setLevel(logging.INFO)
 
 ARTIFACT_EVERY_S = 1.0
 LINE_EVERY_S = 30.0
+_LONGEST = 100  # characters of a slug: with what is added to it, a file may still have it for its name
 
 
 @contextlib.contextmanager
@@ -97,8 +99,14 @@ class Pace:
 
 
 def slug(text: str) -> str:
-    """Make a key that Prefect takes for an artifact: small letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    """Make a key that Prefect takes for an artifact, and a name for files: small letters, digits and dashes, 100 at most.
+
+    What has letters of another script, or more of them, ends in a hash: two texts do not become one.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if plain and len(plain) <= _LONGEST and not any(one.isalpha() and not one.isascii() for one in text):
+        return plain
+    return f"{plain[: _LONGEST - 9]}-{hashlib.sha256(text.encode(errors='surrogateescape')).hexdigest()[:8]}".strip("-")
 
 
 class _Artifact:

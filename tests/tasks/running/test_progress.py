@@ -92,7 +92,15 @@ def test_progress_that_prefect_cannot_take_stops_nothing(
 
 
 @pytest.mark.parametrize(
-    ("text", "key"), [("progress-evaluate toy-vqa blind", "progress-evaluate-toy-vqa-blind"), ("A_b.C", "a-b-c")]
+    ("text", "key"),
+    [
+        ("progress-evaluate toy-vqa blind", "progress-evaluate-toy-vqa-blind"),
+        ("A_b.C", "a-b-c"),
+        ("研究", "4ff0f1dd"),  # the first eight of its sha256, by sha256sum
+        ("图 1", "1-2e8f4df6"),
+        ("---", "cb3f91d5"),
+    ],
 )
 def test_keys_are_what_prefect_takes(text: str, key: str) -> None:
     assert slug(text) == key
+    assert len(slug("n" * 300)) == 100
