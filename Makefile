@@ -49,7 +49,7 @@ newest: ## the tests with the newest packages that pyproject.toml allows, in an 
 constraints: $(READY) ## write .ci/constraints.txt from this environment, once its tests have passed
 	$(BIN)/python .ci/supply.py constraints
 
-audit: $(READY) ## every package with its version and licence; known vulnerabilities where pip-audit is installed
+audit: $(READY) ## every package with its version and licence; known vulnerabilities by pip-audit; exit code 3: nobody could be asked
 	$(BIN)/python .ci/supply.py audit
 
 up: $(READY) ## a Prefect server and a worker that stay, with the flow deployed

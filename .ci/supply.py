@@ -2,13 +2,14 @@
 
 python .ci/supply.py constraints   the versions of this environment, as .ci/constraints.txt has them
 python .ci/supply.py licences      a table of them, those without a known licence last
-python .ci/supply.py audit         the same, and known vulnerabilities, where pip-audit and its database can be had
+python .ci/supply.py audit         the same, and known vulnerabilities by pip-audit; exit code 3 where nobody could be asked
 """
 
 from __future__ import annotations
 
 import importlib.metadata as installed
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+NOT_AUDITED = 3  # exit code; 1: there are known vulnerabilities
 CONSTRAINTS = Path(__file__).parent / "constraints.txt"
 HEAD = "# What CI installs: `make constraints` writes it from an environment whose tests passed; `make newest` tries what is newer.\n"
 
@@ -69,15 +71,29 @@ def main(word: str) -> int:
     print("\n".join(f"{name:<32} {version:<14} {licence or '(says none)'}" for name, version, licence in rows))
     if word == "licences":
         return 0
+    code, told = vulnerabilities()
+    print(f"\n{told}", file=sys.stderr)
+    return code
+
+
+def vulnerabilities() -> tuple[int, str]:
+    """Ask for known vulnerabilities -> exit code, what to say. NOT_AUDITED: nobody was asked, so nothing is known."""
     if importlib.util.find_spec("pip_audit") is None:
-        print(
-            "\nvulnerabilities: not looked for, pip-audit is not installed: python -m pip install pip-audit",
-            file=sys.stderr,
-        )
-        return 0
-    return subprocess.run(
-        [sys.executable, "-m", "pip_audit", "--disable-pip", "--no-deps", "-r", CONSTRAINTS], check=False
-    ).returncode
+        return NOT_AUDITED, "NOT AUDITED: pip-audit is not installed: python -m pip install pip-audit"
+    command = [
+        *(sys.executable, "-m", "pip_audit", "--disable-pip", "--no-deps"),
+        *("-r", CONSTRAINTS, "--format", "json"),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        asked_about = json.loads(ran.stdout)["dependencies"]
+    except (ValueError, KeyError, TypeError):  # it gave up: its report is written last
+        why = (ran.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        return NOT_AUDITED, f"NOT AUDITED: pip-audit reached no database of vulnerabilities: {why:.200}"
+    known = [f"{one['name']} {one['version']}: {fault['id']}" for one in asked_about for fault in one.get("vulns", ())]
+    skipped = sum("skip_reason" in one for one in asked_about)
+    head = f"{len(asked_about)} packages audited, {skipped} of them unknown there, {len(known)} known vulnerabilities"
+    return bool(known), "\n".join([head, *known])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -47,6 +48,41 @@ def test_every_package_is_listed_with_its_licence(supply):
     assert listed.keys() == supply.closure().keys()
     assert "Apache" in listed["prefect"]
     assert "MIT" in listed["duckdb"]
+
+
+REPORT = {
+    "dependencies": [
+        {"name": "a", "version": "1", "vulns": [{"id": "CVE-1"}, {"id": "PYSEC-2"}]},
+        {"name": "b", "version": "2", "vulns": []},
+        {"name": "c", "skip_reason": "not found"},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("written", "code", "told"),
+    [
+        ("", 3, "NOT AUDITED: pip-audit reached no database of vulnerabilities: ConnectionError: no route"),
+        (json.dumps(REPORT), 1, "3 packages audited, 1 of them unknown there, 2 known vulnerabilities\na 1: CVE-1\na 1: PYSEC-2"),
+        (json.dumps({"dependencies": REPORT["dependencies"][1:2]}), 0, "1 packages audited, 0 of them unknown there, 0 known"),
+    ],
+)  # fmt: skip
+def test_an_audit_for_which_nobody_was_asked_is_not_a_clean_one(supply, monkeypatch, tmp_path, written, code, told):
+    (tmp_path / "pip_audit.py").write_text(
+        f"import sys; sys.stdout.write({written!r}); sys.exit('Traceback\\nConnectionError: no route')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = supply.vulnerabilities()
+    assert (found[0], found[1][: len(told)]) == (code, told)
+
+
+def test_an_audit_without_pip_audit_says_so(supply, monkeypatch):
+    monkeypatch.setattr(supply.importlib.util, "find_spec", lambda _: None)
+    assert supply.vulnerabilities() == (
+        3,
+        "NOT AUDITED: pip-audit is not installed: python -m pip install pip-audit",
+    )
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
