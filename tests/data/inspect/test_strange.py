@@ -24,6 +24,7 @@ from tinyllava_core.data.inspect.repair import repaired
 from tinyllava_core.data.record.conversation import check
 from tinyllava_core.data.record.llava import parse_llava
 from tinyllava_core.data.record.reason import Reason, Repair
+from tinyllava_core.data.record.values import Origin, origin_of
 from tinyllava_core.errors import BadInput
 from tinyllava_core.settings.inspect import Inspect
 
@@ -161,6 +162,14 @@ def test_a_strange_record_costs_itself_alone(tmp_path, downloaded, llava, photos
         "Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits",
         "32768 images; one record has at most 32767",
     )
+
+
+@pytest.mark.parametrize(
+    "told", [("\ud800", "a", 1), ("a", "\ud800", 1), ("a", "b", True), ("a", "b", 1 << 63), ("a", "b", -1)]
+)
+def test_a_record_that_says_it_came_from_nowhere_that_is_comes_from_nowhere(told):
+    """The key is download's own, but who writes the file may write it: one such record ended its source's inspection."""
+    assert origin_of({"_from": dict(zip(("subset", "file", "row"), told, strict=True))}) == Origin()
 
 
 def test_an_id_of_more_digits_than_a_float_has_stays_itself(tmp_path, downloaded, llava, photos):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinyllava_core.data.record.record import IMAGE_TAG, Malformed, Record, Score, Turn, record_id
+from tinyllava_core.errors import is_no_text
 
 # How files call the two sides, and what belongs to neither; any other word comes out as it is, and inspect names it.
 ROLES = {
@@ -65,7 +66,9 @@ def origin_of(item: Any) -> Origin:
     if not isinstance(told, dict):
         return _NOWHERE
     subset, file, row = told.get("subset"), told.get("file"), told.get("row")
-    if not (isinstance(subset, str) and isinstance(file, str) and isinstance(row, int)):
+    if not (isinstance(subset, str) and isinstance(file, str) and type(row) is int and 0 <= row < 1 << 63):
+        return _NOWHERE
+    if is_no_text(subset + file):
         return _NOWHERE
     return Origin(subset=subset, file=file, row=row)
 

@@ -97,7 +97,7 @@ class Judge:
             with self._writing:
                 self._replies[name] = reply
                 with self._cache.open("a", encoding="utf-8", newline="\n") as file:
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    file.write(json.dumps(line) + "\n")  # ASCII: a judge may say half a character
         self._reported.add(self._replies[name].model)
         return self._replies[name]
 
