@@ -91,8 +91,10 @@ def vulnerabilities() -> tuple[int, str]:
         why = (ran.stderr.strip().splitlines() or ["it said nothing"])[-1]
         return NOT_AUDITED, f"NOT AUDITED: pip-audit reached no database of vulnerabilities: {why:.200}"
     known = [f"{one['name']} {one['version']}: {fault['id']}" for one in asked_about for fault in one.get("vulns", ())]
-    skipped = sum("skip_reason" in one for one in asked_about)
-    head = f"{len(asked_about)} packages audited, {skipped} of them unknown there, {len(known)} known vulnerabilities"
+    unknown = [one["skip_reason"] for one in asked_about if "skip_reason" in one]
+    if len(unknown) == len(asked_about):  # of which pip-audit says "No known vulnerabilities found", exit code 0
+        return NOT_AUDITED, f"NOT AUDITED: no database knows any of the {len(unknown)} packages: {unknown[:1]}"
+    head = f"{len(asked_about) - len(unknown)} packages audited, {len(unknown)} unknown there, {len(known)} known vulnerabilities"
     return bool(known), "\n".join([head, *known])
 
 

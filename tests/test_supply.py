@@ -63,8 +63,9 @@ REPORT = {
     ("written", "code", "told"),
     [
         ("", 3, "NOT AUDITED: pip-audit reached no database of vulnerabilities: ConnectionError: no route"),
-        (json.dumps(REPORT), 1, "3 packages audited, 1 of them unknown there, 2 known vulnerabilities\na 1: CVE-1\na 1: PYSEC-2"),
-        (json.dumps({"dependencies": REPORT["dependencies"][1:2]}), 0, "1 packages audited, 0 of them unknown there, 0 known"),
+        (json.dumps(REPORT), 1, "2 packages audited, 1 unknown there, 2 known vulnerabilities\na 1: CVE-1\na 1: PYSEC-2"),
+        (json.dumps({"dependencies": REPORT["dependencies"][2:]}), 3, "NOT AUDITED: no database knows any of the 1 packages: ['not found']"),
+        (json.dumps({"dependencies": REPORT["dependencies"][1:2]}), 0, "1 packages audited, 0 unknown there, 0 known vulnerabilities"),
     ],
 )  # fmt: skip
 def test_an_audit_for_which_nobody_was_asked_is_not_a_clean_one(supply, monkeypatch, tmp_path, written, code, told):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tinyllava_core.checkpoints import EXPORT_CARD
 from tinyllava_core.commands.arguments import add_workspace
 from tinyllava_core.errors import BadInput
 
@@ -63,6 +62,7 @@ def act(args: argparse.Namespace) -> None:
 
 def contents(facts: RunFacts) -> dict[str, Path | bytes]:
     """Give what is sent -> name in the repository: a file of this disk, or its bytes. Raises BadInput if something is not there."""
+    from tinyllava_core.checkpoints import EXPORT_CARD
     from tinyllava_core.report.card import FILE
 
     exported = next((artifact.folder / "hf" for _, artifact in facts.of("export")), None)

@@ -137,3 +137,11 @@ def test_easy_vqa_asks_the_open_questions_alone_unless_all_are_wanted(tmp_path: 
         BadInput, match=r"questions.json, \[0\]: .*expected \[question, one of its 13 answers, picture\]"
     ):
         questions(write_json(path, [["what?", "purple", 0]]), "open", "easyvqa")
+
+
+def test_a_quote_that_nothing_closes_takes_no_question_with_it(tmp_path: Path) -> None:
+    """Three questions were two: a cell that begins with a quote goes on to the next one, over any line."""
+    rows = ["question,answer", 'a?,"red" or blue', "b?,green", 'c?,"x" y', ""]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    with pytest.raises(BadInput, match=r"a\.csv: .* expected after .*; expected a table of texts, a quote that begins"):
+        questions(tmp_path / "a.csv")
