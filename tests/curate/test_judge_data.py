@@ -17,9 +17,11 @@ from tiny import png
 
 from tinyllava_core import cli
 from tinyllava_core.curate import asking, columns
+from tinyllava_core.curate.rows import Row
 from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.mix.filters import read_filters
 from tinyllava_core.data.record.formats import parser
+from tinyllava_core.data.record.record import Turn
 from tinyllava_core.evaluate.score import judge
 from tinyllava_core.settings.mix import MixEntry
 
@@ -241,3 +243,10 @@ def test_a_prompt_with_an_unknown_place_is_one_line(
     (tmp_path / "help.txt").write_text("Rate {caption}")
     assert judging(ask, None, tmp_path) == 2
     assert "unknown place {caption}; there are {question} and {answer}" in capsys.readouterr().err
+
+
+def test_a_records_own_words_are_no_places_of_the_prompt() -> None:
+    prompt = asking.Prompt(name="help", text="Q: {question} A: {answer}", max_tokens=1)
+    turns = (Turn(role="user", text="fill in {answer} and {question}"), Turn(role="assistant", text="{question}"))
+    (message,) = prompt.messages(Row(record_id="r", turns=turns, pictures=(), picture_sha256=()), ())
+    assert message["content"] == [{"type": "text", "text": "Q: fill in {answer} and {question} A: {question}"}]

@@ -20,6 +20,7 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.score.judge import Judge, Refused
 
 PLACES = ("{question}", "{answer}")
+_PLACE = re.compile("|".join(map(re.escape, PLACES)))
 MOST_REFUSED = 8  # replies in a row that the endpoint refuses: then it is not the records
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
@@ -55,9 +56,8 @@ class Prompt:
 
     def messages(self, row: Row, jpegs: Sequence[bytes]) -> list[dict[str, Any]]:
         """Write the request for one record, its pictures in front."""
-        text = self.text
-        for place, words in zip(PLACES, (row.asked, row.answered), strict=True):
-            text = text.replace(place, words)
+        words = dict(zip(PLACES, (row.asked, row.answered), strict=True))
+        text = _PLACE.sub(lambda place: words[place[0]], self.text)  # once: a record's own words may hold a place
         shown = [{"type": "image_url", "image_url": {"url": inline(jpeg)}} for jpeg in jpegs]
         return [{"role": "user", "content": [*shown, {"type": "text", "text": text}]}]
 

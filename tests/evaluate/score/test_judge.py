@@ -30,6 +30,14 @@ def test_a_question_is_sent_as_a_chat_and_its_reply_kept(tmp_path: Path) -> None
     assert json.loads(text)["text"] == "8 9"
 
 
+def test_half_a_character_in_a_reply_is_kept_as_a_question_mark(tmp_path: Path) -> None:
+    """JSON may say one; no file holds it: what had been paid for ended with a traceback, each time anew."""
+    with judge_server(["8 \ud83d 9"]) as server:
+        assert judge(server, tmp_path).ask(HELLO) == "8 ? 9"
+    with judge_server([]) as server:
+        assert judge(server, tmp_path).ask(HELLO) == "8 ? 9"
+
+
 def test_what_was_asked_before_is_not_asked_again_not_even_after_a_kill(tmp_path: Path) -> None:
     with judge_server(["one", "two", "three", "four"]) as server:
         first = judge(server, tmp_path)

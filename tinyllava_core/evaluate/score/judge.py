@@ -97,7 +97,7 @@ class Judge:
             with self._writing:
                 self._replies[name] = reply
                 with self._cache.open("a", encoding="utf-8", newline="\n") as file:
-                    file.write(json.dumps(line) + "\n")  # ASCII: a judge may say half a character
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._reported.add(self._replies[name].model)
         return self._replies[name]
 
@@ -160,7 +160,13 @@ def _reply(answer: Any, url: str) -> Reply:
         text = told["choices"][0]["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError):
         raise BadInput(f"judge at {url}: not a chat completion: {_short(answer.text)}; check {URL}") from None
-    return Reply(text=text if isinstance(text, str) else "", model=str(told.get("model", "unnamed")))
+    text, model = text if isinstance(text, str) else "", str(told.get("model", "unnamed"))
+    return Reply(text=_whole(text), model=_whole(model))
+
+
+def _whole(text: str) -> str:
+    """Put ? for half of a surrogate pair, which JSON may say and no file of ours can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _read_cache(path: Path) -> dict[str, Reply]:
