@@ -98,6 +98,21 @@ def test_words_that_are_no_text_and_places_that_are_none_are_one_line(
     assert told in said(capsys)
 
 
+@pytest.mark.parametrize("name", ["a\nrm -rf ~", "a\x1b[31m", " ", "a\u2028b"])
+def test_a_recipe_whose_name_is_more_than_a_line_comes_into_no_script(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """`tinyllava slurm` wrote the rest of a stranger's name as a line of the batch script."""
+    (tmp_path / "r.yaml").write_text(json.dumps({"extends": "toy", "name": name}))
+    assert cli.main(["slurm", str(tmp_path / "r.yaml")]) == 2
+    assert "expected a line of text, without line ends" in said(capsys)
+
+
+def test_a_job_has_a_name_that_slurm_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["slurm", "toy", "--set", "name=$(id) of me; id"]) == 0
+    assert "#SBATCH --job-name=tinyllava--id-of-me-id\n" in capsys.readouterr().out
+
+
 def test_a_file_where_a_folder_of_the_workspace_belongs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "artifacts").write_text("mine")
     assert flows.__main__.main(["toy", "--workspace", str(tmp_path)]) == 2

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self, get_origin
+from typing import Annotated, Any, Self, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from tinyllava_core.errors import BadInput, nearest
+from tinyllava_core.errors import BadInput, nearest, visible
 from tinyllava_core.secret import without_secrets
+
+
+def _one_line(text: str) -> str:
+    if not text.strip() or visible(text) != text:
+        raise ValueError("expected a line of text, without line ends or other control characters")
+    return text
+
+
+OneLine = Annotated[str, AfterValidator(_one_line)]  # of names that come into scripts, pages and lists
 
 
 class Frozen(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from tinyllava_core.errors import BadInput, nearest, unknown
-from tinyllava_core.frozen import Frozen, known_keys, parse_yaml, read_yaml
+from tinyllava_core.frozen import Frozen, OneLine, known_keys, parse_yaml, read_yaml
 from tinyllava_core.settings.data import Data
 from tinyllava_core.settings.evaluate import Evaluate
 from tinyllava_core.settings.export import ExportFormat
@@ -36,7 +36,7 @@ STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order in which the
 class Recipe(Frozen):
     """One run: model, training stages, evaluation, own copies of data, launch. It begins and ends anywhere."""
 
-    name: str = Field(description="What the run is called in tables and pages.")
+    name: OneLine = Field(description="What the run is called in tables and pages.")
     description: str = Field("", description="One line.")
     seed: int = Field(42, ge=0, description="Seed of order, initial connector and training. Hugging Face default: 42.")
     inspect: Inspect = Inspect()

@@ -36,6 +36,11 @@ def test_every_variant_runs_once_with_every_seed_under_a_name_of_its_own() -> No
     ]
 
 
+def test_variants_of_any_script_have_names_of_their_own() -> None:
+    planned = runs(study(name="研究", variants=[{"name": "图"}, {"name": "表 1"}]), {})
+    assert [run.overrides["name"] for run in planned] == ["研究-图", "研究-表-1"]
+
+
 def test_a_grid_is_every_combination_the_last_key_fastest() -> None:
     planned = runs(study(grid={"model.connector": ["mlp", "linear"], "sft.epochs": [1, 2]}), {})
     assert [run.variant for run in planned] == [

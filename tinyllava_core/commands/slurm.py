@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 
@@ -43,7 +44,7 @@ def act(args: argparse.Namespace) -> None:
 
 def _script(args: argparse.Namespace, name: str, gpus: int, machines: dict[str, object]) -> str:
     wanted = {
-        "job-name": f"tinyllava-{name}",
+        "job-name": f"tinyllava-{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}",
         "nodes": args.nodes,
         "ntasks-per-node": 1,
         "gpus-per-node": gpus,

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from tinyllava_core.errors import BadInput, unknown
-from tinyllava_core.frozen import Frozen
+from tinyllava_core.frozen import Frozen, OneLine
 from tinyllava_core.recipe import load as load_recipe
 from tinyllava_core.study.mixes import MixSearch
 
@@ -24,7 +24,7 @@ STUDIES = Path(__file__).parent
 class Variant(Frozen):
     """One of the things that are compared."""
 
-    name: str = Field(description="What it is called in table and figure.")
+    name: OneLine = Field(description="What it is called in table and figure.")
     recipe: str | None = Field(None, description="A recipe of its own, by name or path. null: the study's.")
     set: dict[str, Any] = Field({}, description="Dotted keys that are set on the recipe, over the study's own.")
 
@@ -32,7 +32,7 @@ class Variant(Frozen):
 class Study(Frozen):
     """A grid of variants of one recipe."""
 
-    name: str
+    name: OneLine
     description: str = ""
     recipe: str = Field(description="The recipe that is varied: a name, or a path.")
     set: dict[str, Any] = Field({}, description="Dotted keys that are set for every variant.")
@@ -145,7 +145,7 @@ def runs(study: Study, overrides: dict[str, Any]) -> list[Planned]:
     """
     found = []
     for variant, seed, order in itertools.product(study.all_variants(), study.seeds, study.orders):
-        name = re.sub(r"[^a-z0-9]+", "-", f"{study.name} {variant.name}".lower()).strip("-")
+        name = re.sub(r"[\W_]+", "-", f"{study.name} {variant.name}".lower()).strip("-")
         orders = {"sft.order": order} if study.orders != (0,) else {}
         keys = {**study.set, **variant.set, "seed": seed, **orders, "name": name, **overrides}
         recipe = variant.recipe or study.recipe
