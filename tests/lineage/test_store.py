@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from small_workspace import named
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage import store
+from tinyllava_core.lineage.fragments import read
 from tinyllava_core.lineage.store import leave, open_read_only, publish, rebuild
 from tinyllava_core.room import DiskFull
 
@@ -189,6 +191,22 @@ def test_a_broken_fragment_is_named(tmp_path: Path):
     (tmp_path / "lineage/fragments/edge/b.parquet").write_bytes(b"PAR1")
     with pytest.raises(BadInput, match=r"b\.parquet: not a readable fragment"):
         publish(tmp_path)
+
+
+def test_whichever_bit_of_a_fragment_flips_it_says_the_same_or_is_named(tmp_path: Path):
+    """In a column's name it was said to be of another version, and half a letter there ended the run with a traceback."""
+    leave_edge(tmp_path, "a", "as it was")
+    fragment = tmp_path / "lineage/fragments/edge/a.parquet"
+    whole, rows = fragment.read_bytes(), read(fragment.parent, [fragment.name])
+    told: Counter[str] = Counter()
+    for at in range(0, len(whole), 5):
+        fragment.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            assert read(fragment.parent, [fragment.name]).equals(rows)
+            told["same"] += 1
+        except BadInput as error:
+            told[str(error).removeprefix(f"{fragment}: ").split(" (")[0].split(":")[0]] += 1
+    assert set(told) == {"same", "not a readable fragment", "its rows are not those that were left there"}
 
 
 @pytest.mark.parametrize("writer", ["pyarrow", "pandas", "duckdb"])

@@ -80,16 +80,17 @@ def read(folder: Path, names: Sequence[str]) -> pa.Table:
         try:
             file = pq.ParquetFile(folder / name, page_checksum_verification=True)
             rows = file.read()
-        except (pa.ArrowException, OSError) as error:
+            as_left, found = _is_as_left(rows, file.metadata.created_by), rows.column_names
+        except Exception as error:  # a flipped bit of the footer may be any: half a letter in a column's name, ...
             raise _bad(folder / name, f"not a readable fragment ({one_line(error)})") from None
-        foreign = [column for column in rows.column_names if column not in columns]
+        if not as_left:
+            raise _bad(folder / name, "its rows are not those that were left there")
+        foreign = [column for column in found if column not in columns]
         if foreign:
             raise BadInput(
                 f"{folder / name}: lineage table {folder.name!r} has no column {', '.join(foreign)}: another version of this package left it; use that one"
             )
-        if not _is_as_left(rows, file.metadata.created_by):
-            raise _bad(folder / name, "its rows are not those that were left there")
-        rows = rows.replace_schema_metadata(None)
+        rows = rows.cast(pa.schema([(column, _kinds()[columns[column]]) for column in found]))
         tables.append(rows.append_column("fragment", pa.array([name] * len(rows), pa.string())))
     return pa.concat_tables(tables, promote_options="permissive")
 
@@ -121,14 +122,7 @@ def _typed(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         assert row.keys() == columns.keys(), (
             f"lineage table {table!r}: missing columns {missing}, unknown columns {foreign}"
         )
-    kinds = {
-        "VARCHAR": pa.string(),
-        "BOOLEAN": pa.bool_(),
-        "BIGINT": pa.int64(),
-        "DOUBLE": pa.float64(),
-        "TIMESTAMP": pa.timestamp("us"),
-    }
-    arrays = {}
+    kinds, arrays = _kinds(), {}
     for name, kind in columns.items():
         values = [utc(row[name]) if kind == "TIMESTAMP" else row[name] for row in rows]
         try:
@@ -136,6 +130,14 @@ def _typed(table: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise AssertionError(f"lineage table {table!r}, column {name!r} ({kind}): {error}") from error
     return pa.table(arrays)
+
+
+def _kinds() -> dict[str, pa.DataType]:
+    """Give what DuckDB's types are to Arrow."""
+    import pyarrow as pa
+
+    kinds = (pa.string(), pa.bool_(), pa.int64(), pa.float64(), pa.timestamp("us"))
+    return dict(zip(("VARCHAR", "BOOLEAN", "BIGINT", "DOUBLE", "TIMESTAMP"), kinds, strict=True))
 
 
 def utc(value: datetime | str | None) -> datetime | None:
