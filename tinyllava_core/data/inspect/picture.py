@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tinyllava_core.data.files.archive import safe_path
 from tinyllava_core.data.files.places import ImagePlaces, Piece
+from tinyllava_core.data.inspect.container import BITS, HAVE_AN_END, ends_early, jpeg_bits, kind_of
 from tinyllava_core.data.inspect.phash import phash
 from tinyllava_core.data.inspect.quiet import hush
 from tinyllava_core.data.inspect.repair import (
@@ -41,7 +42,6 @@ _BYTES_A_PIXEL, _LITTLE = 8, 1 << 26  # no picture's file needs more: four chann
 _MOST_SCANS = (
     64  # a progressive JPEG has about ten; each takes time for the whole picture, though it may be a few bytes
 )
-_BITS = 8  # of a JPEG's sample
 NO_PLAIN_JPEG = (
     ValueError,
     KeyError,
@@ -156,7 +156,7 @@ def is_plain_jpeg(data: bytes, limits: Inspect) -> bool:
 
 def _plain_header(data: bytes, limits: Inspect) -> tuple[int, int, str] | None:
     """Read height, width and colours of a JPEG; None if it is none, or its colours need mending, or it is not told to have 8 bits."""
-    if data[:3] != b"\xff\xd8\xff" or _jpeg_bits(data) != _BITS:  # libjpeg-turbo gives 2 bits as 0 to 3: nearly black
+    if data[:3] != b"\xff\xd8\xff" or jpeg_bits(data) != BITS:  # libjpeg-turbo gives 2 bits as 0 to 3: nearly black
         return None
     height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     if colours not in _PLAIN:
@@ -164,21 +164,6 @@ def _plain_header(data: bytes, limits: Inspect) -> tuple[int, int, str] | None:
     _check_size(width, height, limits)
     _check_scans(data)
     return height, width, colours
-
-
-def _jpeg_bits(data: bytes) -> int | None:
-    """Read of a JPEG's frame header how many bits a sample has; None where none is found. Source: ITU-T T.81, B.1.1.4 and B.2.2."""
-    at = 2
-    while at + 5 <= len(data) and data[at] == 0xFF:
-        mark = data[at + 1]
-        if 0xC0 <= mark <= 0xCF and mark not in (
-            0xC4,
-            0xC8,
-            0xCC,
-        ):  # tables and an extension have their marks among the frames'
-            return data[at + 4]
-        at += 1 if mark == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
-    return None
 
 
 def _check_scans(data: bytes) -> None:
@@ -239,13 +224,13 @@ def _decoded(data: bytes, limits: Inspect) -> tuple[Image.Image, int | None]:
 
 
 def _undecoded(data: bytes, error: Exception) -> _Fault:
-    kind = _kind(data)
-    if kind == "JPEG" and (bits := _jpeg_bits(data)) not in (None, _BITS):
-        return _Fault(Reason.UNKNOWN_RANGE, f"a JPEG of {bits} bits a sample; {_BITS} are read")
+    kind = kind_of(data)
+    if kind == "JPEG" and (bits := jpeg_bits(data)) not in (None, BITS):
+        return _Fault(Reason.UNKNOWN_RANGE, f"a JPEG of {bits} bits a sample; {BITS} are read")
     if kind is None and isinstance(error, UnidentifiedImageError):
         return _Fault(Reason.NOT_AN_IMAGE, f"none of {', '.join(FORMATS)}; it begins with {data[:16]!r}")
     told = "no whole header" if isinstance(error, UnidentifiedImageError) else _one_line(error)
-    early = _ends_early(kind, data) if kind in _HAVE_AN_END else "truncated" in told.lower()
+    early = ends_early(kind, data) if kind in HAVE_AN_END else "truncated" in told.lower()
     return _Fault(Reason.TRUNCATED_IMAGE if early else Reason.BROKEN_IMAGE, f"{kind or 'image'}: {told}")
 
 
@@ -260,36 +245,6 @@ def _check_size(width: int, height: int, limits: Inspect) -> None:
         raise _Fault(
             Reason.ABSURD_ASPECT, f"{width} x {height}: longer than inspect.max_aspect {limits.max_aspect:g} times"
         )
-
-
-_BEGINNINGS = (
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (0, b"GIF8", "GIF"),
-    (8, b"WEBP", "WEBP"),
-    (0, b"BM", "BMP"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (4, b"ftypavi", "AVIF"),
-    (0, b"8BPS", "PSD"),
-    (0, b"\0\0\1\0", "ICO"),
-    (0, b"\0\0\0\x0cjP  ", "JPEG2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG2000"),
-)
-_HAVE_AN_END = ("JPEG", "PNG", "GIF", "WEBP")
-
-
-def _kind(data: bytes) -> str | None:
-    return next((kind for at, mark, kind in _BEGINNINGS if data.startswith(mark, at)), None)
-
-
-def _ends_early(kind: str | None, data: bytes) -> bool:
-    """Tell by the container's own words whether the file is shorter than it should be."""
-    if kind == "WEBP":
-        return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    if kind == "GIF":
-        return data[-1:] != b";"
-    return {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(kind or "", b"") not in data[-64:]
 
 
 def _jpeg_orientation(data: bytes) -> int | None:
