@@ -47,7 +47,7 @@ def test_it_is_said_in_words_with_the_subscores_that_moved_most() -> None:
     scores = {"a": {"pope": {"recall": 50.0, "mean_precision": 60.0, "f1": 55.0}}, "b": {"pope": {"recall": 30.0, "mean_precision": 70.0, "f1": 54.0, "new": 1.0}}}  # fmt: skip
     (one,) = moved([asked(a, b)], scores)
     assert one.told() == (
-        "b is right on 1 question that a has wrong, and wrong on 2 questions that it has right. "
+        "“b” is right on 1 question that “a” has wrong, and wrong on 2 questions that it has right. "
         "By kind: shape −2 of 2, expects yes −1 of 4. Of the sub-scores: recall −20.0, mean precision +10.0."
     )
     (same,) = moved([asked(a, dataclasses.replace(a, run="c"))], {})
@@ -67,7 +67,7 @@ def test_the_page_shows_it_and_every_count_links_to_its_answers(tmp_path: Path) 
     rows = tabulate([finished("a", 1, 86.0)])
     write_page(study, rows, [], tmp_path / "study.html", tables=Tables(moved=found), answers=tmp_path / "answers.html")
     html = (tmp_path / "study.html").read_text()
-    assert "&lt;b&gt; is right on 1 question that a has wrong" in html
+    assert "“&lt;b&gt;” is right on 1 question that “a” has wrong" in html
     assert 'href="answers.html#b=pope&amp;only=worse&amp;with=%3Cb%3E"' in html
     assert 'href="answers.html#b=pope&amp;only=better&amp;with=%3Cb%3E&amp;kind=shape"' in html
     assert "<b>" not in html

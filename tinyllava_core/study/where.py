@@ -49,7 +49,7 @@ class Moved:
         whole = self.whole
         if not whole.num_gained + whole.num_lost:
             return f"Both are right on the same {self.benchmark} questions."
-        said = f"{self.variant} is right on {_count(whole.num_gained)} that {self.first} has wrong, and wrong on {_count(whole.num_lost)} that it has right."
+        said = f"“{self.variant}” is right on {_count(whole.num_gained)} that “{self.first}” has wrong, and wrong on {_count(whole.num_lost)} that it has right."
         kinds = [one for one in self.kinds if one.net][:_NAMED]
         if kinds:
             said += (
