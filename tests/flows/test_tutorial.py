@@ -7,9 +7,9 @@ import contextlib
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from flows.conftest import Desk
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "tutorial.ipynb"
 
@@ -36,7 +36,7 @@ def shown(cell: dict) -> str:
 
 
 def test_the_tutorial_runs_cell_by_cell_and_says_things_of_the_kind_that_it_shows(
-    first_run: tuple[Desk, str], monkeypatch: pytest.MonkeyPatch
+    first_run: tuple[Any, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk, _ = first_run
     monkeypatch.setenv("TINYLLAVA_WORKSPACE", str(desk.workspace))
