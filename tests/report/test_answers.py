@@ -79,7 +79,7 @@ def test_every_answer_of_every_condition_stands_in_the_row_of_its_question(run: 
 
 def test_another_run_stands_beside_it_and_what_it_was_not_asked_is_empty(run: MadeUp, tmp_path: Path):
     other = MadeUp(tmp_path)
-    other.make("evaluate", "toy-pope", {}, lambda to: shorter(to))
+    other.make("evaluate", "toy-pope", {}, lambda to: dataclasses.replace(shorter(to), score=99.0))
     theirs = dataclasses.replace(run.facts(), run_id="another", stages=other.stages)
     told = columns(next(collect([run.facts(), theirs])), {})
     third = told["by"][2]
@@ -176,6 +176,8 @@ def test_the_filters_count_as_one_counts_by_hand(page: Any):
         page.click(f"#flag-{flag}")
         assert told(page) == f"{count:,} of 10,000 questions"
         page.click(f"#flag-{flag}")
+    page.click("#flag-wrong")
+    assert page.inner_text("#flag-right b") == "6,250"  # what a press would leave, for it takes `wrong` away
     page.click("#flag-right")
     page.click("#flag-guessed")
     assert told(page) == "1,250 of 10,000 questions"
@@ -217,6 +219,10 @@ def test_on_a_narrow_screen_a_question_opens_over_the_list_and_nothing_sticks_ou
     assert page.locator("#back").is_visible()
     page.click("#back")
     assert not page.locator("#back").is_visible()
+    page.locator(".row").nth(1).click()
+    page.go_back()  # the browser's own, to the list and not to another page
+    assert not page.locator("#back").is_visible()
+    assert told(page) == "10,000 questions"
     page.set_viewport_size({"width": 1200, "height": 800})
 
 
@@ -225,7 +231,7 @@ def test_two_runs_are_read_from_either_side_and_an_answer_gives_the_command_that
 ):
     """The first has 5 of 8 right; the other was asked the last four alone and has them right: three that the first has wrong."""
     other = MadeUp(tmp_path / "other")
-    other.make("evaluate", "toy-pope", {}, lambda to: shorter(to))
+    other.make("evaluate", "toy-pope", {}, lambda to: dataclasses.replace(shorter(to), score=99.0))
     theirs = dataclasses.replace(run.facts(), run_id="it's", title="variant, b", stages=other.stages)
     page = chromium.new_page(viewport={"width": 1200, "height": 800})
     page.goto(f"{write_answers([run.facts(), theirs], tmp_path).as_uri()}#b=toy-pope&only=worse&with=variant%2C+b")
@@ -237,9 +243,13 @@ def test_two_runs_are_read_from_either_side_and_an_answer_gives_the_command_that
     page.select_option("#own", label="variant, b")
     counts = {flag: page.inner_text(f"#flag-{flag} b") for flag in ("right", "wrong", "better", "worse")}
     assert counts == {"right": "4", "wrong": "0", "better": "3", "worse": "0"}
+    assert page.inner_text("nav button[value=toy-pope] b") == "99.0"  # of whose answers are shown
     assert "of=variant%2C+b" in page.url
     page.click("#flag-right")
     assert page.text_content("#why code >> nth=0") == "tinyllava why 'it'\\''s' --benchmark toy-pope --question 5"
+    page.set_viewport_size({"width": 380, "height": 700})
+    assert page.locator("#kinds-table").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 380
     page.close()
 
 

@@ -2,6 +2,7 @@
 // One benchmark at a time is in memory, column by column; a filter is one pass over numbers. Only the rows in view are in the page.
 const ROW = 64, RIGHT = 0.5, SPARE = 8, PRINTED = 200;
 const FLAGS = ["wrong", "right", "guessed", "seen", "unparsed", "trained", "other", "better", "worse"];
+const EXCLUDE = { wrong: ["right", "seen", "better"], right: ["wrong", "worse"], seen: ["wrong", "guessed", "worse"], guessed: ["seen"], better: ["worse", "wrong"], worse: ["better", "right", "seen"] };
 const $ = (id) => document.getElementById(id);
 const data = {}, waiting = {};
 const state = { benchmark: BENCHMARKS[0]?.name, flags: new Set(), kind: "", words: "", own: 0, against: -1, at: 0 };
@@ -75,15 +76,16 @@ function refresh(keep = false) {
   if (!now) return;
   const before = keep ? shown[state.at] : undefined, started = performance.now();
   measure();
-  const wanted = [...state.flags].reduce((sum, flag) => sum | (1 << FLAGS.indexOf(flag)), 0);
+  const bits = (flags) => flags.reduce((sum, flag) => sum | (1 << FLAGS.indexOf(flag)), 0), wanted = bits([...state.flags]);
+  // a filter's number is what a press on it would leave: without those that it takes away
+  const asked = FLAGS.map((flag) => bits([...[...state.flags].filter((on) => !(EXCLUDE[flag] ?? []).includes(on)), flag]));
   const kind = now.kinds.indexOf(state.kind), words = state.words.toLowerCase().split(/\s+/).filter(Boolean);
   shown = [];
   const counts = new Array(FLAGS.length).fill(0);
   for (let place = 0; place < masks.length; place++) {
-    if ((masks[place] & wanted) !== wanted || (kind >= 0 && !now.kind[place].includes(kind))) continue;
-    if (!words.every((word) => texts[place].includes(word))) continue;
-    shown.push(place);
-    for (let flag = 0; flag < FLAGS.length; flag++) if (masks[place] & (1 << flag)) counts[flag]++;
+    if ((kind >= 0 && !now.kind[place].includes(kind)) || !words.every((word) => texts[place].includes(word))) continue;
+    if ((masks[place] & wanted) === wanted) shown.push(place);
+    for (let flag = 0; flag < FLAGS.length; flag++) if ((masks[place] & asked[flag]) === asked[flag]) counts[flag]++;
   }
   FLAGS.forEach((flag, number) => {
     const button = $(`flag-${flag}`);
@@ -130,7 +132,12 @@ function summary() {
 }
 
 function describe() {
-  document.querySelectorAll("#benchmarks button").forEach((button) => button.setAttribute("aria-pressed", button.value === state.benchmark));
+  document.querySelectorAll("#benchmarks button").forEach((button, place) => {
+    const score = BENCHMARKS[place].scores[mine().run];
+    button.setAttribute("aria-pressed", button.value === state.benchmark);
+    if (button.querySelector("b")) button.querySelector("b").textContent = percent(score ?? null);
+    button.title = `${BENCHMARKS[place].metric} of ${mine().run}`;
+  });
   $("kind").replaceChildren(make("option", { value: "" }, "every kind"), ...now.kinds.map((kind) => make("option", { value: kind }, kind)));
   $("kind").value = state.kind;
   $("kind").parentElement.hidden = now.kinds.length === 0;
@@ -159,7 +166,7 @@ function byKind() {
     .map((row) => ({ ...row, gap: row.here !== null && row.there !== null ? row.here - row.there : null }));
   const weight = ({ gap, places }) => OTHERS ? Math.abs(gap ?? 0) * places.length : places.length; // beside another run, what moved most comes first
   rows.sort((a, b) => weight(b) - weight(a) || b.places.length - a.places.length);
-  const head = ["kind", "questions", label(own), ...(against ? [label(against), "difference"] : [])];
+  const head = ["kind", "questions", label(own), ...(against ? [label(against), "first \u2212 second"] : [])];
   $("kinds-table").replaceChildren(
     make("thead", {}, make("tr", {}, ...head.map((text, place) => make("th", { class: place ? "n" : "", scope: "col" }, text)))),
     make("tbody", {}, ...rows.map(({ kind, places, here, there, gap }) => {
@@ -189,10 +196,21 @@ function mark(by, place) {
 
 function line(row) {
   const place = shown[row], own = mine(), against = now.by[state.against], file = now.files[now.pictures[place][0]];
-  return make("div", { class: "row", id: `row-${row}`, role: "option", "aria-selected": row === state.at, "aria-setsize": shown.length, "aria-posinset": row + 1, style: `top:${row * ROW}px`, onclick: () => { go(row); document.body.classList.add("reading"); } },
+  return make("div", { class: "row", id: `row-${row}`, role: "option", "aria-selected": row === state.at, "aria-setsize": shown.length, "aria-posinset": row + 1, style: `top:${row * ROW}px`, onclick: () => { go(row); read(); } },
     file ? make("img", { src: `pictures/${file}`, alt: "", loading: "lazy", decoding: "async" }) : make("i", {}),
     make("span", { class: "what" }, make("span", { class: "asked" }, now.texts[place] || String(now.ids[place])),
-      make("span", { class: "said" }, own.answers[place] || "nothing", " ", mark(own, place), against && against.answers[place] != null ? make("span", { class: "pm" }, `  ${label(against)}: ${against.answers[place] || "nothing"} `, mark(against, place)) : null)));
+      make("span", { class: "said" }, own.answers[place] || "nothing", " ", mark(own, place), against && against.answers[place] != null ? make("span", { class: "pm" }, `  ${label(against)}: ${against.answers[place] || "nothing"} `, mark(against, place)) : null, is(own, place) === false && now.gold[place] ? make("span", { class: "pm" }, `  expected ${now.gold[place]}`) : null)));
+}
+
+function read() { // where the page is narrow, one question is a page of its own: the browser's Back leaves it
+  if (!matchMedia("(max-width: 52rem)").matches) return;
+  if (!document.body.classList.contains("reading")) history.pushState(null, "", location.hash);
+  document.body.classList.add("reading");
+}
+
+function leave() {
+  document.body.classList.remove("reading");
+  history.back();
 }
 
 function go(row, focus = false) {
@@ -229,7 +247,7 @@ function detail() {
     make("td", {}, by.answers[place] || make("span", { class: "pm" }, "nothing"), by.parsed[place] && !same(by.parsed[place], by.answers[place]) ? make("span", { class: "pm" }, ` read as ${by.parsed[place]}`) : null, by.unparsed[place] ? make("span", { class: "pm" }, " not understood") : null),
     make("td", { class: "n" }, mark(by, place))));
   $("detail").replaceChildren(
-    make("div", { class: "steps" }, make("button", { id: "back", onclick: () => document.body.classList.remove("reading") }, "← all questions"),
+    make("div", { class: "steps" }, make("button", { id: "back", onclick: leave }, "← all questions"),
       make("span", { class: "pm" }, `${(state.at + 1).toLocaleString("en")} of ${shown.length.toLocaleString("en")}`),
       make("button", { onclick: () => go(state.at - 1), disabled: state.at === 0, "aria-label": "previous question" }, "↑"), make("button", { onclick: () => go(state.at + 1), disabled: state.at + 1 >= shown.length, "aria-label": "next question" }, "↓")),
     make("div", { class: `pictures${now.pictures[place].length > 1 ? " several" : ""}` }, ...now.pictures[place].map((number) => picture(number, place))),
@@ -252,8 +270,7 @@ function toggle(flag) {
   if ($(`flag-${flag}`).hidden) return;
   if (state.flags.has(flag)) state.flags.delete(flag);
   else {
-    const against = { wrong: ["right", "seen", "better"], right: ["wrong", "worse"], seen: ["wrong", "guessed", "worse"], guessed: ["seen"], better: ["worse", "wrong"], worse: ["better", "right", "seen"] };
-    (against[flag] ?? []).forEach((other) => state.flags.delete(other));
+    (EXCLUDE[flag] ?? []).forEach((other) => state.flags.delete(other));
     state.flags.add(flag);
   }
   refresh(true);
@@ -284,7 +301,7 @@ function recall() {
 
 function keys(event) {
   const typing = ["INPUT", "SELECT"].includes(event.target.tagName);
-  if (event.key === "Escape") { if (document.body.classList.contains("reading")) document.body.classList.remove("reading"); else { state.flags.clear(); set({ kind: "", words: "" }); } return $("list").focus(); }
+  if (event.key === "Escape") { if (document.body.classList.contains("reading")) leave(); else { state.flags.clear(); set({ kind: "", words: "" }); } return $("list").focus(); }
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   const page = Math.floor($("list").clientHeight / ROW) - 1;
   const steps = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
@@ -298,6 +315,7 @@ function keys(event) {
 
 $("list").addEventListener("scroll", draw, { passive: true });
 window.addEventListener("resize", draw);
+window.addEventListener("popstate", () => document.body.classList.remove("reading"));
 window.addEventListener("hashchange", recall);
 document.addEventListener("keydown", keys);
 document.querySelectorAll("#benchmarks button").forEach((button) => button.addEventListener("click", () => choose(button.value)));

@@ -23,7 +23,7 @@ _DIGITS = 4  # of an item's score
 
 
 def write_answers(runs: Sequence[RunFacts], folder: Path, back: str | None = None) -> Path:
-    """Write the browser of the first run's answers, the others beside them, into `folder` -> the page. `back`: a link."""
+    """Write the browser of the first run's answers, the others beside them, into `folder` -> the page. `back`: a link to the page of the run, or of several."""
     (folder / DATA).mkdir(parents=True, exist_ok=True)
     benchmarks = []
     for asked in collect(runs):
@@ -38,6 +38,7 @@ def write_answers(runs: Sequence[RunFacts], folder: Path, back: str | None = Non
                 "name": asked.name,
                 "metric": asked.metric,
                 "score": seen.score,
+                "scores": {one.run: one.score for one in asked.answered if one.condition == seen.condition},
                 "stderr": seen.stderr,
                 "count": len(asked.ids),
             }
