@@ -247,9 +247,10 @@ def test_two_runs_are_read_from_either_side_and_an_answer_gives_the_command_that
     assert "of=variant%2C+b" in page.url
     page.click("#flag-right")
     assert page.text_content("#why code >> nth=0") == "tinyllava why 'it'\\''s' --benchmark toy-pope --question 5"
-    page.click("#flag-right")
     page.set_viewport_size({"width": 380, "height": 900})
-    assert page.locator("#kinds-table td").count() > 0
+    wide = "<tr><td style='white-space: nowrap'>" + "a kind " * 40 + "</td></tr>"
+    page.evaluate(f"$('kinds').hidden = false; $('kinds').open = true; $('kinds-table').innerHTML = \"{wide}\"")
+    assert page.evaluate("$('kinds-table').getBoundingClientRect().width") > 380  # it scrolls in itself
     assert page.evaluate("document.documentElement.scrollWidth") == 380
     page.close()
 
