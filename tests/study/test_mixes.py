@@ -64,6 +64,18 @@ def test_a_group_is_a_source_or_a_component(tmp_path: Path) -> None:
     assert {group.name: len(group.records) for group in found} == {"p": 2, "q": 1, "x": 1, "y": 2}
 
 
+def test_a_void_record_is_in_no_mix(tmp_path: Path) -> None:
+    plan, mixed = plan_and_mix(tmp_path)
+    table = pq.read_table(plan / "plan.parquet")
+    pq.write_table(
+        table.append_column("void", pa.array([False, True, False, False, False, False, False])), plan / "plan.parquet"
+    )
+    found = groups_of(plan, mixed, of({"records": 5}))
+    assert sorted(found[0].records) == ["r0", "r2", "r3"]
+    with pytest.raises(BadInput, match=r"mixes\.records 6: the plan has 5 records"):
+        groups_of(plan, mixed, of())
+
+
 @pytest.mark.parametrize(
     ("search", "fault"),
     [

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
@@ -82,7 +83,9 @@ def groups_of(plan: Path, mixed: Path, search: MixSearch) -> list[Group]:
         sources if search.by == "source" else [part or source for part, source in zip(components, sources, strict=True)]
     )
     of = dict(zip(rows["record_id"].to_pylist(), names, strict=True))
-    planned = sorted(set(pq.read_table(plan / "plan.parquet", columns=["record_id"])["record_id"].to_pylist()))
+    places = pq.read_table(plan / "plan.parquet")
+    alive = places.filter(pc.invert(places["void"])) if "void" in places.column_names else places
+    planned = sorted(set(alive["record_id"].to_pylist()))
     chance = np.random.default_rng(search.seed)
     mixed_up = [planned[place] for place in chance.permutation(len(planned))]
     found: dict[str, list[str]] = {name: [] for name in sorted({of[one] for one in planned})}
