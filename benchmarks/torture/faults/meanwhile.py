@@ -65,7 +65,7 @@ def a_signal(number: signal.Signals) -> Callable[[Place], str]:
         process = place.start(workspace)
         some_way(place, workspace, process)
         process.send_signal(number)
-        _ended(process, number, workspace)
+        ended(process, number, workspace)
         well(*place.run(workspace))
         place.is_calm(workspace)
         return "same"
@@ -96,7 +96,7 @@ def on_another_number_of_ranks(place: Place) -> str:
     process = place.on_two_ranks.start(workspace)
     before = some_way(place, workspace, process)
     process.send_signal(signal.SIGTERM)
-    _ended(process, signal.SIGTERM, workspace)
+    ended(process, signal.SIGTERM, workspace)
     well(*place.run(workspace))
     (ours,), (theirs,) = (sorted(folder.glob("artifacts/sft/[0-9a-f]*")) for folder in (workspace, place.home / "calm"))
     found, calm = ledger(ours), ledger(theirs)
@@ -121,7 +121,7 @@ def cancelled(place: Place) -> str:
     some_way(place, workspace, process)
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(UUID(run), Cancelling(), force=True)
-    _ended(process, signal.SIGTERM, workspace)
+    ended(process, signal.SIGTERM, workspace)
     well(*place.run(workspace))
     place.is_calm(workspace)
     return "same"
@@ -156,12 +156,12 @@ def some_way(place: Place, workspace: Path, process: subprocess.Popen[str], leas
     return steps
 
 
-def _ended(process: subprocess.Popen[str], number: signal.Signals, workspace: Path) -> None:
+def ended(process: subprocess.Popen[str], number: signal.Signals, workspace: Path, within_s: float = 20) -> None:
     """Hold a run to an end by a signal: soon, without a traceback, and nothing that it started lives on."""
     _, said = process.communicate(timeout=120)
     assert process.returncode in (0, -number, 128 + number), f"exit code {process.returncode}: {said[-600:]}"
     assert "Traceback" not in said, said[-600:]
-    until = time.monotonic() + 20  # after SIGKILL of the run, its watchdog ends a training within a grace
+    until = time.monotonic() + within_s  # after SIGKILL of the run, its watchdog ends a training within a grace
     while left := _at_work(workspace):
         assert time.monotonic() < until, f"live on: {left}"
         time.sleep(0.2)

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.torture.faults.meanwhile import some_way
+from benchmarks.torture.faults.meanwhile import ended, some_way
 from benchmarks.torture.faults.place import Place, one_line, well, without
 from tinyllava_core.lineage.store import open_read_only
 
@@ -68,7 +68,9 @@ def a_changed_state(harm: str) -> Callable[[Place], str]:
         process = place.start(workspace)
         some_way(place, workspace, process, least=10)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=120)
+        ended(
+            process, signal.SIGKILL, workspace
+        )  # the training too: asked to end by the watchdog, it saves a newer state
         states = sorted(workspace.glob("artifacts/sft/.*.partial/resume/step-*"))
         assert states, "it ended before it could be killed"
         spoil(place, max(states[-1].glob("*.safetensors"), key=lambda file: file.stat().st_size), harm)
