@@ -1,71 +1,25 @@
 import base64
-import gzip
 import hashlib
-import io
 import json
 import os
 import subprocess
 import sys
 import time
-import zipfile
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from tinyllava_core.data.download.download import download
 from tinyllava_core.data.manifest.local_files import beside, local_digest
 from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.record.rows import parse_points
-from tinyllava_core.data.web import remote
-from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.score.benchmarks import benchmark
-from tinyllava_core.toyworld.server import serving
 
-QUICK = Patience(attempts=2, first_wait_s=0.01, timeout_s=2.0, image_timeout_s=2.0, image_retries=0, stall_s=120)
-
-
-def zipped(files):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def manifest(tmp_path):
-    """Write a manifest and load it."""
-
-    def make(**fields):
-        data = {"name": "mine", "licence": "CC0"} | fields
-        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))
-        return load(str(tmp_path / "mine.yaml"))
-
-    return make
-
-
-@pytest.fixture
-def call(tmp_path):
-    """Download into a fresh folder `out`, as make_once gives one; the cache stays."""
-
-    def run(manifest, on_progress=None):
-        out = tmp_path / "out"
-        subprocess.run(["rm", "-rf", str(out)], check=True)
-        out.mkdir()
-        return out, download(manifest, out, tmp_path / "cache", on_progress, QUICK, serve=serving)
-
-    return run
-
-
-def failures(out):
-    return [(row["name"], row["reason"]) for row in pq.read_table(out / "failures.parquet").to_pylist()]
-
-
-def tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+sys.path.insert(0, str(Path(__file__).parent))
+from downloads import QUICK, failures, tree, zipped
 
 
 def test_annotations_and_archives_come_to_their_places(tmp_path, server, manifest, call, photos):
@@ -149,17 +103,6 @@ def test_a_table_of_annotations_needs_annotations(manifest):
         manifest(kind="images", licence="CC0", images=[{"url_table": {"of_annotations": True}}])
 
 
-def test_local_files_are_used_where_they_are(tmp_path, manifest, call, photos):
-    (tmp_path / "pictures" / "cats").mkdir(parents=True)
-    (tmp_path / "pictures" / "cats" / "1.jpg").write_bytes(photos["cats/chelsea.jpg"])
-    (tmp_path / "mine.json").write_text("[]")
-    out, result = call(manifest(annotations={"path": "mine.json", "format": "llava"}, images=[{"folder": "pictures"}]))
-    assert result.annotations == str(tmp_path / "mine.json")
-    assert result.image_root == str(tmp_path / "pictures")
-    assert (result.num_files, result.size_bytes) == (1, 2 + len(photos["cats/chelsea.jpg"]))
-    assert tree(out / "images") == {}
-
-
 def test_a_text_only_source_needs_no_images(manifest, call, server):
     server.files = {"/d.json": b"[]"}
     out, result = call(manifest(annotations={"url": f"{server.url}/d.json", "format": "llava"}))
@@ -181,29 +124,6 @@ def test_a_wrong_checksum_is_one_line_with_file_expected_and_found(tmp_path, ser
     expected = f"{name}: wrong checksum: expected sha256 {wrong}, found {hashlib.sha256(data).hexdigest()}"
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        (
-            {"annotations": {"path": "none.json", "format": "llava"}},
-            r"annotations\.path: no file .*none\.json \(relative paths",
-        ),
-        (
-            {"annotations": {"path": "mine.yaml", "format": "llava"}, "images": [{"folder": "none"}]},
-            r"images\.folder: no folder .*none \(relative paths",
-        ),
-        (
-            {"annotations": {"path": "mine.yaml", "format": "llava"}, "images": [{"url_table": {"path": "none.csv"}}]},
-            r"url_table\.path: no file",
-        ),
-        ({"annotations": {"path": "mine.yaml", "format": "llava", "bytes": 3}}, r"mine\.yaml: expected 3 bytes, found"),
-    ],
-)
-def test_a_missing_local_file_is_named(manifest, call, fields, message):
-    with pytest.raises(BadInput, match=message):
-        call(manifest(**fields))
 
 
 def test_a_missing_remote_file_is_named(server, manifest, call):
@@ -251,39 +171,6 @@ download(load(str(folder / "mine.yaml")), folder / "killed", folder / "cache")
     assert hashlib.sha256(archive).hexdigest() in pq.read_table(out / "fetched.parquet")["sha256"].to_pylist()
 
 
-def test_the_local_digest_follows_contents_names_sizes_and_times(tmp_path, manifest):
-    (tmp_path / "mine.json").write_text("[]")
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "1.jpg").write_bytes(b"one")
-    found = manifest(annotations={"path": "mine.json", "format": "llava"}, images=[{"folder": "pictures"}])
-    digests = [local_digest(found)]
-    assert local_digest(found) == digests[0]
-
-    def changed() -> bool:
-        digests.append(local_digest(found))
-        return digests[-1] not in digests[:-1]
-
-    (tmp_path / "mine.json").write_text("{}")
-    assert changed()
-    (tmp_path / "pictures" / "1.jpg").write_bytes(b"another")
-    assert changed()
-    os.utime(tmp_path / "pictures" / "1.jpg", (1, 1))
-    assert changed()
-    (tmp_path / "pictures" / "1.jpg").rename(tmp_path / "pictures" / "2.jpg")
-    assert changed()
-    (tmp_path / "pictures" / "3.jpg").touch()
-    assert changed()
-
-
-def test_there_is_no_local_digest_of_what_is_downloaded(manifest):
-    assert local_digest(manifest(annotations={"url": "http://a/b.json", "format": "llava"})) is None
-
-
-def test_the_local_digest_of_a_missing_file_names_it(manifest):
-    with pytest.raises(BadInput, match=r"annotations\.path: no file"):
-        local_digest(manifest(annotations={"path": "none.json", "format": "llava"}))
-
-
 def test_the_toy_world_comes_the_same_way_and_leaves_no_port_in_the_data(tmp_path, call, monkeypatch, photos):
     """A small stand-in for the toy world's tree, behind its own server."""
     import tinyllava_core.toyworld.server as toyworld
@@ -323,29 +210,6 @@ def test_a_root_that_is_not_in_the_archive_is_named_with_what_is(server, manifes
         call(manifest(kind="images", root="train", images=[archive]))
 
 
-@pytest.mark.parametrize("folder", ["coco", "coco/train"])
-def test_a_local_image_set_may_have_its_root_folder_or_be_it(tmp_path, manifest, call, folder):
-    (tmp_path / "coco" / "train").mkdir(parents=True)
-    (tmp_path / "coco" / "train" / "1.jpg").write_bytes(b"one")
-    _, result = call(manifest(kind="images", root="train", images=[{"folder": folder}]))
-    assert result.image_root == str(tmp_path / "coco" / "train")
-    assert result.num_files == 1
-
-
-def test_several_local_folders_are_counted_and_followed_together(tmp_path, manifest, call):
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "1.jpg").write_bytes(name.encode())
-    (tmp_path / "mine.json").write_text("[]")
-    folders = [{"folder": "one", "prefix": "a"}, {"folder": "two", "prefix": "b"}]
-    found = manifest(annotations={"path": "mine.json", "format": "llava"}, images=folders)
-    _, result = call(found)
-    assert result.num_files == 2
-    before = local_digest(found)
-    (tmp_path / "two" / "2.jpg").touch()
-    assert local_digest(found) != before
-
-
 def test_several_files_and_archives_come_into_one_folder_with_the_pictures_inside(server, manifest, call):
     server.files = {"/q.json": b"[1]", "/more.zip": zipped({"set/a.json": b"[2]", "set/images/1.png": b"x"})}
     files = [{"url": f"{server.url}/q.json"}, {"url": f"{server.url}/more.zip", "unpack": True}]
@@ -364,23 +228,6 @@ def test_of_an_archive_of_annotations_one_file_may_be_read(server, manifest, cal
     assert result.annotations_sha256 == hashlib.sha256(b"[1]").hexdigest()
     folder = beside(found.annotations, out / result.annotations)
     assert found.places(out, {}, folder).find("1.png") == out / "annotations" / "vet" / "images" / "1.png"
-
-
-@pytest.mark.parametrize("path", ["here", "here/vet"])
-def test_a_local_folder_of_annotations_may_have_its_root_folder_or_be_it(tmp_path, manifest, call, path):
-    (tmp_path / "here" / "vet").mkdir(parents=True)
-    (tmp_path / "here" / "vet" / "q.json").write_text("[]")
-    found = manifest(kind="benchmark", scorer="pope", annotations={"path": path, "root": "vet", "file": "q.json"})
-    _, result = call(found)
-    assert result.annotations == str(tmp_path / "here" / "vet" / "q.json")
-    assert beside(found.annotations, tmp_path / "here" / "vet" / "q.json") == tmp_path / "here" / "vet"
-
-
-def test_a_file_that_the_folder_lacks_is_named_with_what_is_there(tmp_path, manifest, call):
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here" / "other.json").touch()
-    with pytest.raises(BadInput, match=r"annotations\.file: no q\.json in .*here; there: other\.json"):
-        call(manifest(kind="benchmark", scorer="pope", annotations={"path": "here", "file": "q.json"}))
 
 
 def test_a_file_that_changed_behind_its_url_is_refused_and_not_kept(tmp_path, server, manifest, call):
@@ -429,23 +276,6 @@ def test_pictures_in_the_cells_of_a_benchmarks_file_are_taken_out_by_its_scorer(
         call(found)
 
 
-def test_annotations_archives_and_tables_may_lie_in_a_store(bucket, server, manifest, call, photos):
-    cat = photos["cats/chelsea.jpg"]
-    server.files = {"/1.jpg": cat}
-    remote.write_bytes(f"{bucket}/mine/data.json", b"[]")
-    remote.write_bytes(f"{bucket}/mine/a.zip", zipped({"data/cats/images/a.jpg": cat, "data/readme": b"x"}))
-    remote.write_bytes(f"{bucket}/mine/urls.csv", f"url,name\n{server.url}/1.jpg,b.jpg\n".encode())
-    archive = {"url": f"{bucket}/mine/a.zip", "strip": "data/*/images"}
-    images = [{"archive": archive}, {"url_table": {"url": f"{bucket}/mine/urls.csv", "min_success": 1.0}}]
-    annotations = {"url": f"{bucket}/mine/data.json", "format": "llava"}
-    out, result = call(manifest(annotations=annotations, images=images, allow_hosts=["127.0.0.1"]))
-    assert (out / result.annotations).read_bytes() == b"[]"
-    assert tree(out / "images") == {"a.jpg": cat, "b.jpg": cat}
-    (attempt,) = pq.read_table(out / "attempts.parquet").to_pylist()
-    assert (attempt["name"], attempt["attempt"], attempt["reason"], attempt["http_status"]) == ("b.jpg", 0, None, 200)
-    assert attempt["size_bytes"] == len(cat)
-
-
 def test_records_and_pictures_may_come_out_of_a_datasets_parquet(tmp_path, manifest, call, photos, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -471,79 +301,3 @@ def test_records_and_pictures_may_come_out_of_a_datasets_parquet(tmp_path, manif
     assert result.urls == "hub://./dataset/default/train hub://./dataset/default/train"
     pq.write_table(pa.Table.from_pylist(rows[:1]), tmp_path / "dataset" / "train-00000-of-00001.parquet")
     assert local_digest(found) != before
-
-
-def test_rows_and_redirects_reach_this_machine_only_if_the_manifest_says_so(
-    tmp_path, server, answer, manifest, call, photos
-):
-    cat, elsewhere = photos["cats/chelsea.jpg"], server.url.replace("127.0.0.1", "127.0.0.2")
-    server.files = {"/urls.csv": f"url,name\nhere.jpg,a.jpg\n{elsewhere}/secret.jpg,b.jpg\n".encode(), "/here.jpg": cat}
-    server.files["/secret.jpg"] = b"what listens here alone"
-    (tmp_path / "d.json").write_text("[]")
-    fields = {"annotations": {"path": "d.json", "format": "llava"}}
-    table = [{"url_table": {"url": f"{server.url}/urls.csv"}}]
-    out, _ = call(manifest(**fields, images=table))
-    assert tree(out / "images") == {"a.jpg": cat}, "beside the table's own address, which the manifest names, none"
-    assert failures(out) == [("b.jpg", "private_address")]
-    assert "/secret.jpg" not in [path for path, _ in server.asked]
-
-    server.first["/a.zip"] = [answer(status=302, headers={"Location": f"{elsewhere}/b.zip"})] * 2
-    server.files["/b.zip"] = zipped({"1.jpg": cat})
-    archive = [{"archive": {"url": f"{server.url}/a.zip"}}]
-    if sys.platform == "linux":  # elsewhere 127.0.0.2 has nobody
-        with pytest.raises(BadInput, match=r"a\.zip: leads to 127\.0\.0\.2:\d+, which is not a public address"):
-            call(manifest(**fields, images=archive))
-        assert "/b.zip" not in [path for path, _ in server.asked]
-
-
-def test_signatures_of_a_url_are_used_and_kept_nowhere(tmp_path, server, manifest, call, photos):
-    signed = "?X-Amz-Credential=AKIAEXAMPLE&X-Amz-Expires=60&X-Amz-Signature=5ec2e7&version=3"
-    server.files = {f"/a.zip{signed}": zipped({"1.jpg": photos["cats/chelsea.jpg"]})}
-    server.files[f"/urls.csv{signed}"] = b"url,name\n2.jpg?sig=5ec2e7,2.jpg\n3.jpg?token=5ec2e7,3.jpg\n"
-    server.files["/2.jpg?sig=5ec2e7"] = photos["cats/chelsea.jpg"]
-    (tmp_path / "d.json").write_text("[]")
-    images = [
-        {"archive": {"url": f"{server.url}/a.zip{signed}"}},
-        {"url_table": {"url": f"{server.url}/urls.csv{signed}"}},
-    ]
-    found = manifest(annotations={"path": "d.json", "format": "llava"}, images=images)
-    out, result = call(found)
-    assert tree(out / "images").keys() == {"1.jpg", "2.jpg"}
-    assert f"{server.url}/a.zip?version=3" in result.urls
-    assert pq.read_table(out / "failures.parquet")["url"].to_pylist() == [f"{server.url}/3.jpg"]
-    kept = [found.model_dump_json().encode(), repr(result).encode(), *tree(tmp_path / "out").values()]
-    kept += [file.read_bytes() for file in (tmp_path / "cache").rglob("*") if file.is_file()]
-    for table in out.glob("*.parquet"):  # compressed
-        kept.append(str(pq.read_table(table).to_pylist()).encode())
-    assert not [data for data in kept if b"5ec2e7" in data or b"AKIAEXAMPLE" in data]
-
-
-def test_a_password_in_a_url_is_refused_and_not_said_again(manifest):
-    with pytest.raises(BadInput) as error:
-        manifest(annotations={"url": "https://me:5ec2e7@host/d.json", "format": "llava"})
-    assert "annotations.url = 'https://host/d.json': a user's name or password in a URL" in str(error.value)
-    assert "5ec2e7" not in str(error.value)
-
-
-@pytest.mark.parametrize("where", ["url", "path"])
-def test_annotations_and_tables_packed_by_gzip_are_unpacked(tmp_path, server, manifest, call, photos, where):
-    text, table = json.dumps([{"id": "1"}]).encode(), b"url,name\n" + f"{server.url}/1,1.jpg\n".encode()
-    server.files = {
-        "/d.json.gz": gzip.compress(text),
-        "/t.csv.gz": gzip.compress(table),
-        "/1": photos["cats/chelsea.jpg"],
-    }
-    if where == "path":
-        for name in ("d.json.gz", "t.csv.gz"):
-            (tmp_path / name).write_bytes(server.files.pop(f"/{name}"))
-    place = {"url": f"{server.url}/{{}}", "path": "{}"}[where]
-    out, result = call(
-        manifest(
-            annotations={where: place.format("d.json.gz"), "format": "llava"},
-            images=[{"url_table": {where: place.format("t.csv.gz")}}],
-            allow_hosts=["127.0.0.1"],
-        )
-    )
-    assert result.annotations == "annotations.json"
-    assert (out / result.annotations).read_bytes() == text
-    assert tree(out / "images") == {"1.jpg": photos["cats/chelsea.jpg"]}
