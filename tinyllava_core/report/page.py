@@ -12,6 +12,7 @@ from markupsafe import Markup
 from tinyllava_core.report import figures
 from tinyllava_core.report.answers.write import write_answers
 from tinyllava_core.report.card import write_card
+from tinyllava_core.report.croissant import write_croissant
 from tinyllava_core.report.data.write import write_data_page
 from tinyllava_core.report.examples import examples
 from tinyllava_core.report.facts import (
@@ -62,6 +63,7 @@ def write_report(facts: RunFacts, out: Path, refresh_s: int | None = None) -> Re
         time=times,
         gantt=Markup(draw_gantt(times)),
         charts=charts(facts),
+        croissants=[path.name for path in write_croissant(facts, out.parent)],
         losses=source_losses(facts),
         plans=plan_charts(facts),
         places=_places(facts, out.parent),
