@@ -129,6 +129,10 @@ def _words(field: str, value: Any) -> str:
         return f"no {field}"
     if field == "size_bytes":
         return size(value)
+    if field == "num_lives":
+        return "started once" if value == 1 else f"started {value} times"
+    if field == "num_voided":
+        return f"{value:,} not trainable"
     if field.startswith("num_"):
         return f"{value:,} {field.removeprefix('num_').replace('_', ' ')}"
     return f"{field.replace('_', ' ')} {value:.4g}"

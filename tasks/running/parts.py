@@ -109,7 +109,7 @@ def _start(launch: Launch, until: contextlib.ExitStack) -> _Cluster:
             raise
         raise BadInput(
             f"launch.data_address: no {launch.data_runner} scheduler answers at {launch.data_address} ({error}); start "
-            "it, or correct the address (docs/beyond-one-machine.md)"
+            "it, or correct the address"
         ) from None
     where = launch.data_address or "this machine"
     LOG.info("parts     on %s at %s, %d workers", launch.data_runner, where, num_workers)

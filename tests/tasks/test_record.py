@@ -113,7 +113,7 @@ def test_a_stage_says_one_line_with_its_numbers(run: Run, caplog: pytest.LogCapt
 
 def test_numbers_are_said_in_words(run: Run) -> None:
     artifact = record(run, "sft", "sft", 1, {}, {}, lambda folder: TRAINED)
-    assert numbers(artifact) == "10 steps, first loss 3.22, last loss 1.5, 1,500 trained, 2 lives"
+    assert numbers(artifact) == "10 steps, first loss 3.22, last loss 1.5, 1,500 trained, started 2 times"
 
 
 def test_a_failed_stage_leaves_nothing(run: Run) -> None:

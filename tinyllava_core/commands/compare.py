@@ -20,7 +20,7 @@ DESCRIPTION = (
 
 BETWEEN_CHECKPOINTS = (
     "These tests are about these two checkpoints, over the questions. Whether the data or the recipe made the difference they cannot say: "
-    "another order of the same records alone differs as much now and then (docs/why.md); compare several seeds or orders of each."
+    "another order of the same records alone differs as much now and then; compare several seeds or orders of each."
 )
 BETWEEN_SEEDS = "These tests are about the two recipes: a training is the unit, not a question."
 

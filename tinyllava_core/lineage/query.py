@@ -106,7 +106,7 @@ def _check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Raise BadInput unless this is one statement that only reads."""
     if _SUMS_COSINES.search(sql):
         raise BadInput(
-            "SQL: cosines cannot be summed over records: such sums rank groups backwards (docs/why.md); sum the column kernel, or ask view "
+            "SQL: cosines cannot be summed over records: such sums rank groups backwards; sum the column kernel, or ask view "
             "attributed_groups"
         )
     found = connection.extract_statements(sql)

@@ -69,7 +69,7 @@ def act(args: argparse.Namespace) -> None:
         for group in dict.fromkeys(row["group"] for row in rows)
         if (mine := [row for row in rows if row["group"] == group])
     ]
-    told = "High losses find wrong labels best of all that was tried (docs/why.md), and rare right answers too: look before you drop."
+    told = "High losses find wrong labels best of all that was tried, and rare right answers too: look before you drop."
     write_cards(f"Suspects of {training.stage} {training.fingerprint}", [told], sections, args.page)
     print(f"{args.page}: {len(rows)} answers of {len(sections)} groups")
 

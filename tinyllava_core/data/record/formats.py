@@ -86,7 +86,7 @@ def sniff(items: Iterable[Any], where: str) -> str:
     keys = sorted({key for item in seen if isinstance(item, dict) for key in item})[:12]
     raise BadInput(
         f"{where}: its records look like none of {', '.join(FORMATS)}; their keys: {', '.join(keys) or 'none'}. Name the "
-        'nearest as annotations.format, or bring the records into its shape (docs/data.md), the simplest: {"image": "a.jpg", '
+        'nearest as annotations.format, or bring the records into its shape, the simplest: {"image": "a.jpg", '
         '"caption": "a cat"}'
     )
 
