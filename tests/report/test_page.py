@@ -145,12 +145,12 @@ def test_the_page_is_whole_html_and_tells_the_main_numbers(page: str):
 
 
 def test_the_page_needs_nothing_else(page: str):
-    """No script, no file; its links are to the answers, the data and the card beside it, to places in it, and to folders of its workspace."""
+    """No script, no file; its links are to the answers, the data, the card and the mixes beside it, to places in it, and to folders of its workspace."""
     assert "<script" not in page
     assert "@import" not in page
     assert all(link.startswith("data:") for link in re.findall(r'src="([^"]*)"', page))
     links = set(re.findall(r'href="([^"]*)"', page))
-    beside = {"answers.html", "data.html", "MODEL_CARD.md"}
+    beside = {"answers.html", "data.html", "MODEL_CARD.md", "pretrain.croissant.json", "sft.croissant.json"}
     assert beside <= links
     assert all(link.startswith(("#", "../")) for link in links - beside)
     assert "url(" not in page
