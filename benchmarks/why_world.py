@@ -57,10 +57,7 @@ SETTINGS = {  # of facts measured before: 150 steps of 8, half the toy recipe's 
     "evaluate": {"benchmarks": ["toy-vqa", "toy-pope"], "blind": False, "precision": "fp32"},
 }
 
-MIXES = {
-    "records": 600,
-    "shapley": [f"why-{kind}" for kind in ("colour", "shape", "count", "position", "relation", "reading")],
-}
+MIXES = {"records": 600, "draws": 22}
 
 
 def main() -> int:
