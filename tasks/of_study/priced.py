@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -185,3 +186,5 @@ if __name__ == "__main__":
     except BadInput as fault:
         print(f"error: {fault}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader has seen enough (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -130,7 +130,11 @@ def expected(recipe: Recipe, stage: str, ranks: int, hub_into: Path | None = Non
     packs = [[int(tokens[members[one]].sum()) for one in pack(tokens[members], capacity)] for members in steps]
     records, factor = drawn.num_records * training.epochs, drawn.num_records * training.epochs / count
     sizes = "" if model.scheme.is_fixed else ", every picture taken as {}x{}".format(*TYPICAL)
-    unknown = f"; looked at here: {', '.join(drawn.looked_at)}" if drawn.looked_at else ""
+    unknown = (
+        f"; looked at here: {', '.join(drawn.looked_at)}; tokens from their words, to some 10 %: a plan counts"
+        if drawn.looked_at
+        else ""
+    )
     unknown += f"; unknown to it: {', '.join(drawn.unknown)}" if drawn.unknown else ""
     unknown += "; what the filters leave out is not" if any(entry.filters for entry in training.mix) else ""
     return Load(

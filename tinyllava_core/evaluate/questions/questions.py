@@ -93,7 +93,7 @@ def check_images(questions: Sequence[Question], images: ImagePlaces) -> None:
     if missing:
         raise BadInput(
             f"{images.told()}: {len(missing)} of {len(named)} pictures of the benchmark are not there (the first: {missing[0]}); "
-            "download them again: a score without them would be another benchmark's"
+            "download them again, or name the folder that has them (data.local): a score without them would be another benchmark's"
         )
 
 
