@@ -6,9 +6,12 @@ a hash of its rows: what somebody wrote into it later is found before it is take
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import socket
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 Fragment = tuple[str, str]  # table, file name
 _SEAL = b"tinyllava_sha256"
+_HERE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+_WRITTEN_S = 10.0  # in which a fragment is written many times over
 _OURS = "parquet-cpp-arrow"  # what writes fragments, also those of before there were seals
 
 
@@ -45,7 +50,7 @@ def leave(workspace: Path, table: str, key: str, rows: Sequence[Mapping[str, Any
     filled = filled.replace_schema_metadata({_SEAL: _sum(filled)})
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{quote(key, safe=' ')}.parquet"
-    aside = folder / f".{uuid.uuid4().hex}.partial"
+    aside = folder / f".{_HERE}.{os.getpid()}.{uuid.uuid4().hex}.partial"
     try:
         pq.write_table(filled, aside, write_page_checksum=True)
         publish(aside, final)
@@ -55,7 +60,7 @@ def leave(workspace: Path, table: str, key: str, rows: Sequence[Mapping[str, Any
 
 
 def signatures(home: Path) -> dict[Fragment, str]:
-    """Find every fragment, with what tells its bytes from those of another writing of it."""
+    """Find every fragment, with what tells its bytes from those of another writing of it; a killed writer's half is taken away."""
     found: dict[Fragment, str] = {}
     for table in sorted(schema_tables()):
         folder = home / table
@@ -63,7 +68,20 @@ def signatures(home: Path) -> dict[Fragment, str]:
             if entry.name.endswith(".parquet"):
                 stat = entry.stat()
                 found[table, entry.name] = f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
+            elif entry.name.endswith(".partial") and _is_left(entry):
+                Path(entry.path).unlink(missing_ok=True)
     return found
+
+
+def _is_left(entry: os.DirEntry[str]) -> bool:
+    """Tell whether the process of this machine that began to write a fragment is gone."""
+    import psutil
+
+    here, _, process = entry.name[1:].removesuffix(".partial").rpartition(".")[0].partition(".")
+    with contextlib.suppress(FileNotFoundError):
+        old = time.time() - entry.stat().st_mtime > _WRITTEN_S
+        return old and here == _HERE and process.isdigit() and not psutil.pid_exists(int(process))
+    return False
 
 
 def read(folder: Path, names: Sequence[str]) -> pa.Table:
