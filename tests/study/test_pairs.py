@@ -68,7 +68,7 @@ def test_the_page_lays_ours_beside_theirs_and_links_to_the_runs(tmp_path: Path) 
     out.parent.mkdir(parents=True)
     write_page(study, tabulate([run]), [], out, [run], tables)
     html = out.read_text()
-    assert 'href="../../artifacts/report/f/report.html"' in html
+    assert html.count('href="../../artifacts/report/f/report.html"') == 2  # the variant's name, and the list of runs
     assert "LOG.md" in html
     assert "these two checkpoints differ" in html
     assert "<a>" not in html

@@ -47,12 +47,14 @@ def write_page(
     tables = tables or Tables()
     links = [(f"{run.variant}, {way(run.seed, run.order)}", os.path.relpath(run.report, out.parent), run.checkpoint) for run in runs if run.report]  # fmt: skip
     head, *body = cells(rows)
+    reports = {run.variant: os.path.relpath(run.report, out.parent) for run in reversed(runs) if run.report}
     browser = os.path.relpath(answers, out.parent) if answers else None
     html = render(
         Path(__file__).with_name("page.html"),
         study=study,
         head=head,
         body=body,
+        pages=[reports.get(row.variant, "") for row in rows],
         figures=[(name, Markup(draw(rows, name))) for name in benchmarks(rows)],
         over=list(_over(study, rows)),
         costs=[(name, Markup(draw_cost(rows, name))) for name in benchmarks(rows)] if len(rows) > 1 else [],
