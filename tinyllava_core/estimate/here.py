@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tinyllava_core.artifact import check_workspace
 from tinyllava_core.data.files.packed import is_packed
-from tinyllava_core.data.manifest.local_copies import as_own, check_names, missing, with_copies
+from tinyllava_core.data.manifest.local_copies import A_PART_OF_IT, as_own, check_names, missing, with_copies
 from tinyllava_core.data.manifest.manifest import Manifest, load
 from tinyllava_core.data.record.json_split import item_places
 from tinyllava_core.errors import BadInput
@@ -62,7 +62,7 @@ def _other_counts(recipe: Recipe) -> Iterator[Row]:
         if own is None or own.path is None or not (file := manifest.local(own.path)).is_file() or is_packed(file):
             continue
         if (found := len(item_places(file))) != wanted.count:
-            advice = f"{file}: a part of it, or a cleaned copy, is a source of its own: mix my.yaml with this in it: {as_own(manifest, file)}"
+            advice = f"{file}: {A_PART_OF_IT}{as_own(manifest, file)}"
             yield f"source {manifest.name}", f"{found:,} records, its manifest expects {wanted.count:,}", advice
 
 

@@ -20,6 +20,7 @@ from tinyllava_core.data.inspect.merge import check_components, list_images, mer
 from tinyllava_core.data.inspect.part import Job, Look, Part, cut, inspect_part, places_file
 from tinyllava_core.data.inspect.picture import look
 from tinyllava_core.data.manifest.component import Component
+from tinyllava_core.data.manifest.local_copies import A_PART_OF_IT
 from tinyllava_core.data.record.conversation import NO_LIMITS
 from tinyllava_core.data.record.formats import parser
 from tinyllava_core.data.record.json_split import item_places
@@ -116,11 +117,7 @@ def _find_records(job: Job, expected_count: int | None, as_own: str) -> int:
     if expected_count not in (None, len(places)):
         raise BadInput(
             f"{job.annotations}: {len(places)} records, the manifest expects {expected_count}; correct `count` or the file"
-            + (
-                f"; a part of it, or a cleaned copy, is a source of its own: mix my.yaml with this in it: {as_own}"
-                if as_own
-                else ""
-            )
+            + (f"; {A_PART_OF_IT}{as_own}" if as_own else "")
         )
     job.parts.mkdir(parents=True, exist_ok=True)
     np.save(places_file(job), places)

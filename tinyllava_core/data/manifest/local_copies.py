@@ -13,6 +13,9 @@ from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.paths import expanded
 from tinyllava_core.settings.data import Data
 
+# What an error says before the line of `as_own`.
+A_PART_OF_IT = "a part of it, or a cleaned copy, is a source of its own: mix my.yaml with this in it: "
+
 
 def with_copies(manifest: Manifest, data: Data) -> Manifest:
     """Put a person's own copy, where the recipe's section `data` has one, in the place of the manifest's downloads.
