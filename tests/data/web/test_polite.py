@@ -72,6 +72,24 @@ def test_threads_take_turns_too_and_other_hosts_do_not_wait(host):
         pass  # neither waits for the other, nor for an appointment that is its first
 
 
+def test_nobody_waits_behind_the_one_connection_that_hangs(host, monkeypatch):
+    """Whoever waits begins its search at the slot that hangs, and takes the other one as soon as that is free."""
+    monkeypatch.setattr(polite.random, "randrange", lambda slots: 0)
+    came = threading.Event()
+
+    def wait():
+        with turn(host, connections=2, pause_s=0):
+            came.set()
+
+    with turn(host, connections=2, pause_s=0):
+        with turn(host, connections=2, pause_s=0):
+            waiter = threading.Thread(target=wait)
+            waiter.start()
+            assert not came.wait(0.3)
+        assert came.wait(30)
+    waiter.join()
+
+
 def test_a_killed_holder_gives_its_turn_back(host):
     holder = "import sys, time; from tinyllava_core.data.web.polite import turn\n"
     holder += "with turn(sys.argv[1], connections=1, pause_s=0):\n print('held', flush=True); time.sleep(600)"

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from tinyllava_core.errors import BadInput
 
+_SHORTEST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.1  # between two looks for a free slot
 _LONGEST_PACE_S = 60.0  # a later appointment than this was made by a clock that was set back since
 
 
@@ -51,18 +52,19 @@ def _folder(url: str) -> Path:
 
 
 def _take_slot(folder: Path, connections: int) -> int:
-    """Lock one of the host's slots: a free one, or the first of them that becomes free where all are taken."""
-    first = random.randrange(connections)
-    for number in range(connections):
-        slot = os.open(folder / f"{(first + number) % connections}.slot", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return slot
-        except BlockingIOError:
-            os.close(slot)
-    slot = os.open(folder / f"{first}.slot", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(slot, fcntl.LOCK_EX)
-    return slot
+    """Lock one of the host's slots: whichever is free first. No lock waits for several files, so they are tried in turn."""
+    first, wait_s = random.randrange(connections), _SHORTEST_LOOK_S
+    while True:
+        for number in range(connections):
+            name = f"{(first + number) % connections}.slot"
+            slot = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return slot
+            except BlockingIOError:
+                os.close(slot)
+        time.sleep(wait_s * random.uniform(0.5, 1.0))
+        wait_s = min(2 * wait_s, _LONGEST_LOOK_S)
 
 
 def _appointment(folder: Path, pause_s: float) -> float:
