@@ -76,6 +76,7 @@ def try_url_tables(chance: random.Random) -> str:
             found = read_rows(table, url_column="url", name_column="name", base_url="http://base.example/x/")
         except BadInput as error:
             return refused(error, table.name)
+    assert changed or len(found) == len(rows), f"{len(rows)} rows went in, {len(found)} came out"
     usable = [row for row in found if row.url]
     assert len({row.name for row in usable}) == len(usable), "two rows for one file"
     for row in usable:

@@ -11,15 +11,18 @@ from tinyllava_core.parts.prompts import Prompt
 from tinyllava_core.settings.writing import ImagePlace
 from tinyllava_core.tokenizer import IMAGE_TOKEN, Tokenizer
 
-# A message's content as one text with image tags in it, into `said.text`. Servers send a list of items, or a text.
+# A message's content as one text with image tags in it, into `said.text`. Servers send a list of items, or a text; llama.cpp's
+# sends a text in which marks of its own, another word in each process, stand where the pictures were.
 _SAID = (
-    "{% set said = namespace(text='') %}"
+    "{% set said = namespace(text='', tag=TAG) %}"
     "{% if message['content'] is string %}{% set said.text = message['content'] %}"
     "{% else %}{% for item in message['content'] %}"
     "{% if item['type'] in ['image', 'image_url'] %}{% set said.text = said.text + TAG %}"
     "{% else %}{% set said.text = said.text + item['text'] %}{% endif %}"
     "{% endfor %}{% endif %}"
+    "{% if MARK in said.text %}{% set said.tag = MARK + said.text.split(MARK)[1].split('_>')[0] + '_>' %}{% endif %}"
 )
+_MARK = "<__media_"  # common/chat.cpp and tools/server/server-common.cpp of llama.cpp; once <__media__>, now <__media_..__>
 
 
 def chat_template(row: Prompt, tokenizer: Tokenizer, image_place: ImagePlace = "front") -> str:
@@ -48,18 +51,18 @@ def chat_template(row: Prompt, tokenizer: Tokenizer, image_place: ImagePlace = "
         "{% endfor %}"
         f"{{% if add_generation_prompt %}}{_text(row.assistant)}{{% endif %}}"
     )
-    return template.replace("TAG", json.dumps(IMAGE_TOKEN))
+    return template.replace("TAG", json.dumps(IMAGE_TOKEN)).replace("MARK", json.dumps(_MARK))
 
 
 def _question(row: Prompt, image_place: ImagePlace) -> str:
     """Write what the user says: captions have no words, and images stand in front or where they were put."""
-    count = "(said.text.split(TAG) | length - 1)"
+    count = "(said.text.split(said.tag) | length - 1)"
     if row.user is None:
-        return f"{{{{ TAG * {count} }}}}"
+        return f"{{{{ said.tag * {count} }}}}"
     if image_place == "as_written":
         return "{{ said.text | trim }}"
     newline = json.dumps("\n")
-    return f"{{{{ (TAG + {newline}) * {count} }}}}{{{{ said.text.replace(TAG, '') | trim }}}}"
+    return f"{{{{ (said.tag + {newline}) * {count} }}}}{{{{ said.text.replace(said.tag, '') | trim }}}}"
 
 
 def _text(text: str) -> str:

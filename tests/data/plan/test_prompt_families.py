@@ -115,6 +115,28 @@ def _items(text: str) -> list[dict[str, str]]:
     return items
 
 
+@pytest.mark.parametrize("image_place", ["front", "as_written"])
+@pytest.mark.parametrize("prompt", ["vicuna", "short", "plain", "chatml"])
+@pytest.mark.parametrize("mark", ["<__media_x7Q2__>", "<__media__>"])
+def test_llama_cpps_marks_stand_where_images_stand(
+    tokenizers: dict[str, Tokenizer], mark: str, prompt: str, image_place: ImagePlace
+) -> None:
+    """Its server puts the mark of this process into the text, and the template has to keep it where <image> was learned."""
+    theirs = PreTrainedTokenizerFast.from_pretrained(tokenizers["qwen2_instruct"].folder)
+    template = chat_template(PROMPTS[prompt], tokenizers["qwen2_instruct"], image_place)
+    for text in ("<image>what colour?", "see <image> and <image>\n", "none"):
+        ours, marked = (
+            theirs.apply_chat_template(
+                [{"role": "user", "content": said}, {"role": "assistant", "content": "red"}],
+                chat_template=template,
+                tokenize=False,
+            )
+            for said in (text, text.replace("<image>", mark))
+        )
+        assert marked == ours.replace("<image>", mark)
+        assert ours.count("<image>") == text.count("<image>")
+
+
 def test_a_system_message_takes_the_place_of_the_formats_own(tokenizers: dict[str, Tokenizer]) -> None:
     theirs = PreTrainedTokenizerFast.from_pretrained(tokenizers["qwen2_instruct"].folder)
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "<image>what?"}]
