@@ -36,7 +36,7 @@ from tinyllava_core.commands import (
 )
 from tinyllava_core.commands.arguments import told
 from tinyllava_core.commands.of_data import show
-from tinyllava_core.commands.of_runs import answers, down, push, runs, up, watch
+from tinyllava_core.commands.of_runs import answers, down, mmproj, push, runs, up, watch
 from tinyllava_core.commands.of_why import attribute, mix_search, suspects, why
 from tinyllava_core.errors import BadInput, Parser, is_no_text, visible
 from tinyllava_core.room import is_full
@@ -66,6 +66,7 @@ COMMANDS: dict[str, ModuleType] = {
     "score": score,
     "compare": compare,
     "push": push,
+    "mmproj": mmproj,
     "attribute": attribute,
     "why": why,
     "suspects": suspects,

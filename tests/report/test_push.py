@@ -16,6 +16,7 @@ from tinyllava_core.artifact import Artifact
 from tinyllava_core.commands.of_runs import push
 from tinyllava_core.errors import BadInput
 from tinyllava_core.report.facts import RunFacts
+from tinyllava_core.secret import without_places
 
 WEIGHTS = bytes(range(256)) * 4
 
@@ -85,7 +86,7 @@ def test_neither_the_card_of_the_export_nor_the_places_of_a_source_say_where_a_h
     assert isinstance(sent, bytes)
     assert json.loads(sent) == {"vision": {**vision, "weights": ".../eye"}, "prompt": "/ and /"}
     told = "https://example.org/a.json /home/some body/my pics hub:///home/somebody/rows/default/train"
-    assert push._without_places(told) == "https://example.org/a.json .../my pics .../train"
+    assert without_places(told) == "https://example.org/a.json .../my pics .../train"
 
 
 def test_without_yes_nothing_is_asked_and_all_is_told(

@@ -5,6 +5,7 @@ Ends with 0 and a result, or with 2 and one line where the format cannot hold th
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
+from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.plan.picture_ids import picture_ids
 from tinyllava_core.data.plan.prompt import ask_on
 from tinyllava_core.data.record.record import IMAGE_TAG, Turn
@@ -32,6 +34,7 @@ from tinyllava_core.model.portable import make_tokenizer_portable
 from tinyllava_core.model.tinyllava import splice
 from tinyllava_core.results import ExportResult
 from tinyllava_core.room import told
+from tinyllava_core.secret import without_places
 from tinyllava_core.settings.export import ExportFormat
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
@@ -82,7 +85,9 @@ def export(source: Path, out: Path, kind: ExportFormat = "hf-llava") -> ExportRe
     elif kind != "hf-llava":
         formats.write(loaded, out, kind)
     make_tokenizer_portable(out)
-    (out / "tinyllava.json").rename(out / EXPORT_CARD)
+    card = json.loads((out / "tinyllava.json").read_text(encoding="utf-8"))
+    write_aside(out / EXPORT_CARD, json.dumps(without_places(card), indent=2))
+    (out / "tinyllava.json").unlink()
     if kind == "vllm-llava" and loaded.model.lm_head.bias is not None:
         print("export: for vLLM; transformers' own Llava class would drop the bias of its head", flush=True)
     if (note := checkpoint.other_in_transformers_4(loaded.model)) is not None:

@@ -22,7 +22,9 @@ _SAID = (
     "{% endfor %}{% endif %}"
     "{% if MARK in said.text %}{% set said.tag = MARK + said.text.split(MARK)[1].split('_>')[0] + '_>' %}{% endif %}"
 )
-_MARK = "<__media_"  # common/chat.cpp and tools/server/server-common.cpp of llama.cpp; once <__media__>, now <__media_..__>
+_MARK = (
+    "<__media_"  # common/chat.cpp and tools/server/server-common.cpp of llama.cpp; once <__media__>, now <__media_..__>
+)
 
 
 def chat_template(row: Prompt, tokenizer: Tokenizer, image_place: ImagePlace = "front") -> str:

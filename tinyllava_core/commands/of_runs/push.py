@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import yaml
 
 from tinyllava_core.commands.arguments import add_workspace
 from tinyllava_core.errors import BadInput
+from tinyllava_core.secret import without_places
 
 if TYPE_CHECKING:
     from tinyllava_core.report.facts import RunFacts
@@ -22,8 +22,6 @@ DESCRIPTION = (
     "Everything goes in one commit: whoever reads the repository finds all of it or none. Without --yes nothing is sent and "
     "nobody is asked. HF_TOKEN (or `hf auth login`) and HF_ENDPOINT mean what they mean to the hub's own library."
 )
-_OF_THIS_DISK = re.compile(r"((file|hub)://)?~?/\S")
-_NEXT_PLACE = re.compile(r"\s+(?=\w+://|~?/\S)")
 CARD, PROVENANCE = "README.md", "provenance.json"
 
 
@@ -79,7 +77,7 @@ def contents(facts: RunFacts) -> dict[str, Path | bytes]:
         path.relative_to(exported).as_posix(): path for path in sorted(exported.rglob("*")) if path.is_file()
     }
     if isinstance(told := files.get(EXPORT_CARD), Path):
-        files[EXPORT_CARD] = json.dumps(_without_places(json.loads(told.read_bytes())), indent=1).encode()
+        files[EXPORT_CARD] = json.dumps(without_places(json.loads(told.read_bytes())), indent=1).encode()
     return {**files, CARD: card, PROVENANCE: json.dumps(provenance(facts), indent=1, default=str).encode()}
 
 
@@ -88,7 +86,7 @@ def provenance(facts: RunFacts) -> dict[str, Any]:
     from tinyllava_core.results import DownloadResult
 
     sources = [artifact.result(DownloadResult) for _, artifact in facts.of("download")]
-    return _without_places(
+    return without_places(
         {
             "run": facts.run_id,
             "started_at": facts.started_at,
@@ -113,18 +111,6 @@ def provenance(facts: RunFacts) -> dict[str, Any]:
             ],
         }
     )
-
-
-def _without_places(told: Any) -> Any:
-    """Leave of each path of this disk its last part: where a home lies is nobody's business."""
-    if isinstance(told, dict):
-        return {key: _without_places(value) for key, value in told.items()}
-    if isinstance(told, (list, tuple)):
-        return [_without_places(value) for value in told]
-    if not isinstance(told, str):
-        return told
-    places = _NEXT_PLACE.split(told)  # a source's are in one text
-    return " ".join(f".../{Path(place).name}" if _OF_THIS_DISK.match(place) else place for place in places)
 
 
 def send(files: Mapping[str, Path | bytes], repo: str, *, private: bool = False) -> str:
