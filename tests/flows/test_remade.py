@@ -111,6 +111,7 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "sft.sort_by.scores": ({}, SCORES),
     "sft.sort_by.column": ({"sft.sort_by.scores": SCORES}, "length"),
     "sft.sort_by.first": ({"sft.sort_by.scores": SCORES}, "high"),
+    "sft.sort_by.parts": ({"sft.sort_by.scores": SCORES}, 10),
     "sft.void": ({}, str(PAGE)),  # a file of lines: ids, as far as anything asks here
     "sft.held_out": ({}, 10),
     "sft.held_out_every": ({}, 10),

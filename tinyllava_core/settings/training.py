@@ -84,6 +84,11 @@ class SortBy(Frozen):
     first: Literal["low", "high"] = Field(
         "low", description="low: the lowest first; where it is a loss, easy before hard."
     )
+    parts: int | None = Field(
+        None,
+        ge=2,
+        description="So many equal parts of the table, one after the other; within one, `order` decides. null: every record in its place.",
+    )
 
 
 class Training(Frozen):

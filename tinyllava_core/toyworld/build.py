@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_core.toyworld.files import jpeg, write_archive, write_json, write_json_lines
+from tinyllava_core.toyworld.flawed import build_flawed
 from tinyllava_core.toyworld.posters import build_asked, build_posters
 from tinyllava_core.toyworld.scene import IMAGE_SIZE, KINDS, Scene, make_scene, render
 from tinyllava_core.toyworld.text import (
@@ -28,7 +29,7 @@ from tinyllava_core.toyworld.text import (
 )
 from tinyllava_core.toyworld.twins import build_choice, build_docs, build_pairs
 
-VERSION = 7  # of the world: another number is another tree
+VERSION = 8  # of the world: another number is another tree
 NUM_CAPTIONS = 4800
 NUM_LONG_CAPTIONS = 1200
 NUM_CHATS = 4200
@@ -53,6 +54,7 @@ def build(root: Path) -> None:
     build_docs(root / "docs")
     build_pairs(root / "pairs")
     build_posters(root / "posters")
+    build_flawed(root / "flawed")
     build_asked(root / "asked-posters")
 
 

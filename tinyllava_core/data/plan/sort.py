@@ -65,4 +65,14 @@ def read_sort(asked: SortBy | None, stage: str) -> Sort | None:
     if len(pc.unique(ids)) < len(ids):
         raise BadInput(f"{where}: a record_id is there twice; keep one row for each record")
     value = pc.fill_null(table[asked.column].cast(pa.float64()), float("nan")).to_numpy()
-    return Sort(record_ids=ids, value_N=value if asked.first == "low" else -value, named_in=asked.scores)
+    value = value if asked.first == "low" else -value
+    return Sort(record_ids=ids, value_N=_in_parts(value, asked.parts), named_in=asked.scores)
+
+
+def _in_parts(value_N: np.ndarray, parts: int | None) -> np.ndarray:
+    """Give each record its part's number, of so many equal parts of the table; equal records share one. None: its own number."""
+    if parts is None:
+        return value_N
+    there = np.sort(value_N[~np.isnan(value_N)])
+    part_N = (np.searchsorted(there, value_N) * parts // max(1, len(there))).astype(np.float64)
+    return np.where(np.isnan(value_N), np.nan, part_N)
