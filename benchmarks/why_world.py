@@ -1,9 +1,9 @@
 """The small world of docs/why.md: eight sources of one-question records cut from the toy world's conversations, a recipe,
 and a study of their mixes.
 
-`python benchmarks/why_world.py FOLDER --workspace WORKSPACE` (a workspace with a finished toy run). `--wrong N` gives N of the colour
-records another colour and lists them in planted.txt; `--found CHECKPOINT` then says how well that training's record losses find them.
-It trains nothing.
+`python benchmarks/why_world.py FOLDER --workspace WORKSPACE` (a workspace with a finished toy run). `--full` keeps the conversations whole
+instead: the toy recipe's own records. `--wrong N` gives N answers to questions for a colour another colour and lists their records in
+planted.txt; `--found CHECKPOINT` then says how well that training's losses find them. It trains nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tinyllava_core.toyworld.scene import COLOURS
 from tinyllava_core.toyworld.text import SHORT_ANSWER
 from tinyllava_core.why.found import trained
 
-PLANTED, HARDEST = "planted.txt", "hardest.txt"
+PLANTED, HARDEST, ANSWERS = "planted.txt", "hardest.txt", "answers.json"
 EACH = 150  # records of a kind
 ASKED = {  # how the toy world asks for each kind
     "existence": "^Is there an? ",
@@ -65,11 +65,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workspace", type=Path, required=True)
-    parser.add_argument("--wrong", type=int, default=0, metavar="N", help="colour records that get another colour")
+    parser.add_argument(
+        "--full", action="store_true", help="the toy recipe's conversations as they are, not one question each"
+    )
+    parser.add_argument("--wrong", type=int, default=0, metavar="N", help="answers that get another colour")
     parser.add_argument("--found", metavar="CHECKPOINT", help="how well a training's losses find the wrong ones")
     given = parser.parse_args()
     if given.found:
-        find_planted(given.folder / PLANTED, given.workspace, given.found)
+        find_planted(given.folder, given.workspace, given.found)
         return 0
     chat = next(
         artifact
@@ -79,6 +82,9 @@ def main() -> int:
         .source
         == "toy-chat"
     )
+    if given.full:
+        write_full(chat, given.folder.resolve(), given.wrong)
+        return 0
     pretrain = next((given.workspace / "artifacts/pretrain").glob("[0-9a-f]*"))
     write(chat, pretrain.name, given.folder.resolve(), given.wrong)
     return 0
@@ -92,8 +98,7 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
     for record in json.loads((chat.folder / told.annotations).read_text()):
         turns = record["conversations"]
         for asked, said in zip(turns[::2], turns[1::2], strict=True):
-            text = asked["value"].removeprefix("<image>\n").removesuffix(SHORT_ANSWER)
-            kind = next((kind for kind, words in ASKED.items() if re.search(words, text)), None)
+            text, kind = asked_for(asked["value"])
             if kind is None or "image" not in record or len(kinds[kind]) >= EACH:
                 continue  # the first record that asks it and has said nothing yet
             if any(record["id"] == taken["id"] for rows in kinds.values() for taken in rows):
@@ -102,8 +107,9 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
             kinds[kind].append({"id": record["id"], "image": record["image"], "conversations": [human, {**said}]})
             break
     home.mkdir(parents=True, exist_ok=True)
-    planted = plant(kinds["colour"], wrong)
-    (home / PLANTED).write_text("".join(f"why-colour-{place:08d}\n" for place in planted))
+    planted = plant(
+        {f"why-colour-{place:08d} 0": row["conversations"][1] for place, row in enumerate(kinds["colour"])}, wrong, home
+    )
     for kind, rows in kinds.items():
         assert len(rows) == EACH, (kind, len(rows))
         (home / f"{kind}.json").write_text(json.dumps(rows, indent=1))
@@ -134,31 +140,75 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
     print(f"{home / 'recipe.yaml'}: {EACH * len(kinds)} records of {len(kinds)} kinds, {len(planted)} wrong")
 
 
-def plant(rows: list[dict], wrong: int) -> list[int]:
-    """Give some records another colour -> their places."""
-    chance = random.Random(0)
-    places = sorted(chance.sample(range(len(rows)), wrong))
-    for place in places:
-        said = rows[place]["conversations"][1]
+def write_full(chat: Artifact, home: Path, wrong: int) -> None:
+    """Write the toy recipe's large source once more, conversations whole, and the recipe that trains on it as the toy recipe does."""
+    told = chat.result(DownloadResult)
+    assert told.annotations is not None
+    home.mkdir(parents=True, exist_ok=True)
+    rows = json.loads((chat.folder / told.annotations).read_text())
+    answers = {
+        f"why-chat-{place:08d} {turn}": said
+        for place, row in enumerate(rows)
+        for turn, (asked, said) in enumerate(zip(row["conversations"][::2], row["conversations"][1::2], strict=True))
+        if asked_for(asked["value"])[1] == "colour"
+    }
+    planted = plant(answers, wrong, home)
+    (home / "chat.json").write_text(json.dumps(rows))
+    manifest = {
+        "kind": "source",
+        "name": "why-chat",
+        "licence": "Apache-2.0",
+        "annotations": {"path": "chat.json", "format": "llava"},
+        "images": [{"folder": str(chat.folder / told.image_root)}],
+    }
+    (home / "chat.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
+    mix = [{"source": str(home / "chat.yaml")}, {"source": "toy-places"}]
+    recipe = {"name": home.name, "extends": "toy", "export": None, "sft": {"mix": mix}, "evaluate": {"blind": False}}
+    (home / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    print(f"{home / 'recipe.yaml'}: {len(rows)} conversations, {len(planted)} of {len(answers)} colours wrong")
+
+
+def asked_for(said: str) -> tuple[str, str | None]:
+    """Give a question without what stands around it, and what kind it is of."""
+    text = said.rpartition("<image>\n")[2].removesuffix(SHORT_ANSWER).rpartition("\n")[2]
+    return text, next((kind for kind, words in ASKED.items() if re.search(words, text)), None)
+
+
+def plant(answers: dict[str, dict], wrong: int, home: Path) -> list[str]:
+    """Give some answers ("record turn" -> as it is said) another colour, one of a record at most -> which; list them in files."""
+    of_record: dict[str, list[str]] = {}
+    for name in answers:
+        of_record.setdefault(name.split()[0], []).append(name)
+    chance, records = random.Random(0), list(of_record)
+    chosen = {}
+    for place in sorted(chance.sample(range(len(records)), wrong)):
+        mine = of_record[records[place]]
+        chosen[records[place]] = name = mine[place % len(mine)]
+        said = answers[name]
         said["value"] = chance.choice([colour for colour in COLOURS if colour != said["value"]])
-    return places
+    (home / PLANTED).write_text("".join(f"{record}\n" for record in chosen))
+    (home / ANSWERS).write_text(json.dumps({"alike": list(answers), "wrong": list(chosen.values())}))
+    return list(chosen.values())
 
 
-def find_planted(listed: Path, workspace: Path, checkpoint: str) -> None:
-    """Print how often a planted record has a higher loss a token than another (AUC), and how many stand among the first."""
-    planted = set(listed.read_text().split())
+def find_planted(home: Path, workspace: Path, checkpoint: str) -> None:
+    """Print how often a planted answer has a higher loss a token than another (AUC), and how many stand among the first."""
+    listed = json.loads((home / ANSWERS).read_text())
     table = pq.read_table(trained(workspace, checkpoint).folder / "record_losses.parquet")
-    is_wrong = np.array([name in planted for name in table["record_id"].to_pylist()])
-    loss = table["loss_sum"].to_numpy() / table["num_supervised"].to_numpy()
-    hardest = np.array(table["record_id"].to_pylist())[np.argsort(-loss)[: len(planted)]]
-    listed.with_name(HARDEST).write_text("".join(f"{name}\n" for name in hardest))
-    of_colour = np.array([source == "why-colour" for source in table["source"].to_pylist()])
-    print("among         records  planted   AUC  in the first 60  in the first 120")
-    for words, which in (("all", np.ones(len(loss), bool)), ("colour alone", of_colour)):
+    records, turns = table["record_id"].to_pylist(), table["turn"].to_pylist()
+    names = np.array([f"{record} {turn}" for record, turn in zip(records, turns, strict=True)])
+    is_wrong, is_alike = np.isin(names, listed["wrong"]), np.isin(names, listed["alike"])
+    loss, count = table["loss_sum"].to_numpy() / table["num_supervised"].to_numpy(), len(listed["wrong"])
+    hardest = np.array(records)[np.argsort(-loss)[:count]]
+    (home / HARDEST).write_text("".join(f"{name}\n" for name in dict.fromkeys(hardest)))
+    print(
+        f"| among | answers | planted | AUC | in the first {count} | in the first {2 * count} |\n|---|---|---|---|---|---|"
+    )
+    for words, which in (("all", np.ones(len(loss), bool)), ("colours alone", is_alike)):
         wrong, value = is_wrong[which], loss[which]
         higher = (value[wrong][:, None] > value[~wrong]).mean() + (value[wrong][:, None] == value[~wrong]).mean() / 2
-        first = [100 * wrong[np.argsort(-value)[:count]].sum() / wrong.sum() for count in (60, 120)]
-        print(f"{words:<12}  {len(value):>7}  {wrong.sum():>7}  {higher:.2f}  {first[0]:>13.0f} %  {first[1]:>14.0f} %")
+        first = [100 * wrong[np.argsort(-value)[:some]].sum() / wrong.sum() for some in (count, 2 * count)]
+        print(f"| {words} | {len(value):,} | {wrong.sum()} | {higher:.2f} | {first[0]:.0f} % | {first[1]:.0f} % |")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class SortBy(Frozen):
     """Section `sort_by` of a stage: its plan in the order of a column about its records."""
 
     scores: str = Field(
-        description="A Parquet table with record_id and the column, as `tinyllava data judge` writes it; or a folder of such tables, one a source."
+        description="A Parquet table with record_id and the column, as `tinyllava data judge` writes it; or a folder of such tables, one a source; or a SELECT over the lineage that gives them."
     )
     column: str = Field("loss", description="The column, of numbers. Records without one come last.")
     first: Literal["low", "high"] = Field(

@@ -60,7 +60,11 @@ def test_the_lowest_come_first_equal_ones_in_the_mixs_order_and_those_without_a_
 def test_in_parts_the_records_of_one_part_are_in_the_mixs_order(scores: Path, tmp_path: Path) -> None:
     halves = {"scores": str(scores), "parts": 2}  # of the table's six numbers: -9 0 1 1 | 2 3
     assert planned(tmp_path, read_sort(SortBy(**halves), "sft")) == [[2, 4], [0, 5], [1, 3]]
-    assert planned(tmp_path, read_sort(SortBy(**halves, first="high"), "sft")) == [[0, 2], [3, 4], [1, 5]]  # 3 2 1 1 | 0 -9
+    assert planned(tmp_path, read_sort(SortBy(**halves, first="high"), "sft")) == [
+        [0, 2],
+        [3, 4],
+        [1, 5],
+    ]  # 3 2 1 1 | 0 -9
 
 
 def test_a_folder_of_tables_is_one_table(scores: Path, tmp_path: Path) -> None:

@@ -45,14 +45,20 @@ class Sort:
 
 
 def read_sort(asked: SortBy | None, stage: str) -> Sort | None:
-    """Read the column that a stage's `sort_by` names. Raises BadInput if the table cannot be read, or has no such column of numbers."""
+    """Read the column that a stage's `sort_by` names. Raises BadInput if the table cannot be read, or as `of_table`."""
     if asked is None:
         return None
-    where = f"{stage}.sort_by: scores {asked.scores!r}"
     try:
         table = pq.read_table(expanded(asked.scores))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{where}: not a readable Parquet file: {' '.join(str(error).split())}") from None
+        why = " ".join(str(error).split())
+        raise BadInput(f"{stage}.sort_by: scores {asked.scores!r}: not a readable Parquet file: {why}") from None
+    return of_table(table, asked, stage)
+
+
+def of_table(table: pa.Table, asked: SortBy, stage: str) -> Sort:
+    """Take record_id and the column of a table. Raises BadInput if it has no such column of numbers, or a record twice."""
+    where = f"{stage}.sort_by: scores {asked.scores!r}"
     for name in ("record_id", asked.column):
         if name not in table.column_names:
             raise BadInput(
