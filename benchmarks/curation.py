@@ -67,7 +67,7 @@ def main() -> None:
     for kind, how in (("exact-copy", "exact"), ("near-copy", "near")):
         named = np.isin(names, [row["record_id"] for row in copies.to_pylist() if row["how"] == how])
         right = named & (fault == kind)
-        told = f"{(fault == kind).sum()} {kind.replace('-', ' ')}s"
+        told = f"{(fault == kind).sum()} {kind.removesuffix('-copy')} copies"
         print(f"| {told} | duplicates, {how} | {named.sum()} | {right.sum() / max(1, named.sum()):.2f} | {right.sum() / (fault == kind).sum():.2f} |")  # fmt: skip
 
 
