@@ -78,7 +78,10 @@ def _key(recipe: Recipe, stage: str, before: str) -> str:
 
 def _made(workspace: Path, recipe: Recipe, stage: Any, plan: Path | None, start: str | None) -> str | None:
     """Find the finished training of this stage by this plan in the workspace -> its fingerprint."""
-    if plan is None or recipe.start is not None:  # what it starts from is known to the run alone
+    training = recipe.training(stage)
+    if training.void is not None or training.sort_by is not None:  # which records are meant is known to the run alone
+        return None
+    if plan is None or recipe.start is not None:  # what it starts from, likewise
         return None
     spec = spec_of(stage, train_spec(recipe, stage))
     for file in sorted((workspace / "artifacts" / stage).glob("[0-9a-f]*/result.json")):

@@ -64,6 +64,13 @@ def test_a_training_that_is_in_the_workspace_costs_nothing(tmp_path: Path, monke
         made = make_once(tmp_path, stage, 1, spec, {"plan": plans[stage]} | before, lambda _: TRAINED)
         before = {"start": made}
     assert [row.state for row in price(grid.runs(RATES, {}), tmp_path, PEAK, 0.5)] == ["done", "done", "shared", "new"]
+    asking = study(
+        variants=[
+            {"name": "void", "set": {"sft.void": "ids.txt"}},
+            {"name": "sorted", "set": {"sft.sort_by.scores": "losses.parquet"}},
+        ]
+    )  # on the same places, by another plan: which records are meant is known to the run alone
+    assert [row.state for row in price(grid.runs(asking, {}), tmp_path, PEAK, 0.5)] == ["done", "new", "shared", "new"]
 
 
 def test_a_budget_is_cut_in_the_studys_order() -> None:
