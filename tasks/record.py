@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from tasks.run import NotMade, Run
 from tasks.running.books import leave, publish
+from tasks.running.events import of_stage
 from tasks.running.progress import LOG, slug
 from tasks.running.shown import show, size, table
 from tinyllava_core.artifact import Artifact, canonical, find_made, make_once
@@ -84,7 +85,9 @@ def record(
         if (there := find_made(run.workspace, stage, version, spec, inputs)) is None:
             raise NotMade(f"{stage} {name}")
         return there
-    artifact = make_once(run.workspace, stage, version, spec, inputs, make, resumable=resumable)
+    with of_stage(run.events, stage, name, inputs) as ended:
+        artifact = make_once(run.workspace, stage, version, spec, inputs, make, resumable=resumable)
+        ended(artifact)
     seconds = round(time.monotonic() - started + spent_s, 3)
     _remember(run, artifact)
     row = {

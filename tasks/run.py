@@ -22,6 +22,7 @@ from prefect.utilities.urls import url_for
 
 from tasks.running.alive import alive, is_cancelled
 from tasks.running.books import check, leave, publish
+from tasks.running.events import Events, of_run
 from tasks.running.named import tag
 from tasks.running.parts import opened
 from tasks.running.progress import CONSOLE, LOG, slug
@@ -45,6 +46,7 @@ class Run:
     workspace: Path  # absolute
     recipe: Recipe
     run_parts: RunParts = run_parts  # has the parts of a data stage done
+    events: Events | None = None  # tells others of its stages
     looking: bool = False  # only asks whether all is there: makes nothing, remembers nothing, says nothing
 
 
@@ -87,13 +89,14 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str, t
     leave(place, "run", run.run_id, [_row(run, overrides or {}, now)])
     publish(place)  # a run is seen from its first second
     state = "Crashed"
-    with running(place, run.run_id), alive(place, flow_run.id), opened(recipe.launch) as run_parts:
+    told = of_run(recipe.watch.openlineage, place, run.run_id, recipe.name)
+    with running(place, run.run_id), alive(place, flow_run.id), opened(recipe.launch) as run_parts, told as events:
         LOG.info("run       %s, workspace %s", run.run_id, place)
         if flow_run.id:
             LOG.info("watch     %s", url_for("flow-run", flow_run.id))
             tag(flow_run.id, [f"recipe:{recipe.name}"])
         try:
-            yield replace(run, run_parts=run_parts)
+            yield replace(run, run_parts=run_parts, events=events)
             state = "Completed"
         except Exception:
             state = "Failed"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tinyllava_core.frozen import Frozen
+from tinyllava_core.secret import without_secrets
 
 
 class Watch(Frozen):
@@ -28,3 +30,17 @@ class Watch(Frozen):
         description="Name a step's records when its loss is so many standard deviations above the mean of the last 100. null: off.",
     )
     stop_on_spike: bool = Field(False, description="Stop at such a step instead of only naming its records.")
+    openlineage: str | None = Field(
+        None,
+        description="Where OpenLineage events of the run and its stages go: the http(s) address of a server, or a file, a line for "
+        "each (a relative path is the workspace's). OPENLINEAGE_API_KEY, in the environment, is the server's key. null: nowhere.",
+    )
+
+    @field_validator("openlineage")
+    @classmethod
+    def _a_place_without_secrets(cls, where: str | None) -> str | None:
+        if where is not None and without_secrets(where) != where:
+            raise ValueError("without its key: recipes are kept and shown; put that into OPENLINEAGE_API_KEY")
+        if where is not None and not re.fullmatch(r"https?://[^/?#\s]+\S*|(?!.*://).*[^/]", where):
+            raise ValueError("expected the http(s) address of a server, or the path of a file")
+        return where
