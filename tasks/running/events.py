@@ -222,7 +222,7 @@ def _facets(name: str, artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def _measured(artifact: Artifact) -> dict[str, int]:
+def _measured(artifact: Artifact) -> dict[str, Any]:
     """Give an artifact's bytes, and its rows or files, where it has such."""
     told = artifact.manifest()
     result = told["result"]
@@ -235,7 +235,7 @@ def _input(name: str, artifact: Artifact) -> InputDataset:
     from openlineage.client.event_v2 import InputDataset
     from openlineage.client.facet_v2 import input_statistics_input_dataset as statistics
 
-    measured = {"inputStatistics": statistics.InputStatisticsInputDatasetFacet(**_measured(artifact))}
+    measured: dict[str, Any] = {"inputStatistics": statistics.InputStatisticsInputDatasetFacet(**_measured(artifact))}
     return InputDataset("file", str(artifact.folder), facets=_facets(name, artifact), inputFacets=measured)
 
 
@@ -243,7 +243,7 @@ def _output(name: str, artifact: Artifact) -> OutputDataset:
     from openlineage.client.event_v2 import OutputDataset
     from openlineage.client.facet_v2 import output_statistics_output_dataset as statistics
 
-    measured = {"outputStatistics": statistics.OutputStatisticsOutputDatasetFacet(**_measured(artifact))}
+    measured: dict[str, Any] = {"outputStatistics": statistics.OutputStatisticsOutputDatasetFacet(**_measured(artifact))}
     return OutputDataset("file", str(artifact.folder), facets=_facets(name, artifact), outputFacets=measured)
 
 
