@@ -243,7 +243,9 @@ def _output(name: str, artifact: Artifact) -> OutputDataset:
     from openlineage.client.event_v2 import OutputDataset
     from openlineage.client.facet_v2 import output_statistics_output_dataset as statistics
 
-    measured: dict[str, Any] = {"outputStatistics": statistics.OutputStatisticsOutputDatasetFacet(**_measured(artifact))}
+    measured: dict[str, Any] = {
+        "outputStatistics": statistics.OutputStatisticsOutputDatasetFacet(**_measured(artifact))
+    }
     return OutputDataset("file", str(artifact.folder), facets=_facets(name, artifact), outputFacets=measured)
 
 
