@@ -82,7 +82,7 @@ def finished(run: Planned, outcome: Outcome) -> Finished:
         variant=run.variant,
         seed=run.seed,
         order=run.order,
-        scores=outcome.scores,
+        scores=tuple(table.apart(outcome.scores)),
         num_trained=results[-1].num_trained,
         train_seconds=sum(result.seconds for result in results),
         last_loss=results[-1].last_loss,

@@ -15,7 +15,7 @@ from tinyllava_core.report.scores import Measured, ScoreRow
 from tinyllava_core.study.figures import draw
 from tinyllava_core.study.grid import Study
 from tinyllava_core.study.page import write_page
-from tinyllava_core.study.table import Finished, as_csv, cells, markdown, tabulate, told
+from tinyllava_core.study.table import Finished, apart, as_csv, cells, markdown, tabulate, told
 
 
 def finished(variant: str, seed: int, seen: float, blind: float | None = None) -> Finished:
@@ -72,6 +72,18 @@ def test_a_score_of_another_scale_is_told_in_percent_and_a_variant_by_its_name()
     assert row.cells.keys() == {"mme perception"}
     cell = row.cells["mme perception"]
     assert (cell.score, cell.error, cell.blind) == (50, 1, 25)
+
+
+def test_corrupted_pictures_have_columns_of_their_own() -> None:
+    (plain,) = finished("a", 1, 80, 50).scores
+    corrupted = {"blur-3": Measured(score=60, stderr=2), "crop-3": Measured(score=40, stderr=3)}
+    scores = tuple(apart([dataclasses.replace(plain, variant="accuracy", corrupted=corrupted)]))
+    (row,) = tabulate([dataclasses.replace(finished("a", 1, 0), scores=scores)])
+    assert {name: (cell.score, cell.error, cell.blind) for name, cell in row.cells.items()} == {
+        "pope accuracy": (80, 1.5, 50),
+        "pope accuracy blur-3": (60, 2, None),
+        "pope accuracy crop-3": (40, 3, None),
+    }
 
 
 def test_the_table_reads_the_same_as_cells_as_markdown_and_as_csv() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinyllava_core.evaluate.compare.published import Published
@@ -88,6 +88,14 @@ def _cell(runs: Sequence[Finished], benchmark: str) -> Cell | None:
 def label(score: ScoreRow) -> str:
     """Name a score: the benchmark, and which of its variants where it has some."""
     return f"{score.benchmark} {score.variant}".strip()
+
+
+def apart(scores: Iterable[ScoreRow]) -> Iterator[ScoreRow]:
+    """Give each score, and behind it those with corrupted pictures as scores of their own, called by their condition."""
+    for score in scores:
+        yield score
+        for word, measured in score.corrupted.items():
+            yield replace(score, variant=f"{score.variant} {word}".strip(), seen=measured, blind=None, corrupted={})
 
 
 def benchmarks(rows: Sequence[Row]) -> list[str]:
