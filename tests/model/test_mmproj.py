@@ -37,9 +37,13 @@ def llava(folder: Path, vision: Any, **more: Any) -> LlavaForConditionalGenerati
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)
     model.eval().save_pretrained(folder)
-    eye = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
-    (folder / "tinyllava_export.json").write_text(json.dumps({"vision": eye, "image_mode": "pad"}))
+    card(folder, "pad", [0.48145466, 0.4578275, 0.40821073])
     return model
+
+
+def card(folder: Path, image_mode: str, mean: list[float]) -> None:
+    told = {"vision": {"mean": mean, "std": [0.2, 0.3, 0.25]}, "image_mode": image_mode}
+    (folder / "tinyllava_export.json").write_text(json.dumps(told))
 
 
 def graph(file: Path, image_3HW: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -101,7 +105,11 @@ def test_llama_cpps_graph_gives_the_tokens_that_transformers_gives(kind: str, la
     # their connector's gelu is llama.cpp's own, by a tanh
     assert np.abs(mine - theirs).max() < 5e-3 * np.abs(theirs).max()
     told = gguf.GGUFReader(tmp_path / "mmproj.gguf").fields
-    assert np.allclose(told["clip.vision.image_mean"].contents(), [0.4, 0.5, 0.6])
+    assert np.allclose(told["clip.vision.image_mean"].contents(), [0.48145466, 0.4578275, 0.40821073])
+    card(tmp_path / "hf", "pad", [0.5, 0.5, 0.5])
+    assert "trained with the mean of its own encoder" in write_mmproj(tmp_path / "hf", tmp_path / "other.gguf")
+    card(tmp_path / "hf", "square", [0.48145466, 0.4578275, 0.40821073])
+    assert "trained with image_mode=square" in write_mmproj(tmp_path / "hf", tmp_path / "other.gguf")
 
 
 def test_what_llama_cpp_would_compute_otherwise_is_refused_in_one_line(

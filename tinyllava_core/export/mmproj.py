@@ -24,6 +24,7 @@ from tinyllava_core.checkpoints import EXPORT_CARD
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput, unforeseen
 
+_PADDING = (122, 116, 104)  # of what is not square: clip.cpp, PROJECTOR_TYPE_MLP
 _PATCHES = {
     "embeddings.patch_embedding.weight": "v.patch_embd.weight",
     "embeddings.position_embedding.weight": "v.position_embd.weight",
@@ -153,12 +154,12 @@ def _pixels(folder: Path) -> tuple[list[float], list[float], str]:
     card = folder / EXPORT_CARD
     if card.is_file():
         told = json.loads(card.read_text(encoding="utf-8"))
-        note = (
-            ""
-            if told["image_mode"] == "pad"
-            else f"llama.cpp puts a picture that is not square on a grey square, this model was trained with image_mode={told['image_mode']}: give it square ones"
-        )
-        return list(told["vision"]["mean"]), list(told["vision"]["std"]), note
+        mode, mean = told["image_mode"], list(told["vision"]["mean"])
+        note = ""
+        if mode != "pad" or tuple(int(255 * one) for one in mean) != _PADDING:
+            how = f"image_mode={mode}" if mode != "pad" else "the mean of its own encoder around it"
+            note = f"llama.cpp lays a picture that is not square on a square of CLIP's mean colour, this model was trained with {how}: give it square ones"
+        return mean, list(told["vision"]["std"]), note
     try:
         processor: Any = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:
