@@ -58,7 +58,7 @@ with server.api(Path({str(prefect_workspace)!r}), say=lambda _: None) as ours:
     assert healthy(url)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    wait_until(lambda: not members(mark), seconds=15)
+    wait_until(lambda: not members(mark), seconds=60)
     assert not healthy(url)
     assert healthy(prefect_server)
 

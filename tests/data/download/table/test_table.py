@@ -195,7 +195,7 @@ url_table.fetch_images(rows, folder / "images", folder / "work", patience=Patien
     assert len(group) >= 3, "the leader, its logger, a worker"
     process.kill()
     process.wait()
-    wait_until(lambda: not any(_alive(pid) for pid in group), seconds=10)
+    wait_until(lambda: not any(_alive(pid) for pid in group), seconds=60)
 
     del server.asked[:]
     found = fetch_images(table, tmp_path / "images", work, patience=QUICK, allow_hosts=HERE)
