@@ -1,6 +1,6 @@
 """What attribution costs beside a training, and at 1.2 million records: `python benchmarks/why_store.py [--records N]`.
 
-Writes a store of made-up gradients as `tinyllava attribute` leaves it (int8, one scale a row) and times the scores of 256 answers, the tails,
+Writes a store of made-up gradients as `tinyllava attribute` leaves it (int8, one scale a row) and times the scores of 256 answers by both ways, the tails,
 and one `why`, all in CPU seconds of one thread. Run it with
 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1.
 """
@@ -20,7 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.why import scores
+from tinyllava_core.attribute.narrow import multiply
+from tinyllava_core.attribute.store import write
+from tinyllava_core.why import ends, scores
 from tinyllava_core.why.said import why
 
 NUMBERS, QUESTIONS, PART = 1536, 256, 65536
@@ -38,7 +40,7 @@ def main() -> int:
         for first in range(0, given.records, PART):
             names = [f"r{place:08d}" for place in range(first, min(first + PART, given.records))]
             columns = {"record_id": names, "source": [f"s{place % 8}" for place in range(len(names))]}
-            pq.write_table(gradients(columns, chance), home / f"records-{first:08d}.parquet", compression="zstd")
+            write(gradients(columns, chance), home / f"records-{first:08d}.parquet")
         told = {"benchmark": ["made-up"] * QUESTIONS, "question_id": [str(place) for place in range(QUESTIONS)]}
         asked = gradients(told, chance)
         files = scores.files(home)
@@ -46,9 +48,10 @@ def main() -> int:
         print(f"{given.records:,} records, {size / 1e9:.2f} GB; CPU seconds of one thread")
         kernel = timed("kernel", lambda: scores.kernel_of(files, 1.0))
         parts: list[tuple[pa.Table, scores.Scores]] = timed(
-            f"scores of {QUESTIONS} answers", lambda: list(scores.some_at_once(files, asked, kernel))
+            f"scores of {QUESTIONS} answers", lambda: list(scores.some_at_once(files, asked, kernel, multiply()))
         )
-        tails = timed("their tails", lambda: [scores.tails(found, some) for some, found in parts])
+        timed("the same in float32", lambda: list(scores.some_at_once(files, asked, kernel)))
+        tails = timed("their tails", lambda: [ends.tails(found, some, kernel, files) for some, found in parts])
         timed("their sums", lambda: [scores.groups(found, some) for some, found in parts])
         ask_one(home, pa.concat_tables(tails))
     return 0
@@ -60,13 +63,19 @@ def gradients(columns: dict[str, list[str]], chance: np.random.Generator) -> pa.
     small = chance.integers(-127, 128, (count, NUMBERS), dtype=np.int8)
     cells = pa.FixedSizeBinaryArray.from_buffers(pa.binary(NUMBERS), count, [None, pa.py_buffer(small.tobytes())])
     scale = pa.array(chance.random(count, dtype=np.float32))
-    return pa.table(columns).append_column("head_scale", scale).append_column("head", cells)
+    norm = pa.array(np.linalg.norm(small.astype(np.float32), axis=1) * scale.to_numpy())
+    return (
+        pa.table(columns)
+        .append_column("head_norm", norm)
+        .append_column("head_scale", scale)
+        .append_column("head", cells)
+    )
 
 
 def ask_one(home: Path, tails: pa.Table) -> None:
     """Time `why` for one of 5,000 answers with 200 records each."""
     times = ASKED // QUESTIONS + 1
-    ids = np.repeat(np.arange(ASKED), 2 * scores.TAIL).astype(str)
+    ids = np.repeat(np.arange(ASKED), 2 * ends.TAIL).astype(str)
     many = pa.concat_tables([tails] * times).slice(0, len(ids))
     many = many.set_column(many.schema.get_field_index("question_id"), "question_id", pa.array(ids))
     pq.write_table(many, home / "attributions.parquet", compression="zstd")

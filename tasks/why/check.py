@@ -16,7 +16,7 @@ from tinyllava_core.results import AttributionCheckResult
 from tinyllava_core.why import checking
 from tinyllava_core.why.checking import Store
 
-VERSION = 2
+VERSION = 3
 
 
 @stage("check halves")

@@ -17,7 +17,9 @@ from tiny import png
 
 from tinyllava_core import cli
 from tinyllava_core.curate import asking, columns
+from tinyllava_core.curate.priced import of_sources
 from tinyllava_core.curate.rows import Row
+from tinyllava_core.curate.tariff import Tariff
 from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.mix.filters import read_filters
 from tinyllava_core.data.record.formats import parser
@@ -137,6 +139,31 @@ def test_what_it_costs_is_said_and_bounded_before_anything_is_asked(
         assert judging(ask, server, tmp_path, "--at-most", "3") == 2
         assert "help: 4 new requests, and --at-most 3; nothing was asked" in capsys.readouterr().err
         assert server.asked == []
+
+
+def test_a_price_is_the_users_own_and_is_said_with_the_plan(
+    ask: Ask, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four requests about three pictures, of 100 tokens each; 40 tokens back: at 1,000 a million sent and 10,000 back."""
+    assert (
+        judging(
+            ask,
+            None,
+            tmp_path,
+            *["--plan", "--max-tokens", "10", "--picture-tokens", "100", "--price", "1000", "10000"],
+        )
+        == 0
+    )
+    chars = sum(len(f"How helpful, 1 to 5? Q: {q.removeprefix('<image>').strip()} A: {a}") for q, a in SAYS)
+    assert f"; {(chars / 4 + 300) / 1000 + 0.4:,.2f} at most\n" in capsys.readouterr().out
+    assert judging(ask, None, tmp_path, "--plan", "--price", "-1", "2") == 2
+    assert "--price and --picture-tokens: expected 0 or more" in capsys.readouterr().err
+    prompt = asking.Prompt.read("help", tmp_path / "help.txt", 10)
+    tariff = Tariff.of(None, None)
+    found = of_sources([str(source)] * 2, prompt, tmp_path / "workspace", tariff, each_picture=False)
+    assert (found.requests, found.sent, found.back, found.beside(tariff)) == (4, chars / 4, 40, " + 3 pictures")
+    found = of_sources([str(source)], prompt, tmp_path / "workspace", tariff, each_picture=True)
+    assert (found.requests, found.pictures, found.is_counted) == (2, 2, True)  # a picture that two records show, once
 
 
 def test_a_refused_record_is_told_and_the_others_are_rated(ask: Ask, tmp_path: Path) -> None:

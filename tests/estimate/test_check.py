@@ -33,6 +33,22 @@ def test_base_is_told_from_the_published_counts(capsys: pytest.CaptureFixture[st
     assert {"GB on each of 8 GPUs, ZeRO-2", "A100-hours at 40%"} <= set(rows)
 
 
+def test_what_asking_a_model_would_take_is_priced_by_the_users_own_prices(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One picture a record: 558,128 of 40 / 4 + 576 tokens sent, and of 100 back: 327.1 M x 0.5 + 55.8 M x 2 = 275.16."""
+    (prompt := tmp_path / "describe.txt").write_text("Describe this picture in three sentences")
+    words = ["base", "--workspace", str(tmp_path), "--recaption", str(prompt)]
+    rows = told(capsys, *words, "--max-tokens", "100", "--picture-tokens", "576", "--price", "0.5", "2")
+    assert rows["recaption: requests"]["pretrain"] == "558,128, expected"
+    assert rows["recaption: tokens sent, about"]["pretrain"] == "327.1 M"
+    assert rows["recaption: tokens back, at most"]["pretrain"] == "55.8 M"
+    assert rows["recaption: price, at most"]["pretrain"] == "275.16"
+    rows = told(capsys, *words)
+    assert rows["recaption: tokens sent, about"]["pretrain"] == "5.6 M + 558,128 pictures"
+    assert "recaption: price, at most" not in rows
+
+
 def test_what_does_not_fit_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ("base", "--set", "launch.processes=1", "--gpu", "A10", "--workspace", str(tmp_path))
     assert told(capsys, *words)["GB on each of 1 GPUs, ZeRO-2"]["sft"].endswith(": more than 24")
@@ -105,6 +121,7 @@ def test_data_that_is_here_is_planned_first_if_asked_to(monkeypatch: pytest.Monk
     [
         (["toy", "--gpu", "H10"], "unknown GPU 'H10'; nearest: 'H100'"),
         (["toy", "--utilisation", "40"], "--utilisation 40.0: expected a part of the peak"),
+        (["toy", "--price", "1", "2"], "name a prompt file with one of those"),
         (["base", "--set", "sft.pack_length=64"], "pack_length 64 is less than max_length"),
         (["base", "--set", "sft.vision.trainable_from_layer=26"], "the last block that can be trained is 25"),
     ],

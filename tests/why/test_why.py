@@ -15,7 +15,7 @@ from tinyllava_core.artifact import Artifact
 from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage.query import ask
 from tinyllava_core.lineage.tables import connect
-from tinyllava_core.why import checking, scores, truth
+from tinyllava_core.why import checking, ends, scores, truth
 from tinyllava_core.why.said import sentences, why
 
 RECORDS = {"a": (2.0, 0.0), "b": (0.0, 1.0), "c": (-4.0, 0.0), "d": (1.0, 1.0)}
@@ -49,9 +49,7 @@ def store(tmp_path: Path) -> Artifact:
     }
     write(home / "questions.parquet", told, [(1.0, 0.0)])
     np.save(home / "kernel.npy", np.eye(2, dtype=np.float32))
-    asked = pq.read_table(home / "questions.parquet")
-    one = scores.all_scores(scores.files(home), asked, np.eye(2, dtype=np.float32))
-    pq.write_table(scores.tails(one, asked, count=2), home / "attributions.parquet")
+    pq.write_table(tails(Artifact(stage="attribute", fingerprint="ab12", folder=home)), home / "attributions.parquet")
     (home / "result.json").write_text(json.dumps({"inputs": {"checkpoint": "cafe"}}))
     return Artifact(stage="attribute", fingerprint="ab12", folder=home)
 
@@ -63,6 +61,11 @@ def spearman(left: list[float], right: list[float]) -> float:
         return [sum(one < mine for one in values) + (values.count(mine) - 1) / 2 for mine in values]
 
     return statistics.correlation(rank(left), rank(right))
+
+
+def tails(store: Artifact) -> pa.Table:
+    asked, eye = pq.read_table(store.folder / "questions.parquet"), np.eye(2, dtype=np.float32)
+    return ends.tails(found(store, eye), asked, eye, scores.files(store.folder), count=2)
 
 
 def found(store: Artifact, kernel: np.ndarray) -> scores.Scores:
@@ -81,7 +84,7 @@ def test_a_cosine_ranks_and_a_kernel_sums(store: Artifact) -> None:
     np.testing.assert_allclose(one.cosine_QN[0], [1, 0, -1, 2**-0.5], atol=0.01)
     np.testing.assert_allclose(one.kernel_QN[0], [2, 0, -4, 1], atol=0.05)
     told = pq.read_table(store.folder / "questions.parquet")
-    table = scores.tails(one, told, count=2).to_pylist()
+    table = tails(store).to_pylist()
     assert [(row["rank"], row["record_id"]) for row in table] == [(1, "a"), (2, "d"), (-1, "c"), (-2, "b")]
     groups = {row["source"]: row for row in scores.groups(one, told).to_pylist()}
     assert {name: (row["num_records"], round(row["kernel_sum"], 1)) for name, row in groups.items()} == {
@@ -94,8 +97,7 @@ def test_a_cosine_ranks_and_a_kernel_sums(store: Artifact) -> None:
 def test_a_record_of_two_epochs_has_one_rank(store: Artifact) -> None:
     table = pq.read_table(store.folder / "records-00000000.parquet")
     pq.write_table(table, store.folder / "records-00000004.parquet")
-    one = found(store, np.eye(2, dtype=np.float32))
-    ranked = scores.tails(one, pq.read_table(store.folder / "questions.parquet"), count=2)["record_id"].to_pylist()
+    ranked = tails(store)["record_id"].to_pylist()
     assert ranked == ["a", "d", "c", "b"]
 
 
@@ -110,7 +112,10 @@ def test_the_ends_of_a_ranking_are_those_of_a_whole_sort_with_equal_scores_and_r
                 ranked.append(row)
         count = min(4, len(ranked) // 2)
         wanted = [(n, ranked[n - 1]) for n in range(1, count + 1)] + [(-n, ranked[-n]) for n in range(1, count + 1)]
-        assert scores._Records.of(ids).ends(score, 4) == wanted
+        of = ends.Records.of(pa.chunked_array([ids]))
+        near = of.near_ends(score, 2)
+        rank, at = of.ends(near, score[near], 2)
+        assert list(zip(rank.tolist(), near[at].tolist(), strict=True)) == [one for one in wanted if abs(one[0]) <= 2]
 
 
 def test_agreement_is_spearmans_correlation_with_the_mean_over_the_orders() -> None:
@@ -236,6 +241,29 @@ def test_how_often_answers_as_sure_as_one_flip_is_counted_over_the_random_sets(
     assert sentences(rows, "pope", "0", "cafe")[1].endswith(
         "in 1 of 2 (+0.00), as 25 % of the answers as sure as this do"
     )
+
+
+def test_an_answer_is_calm_where_no_order_takes_it_near_the_edge() -> None:
+    """Log-probabilities in two orders; one half is at -0.693. As sure as each is the other of its pair."""
+    before = np.array([[-0.10, -0.12, -0.30, -0.50, -0.05], [-0.12, -0.10, -0.50, -0.30, -0.05]])
+    given = np.array([[True] * 5, [True, True, True, True, False]])
+    found = [checking._calm(before, given, at) for at in range(5)]
+    # the pairs' deviations are 0.014 and 0.141, over all four 0.100 (root mean square); -0.12 is 0.57 above the edge, -0.5 is 0.193
+    assert found == [True, True, False, False, False]
+    assert checking._calm(before[:1], given[:1], 0) is None  # one order has no spread
+    base = {
+        "what": "removal",
+        "benchmark": "pope",
+        "question_id": "7",
+        "in_order": 0,
+        "given_before": True,
+        "num_removed": 60,
+    }
+    rows = [{**base, "method": one, "num_subsets": 1, "flips": 1, "change": 0.0} for one in ("score", "random")]
+    for calm, count in ((False, 3), (True, 2), (None, 2)):
+        told = sentences([row | {"is_calm": calm} for row in rows], "pope", "7", "cafe")
+        assert len(told) == count
+        assert told[1].startswith("this answer is on the edge") is (calm is False)
 
 
 def test_the_same_halves_and_sets_are_drawn_each_time(store: Artifact) -> None:

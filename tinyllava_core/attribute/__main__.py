@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from tinyllava_core.attribute.asked import Given, given_answers
+from tinyllava_core.attribute.narrow import multiply
 from tinyllava_core.attribute.sketch import Sketches
 from tinyllava_core.attribute.store import questions, record_parts, write
 from tinyllava_core.data.tensors.stream import PlannedPacks
@@ -23,7 +24,7 @@ from tinyllava_core.evaluate.answer.answer import Answerer, pick_device
 from tinyllava_core.job import AttributeJob, Progress, TrainJob, tell, write_result
 from tinyllava_core.results import AttributeResult
 from tinyllava_core.train.__main__ import reading
-from tinyllava_core.why import scores
+from tinyllava_core.why import ends, scores
 
 
 def main(arguments: list[str]) -> int:
@@ -72,8 +73,8 @@ def compare(home: Path, given: list[Given], damping: float) -> list[Path]:
     np.save(home / "kernel.npy", kernel)
     asked = pq.read_table(home / "questions.parquet")
     tails, groups = [], []
-    for some, found in scores.some_at_once(files, asked, kernel):
-        tails.append(scores.tails(found, some))
+    for some, found in scores.some_at_once(files, asked, kernel, multiply()):
+        tails.append(ends.tails(found, some, kernel, files))
         groups.append(scores.groups(found, some))
     write(pa.concat_tables(tails), home / "attributions.parquet")
     write(pa.concat_tables(groups), home / "attributed_groups.parquet")

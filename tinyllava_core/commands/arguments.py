@@ -51,6 +51,23 @@ def check_utilisation(args: argparse.Namespace) -> None:
         raise BadInput(f"--utilisation {args.utilisation}: expected a part of the peak, more than 0 and at most 1")
 
 
+def add_price(parser: argparse._ActionsContainer) -> None:
+    """Let a command take what a model behind an endpoint costs: --price and --picture-tokens."""
+    parser.add_argument(
+        "--price",
+        nargs=2,
+        type=float,
+        metavar=("SENT", "BACK"),
+        help="money for a million tokens sent, and for a million that come back, as the model's seller tells it",
+    )
+    parser.add_argument(
+        "--picture-tokens",
+        type=int,
+        metavar="N",
+        help="tokens that the model takes for a picture (default: not counted)",
+    )
+
+
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Let a command take a checkpoint, by any of its names."""
     parser.add_argument(

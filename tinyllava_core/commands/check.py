@@ -11,11 +11,22 @@ from tempfile import TemporaryDirectory
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.arguments import add_format, add_gpu, add_overrides, add_workspace, check_utilisation
+from tinyllava_core.commands.arguments import (
+    add_format,
+    add_gpu,
+    add_overrides,
+    add_price,
+    add_workspace,
+    check_utilisation,
+)
+from tinyllava_core.commands.of_data.judge import MAX_TOKENS as JUDGE_TOKENS
+from tinyllava_core.commands.of_data.recaption import MAX_TOKENS as RECAPTION_TOKENS
 from tinyllava_core.errors import BadInput
 from tinyllava_core.show import Row, show
 
 if TYPE_CHECKING:
+    from tinyllava_core.curate.asking import Prompt
+    from tinyllava_core.curate.tariff import Tariff
     from tinyllava_core.estimate.stage import Load, StageEstimate
     from tinyllava_core.recipe import Recipe
 
@@ -42,6 +53,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_gpu(parser)
     add_format(parser)
+    asking = parser.add_argument_group("what asking a model about the sources would take")
+    asking.add_argument(
+        "--judge", type=Path, metavar="PROMPT", help="as `tinyllava data judge --ask NAME=PROMPT` does, of every record"
+    )
+    asking.add_argument(
+        "--recaption", type=Path, metavar="PROMPT", help="as `tinyllava data recaption` does, of every picture"
+    )
+    asking.add_argument(
+        "--max-tokens", type=int, metavar="N", help=f"of a reply (default: {JUDGE_TOKENS} and {RECAPTION_TOKENS})"
+    )
+    add_price(asking)
 
 
 def act(args: argparse.Namespace) -> None:
@@ -56,6 +78,7 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.settings.trained import check_something_to_train
 
     check_utilisation(args)
+    prompts, tariff = _asked_for(args)
     gpu = gpu_row(args.gpu)
     recipe = load(args.recipe, read_overrides(args.set))
     for stage in recipe.stages():
@@ -70,6 +93,7 @@ def act(args: argparse.Namespace) -> None:
         into = Path(folder) if args.sample else None
         found = [estimate(recipe, stage, plan, into) for stage, plan in plans.items()]
     rows = [*_data_rows(found), *_part_rows(found), *_cost_rows(found, recipe, gpu.peak, gpu.memory_gb, args)]
+    rows += [row for word, prompt in prompts for row in _asking_rows(word, prompt, tariff, recipe, args.workspace)]
     if args.format == "table":
         print(f"recipe  {recipe.name}: {recipe.description}")
         for one in found:
@@ -192,6 +216,47 @@ def _cost_rows(
         ("operations", *(f"{one.needed:.2g}" for one in found)),
         (f"{args.gpu}-hours at {args.utilisation:.0%}", *(_hours(value) for value in hours)),
         (f"- on {ranks} GPUs", *(f"{_hours(value / ranks)} h" for value in hours)),
+    ]
+
+
+def _asked_for(args: argparse.Namespace) -> tuple[list[tuple[str, Prompt]], Tariff]:
+    """Read the prompts of what is to be priced. Raises BadInput for a prompt that cannot be asked, or a price of nothing."""
+    from tinyllava_core.curate.asking import Prompt
+    from tinyllava_core.curate.tariff import Tariff
+
+    most = {"judge": JUDGE_TOKENS, "recaption": RECAPTION_TOKENS}
+    prompts = [
+        (word, Prompt.read(word, path, args.max_tokens or tokens))
+        for word, tokens in most.items()
+        if (path := getattr(args, word)) is not None
+    ]
+    if not prompts and (args.price or args.picture_tokens is not None or args.max_tokens is not None):
+        raise BadInput(
+            "--price, --picture-tokens and --max-tokens say what --judge or --recaption would cost; name a prompt file with one of those"
+        )
+    return prompts, Tariff.of(args.price, args.picture_tokens, args.max_tokens)
+
+
+def _asking_rows(word: str, prompt: Prompt, tariff: Tariff, recipe: Recipe, workspace: Path) -> list[Row]:
+    """Say what asking about each stage's whole sources takes: shares are of the mix, and judging comes before it."""
+    from tinyllava_core.curate.priced import of_sources
+
+    found = [
+        of_sources(
+            (entry.source for entry in recipe.training(stage).mix),
+            prompt,
+            workspace,
+            tariff,
+            each_picture=word == "recaption",
+        )
+        for stage in recipe.stages()
+    ]
+    costs = [one.cost(tariff) for one in found]
+    return [
+        (f"{word}: requests", *(f"{one.requests:,.0f}{'' if one.is_counted else ', expected'}" for one in found)),
+        (f"{word}: tokens sent, about", *(f"{_count(one.sent)}{one.beside(tariff)}" for one in found)),
+        (f"{word}: tokens back, at most", *(_count(one.back) for one in found)),
+        *([(f"{word}: price, at most", *(f"{cost:,.2f}" for cost in costs))] if tariff.is_told else []),
     ]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_core.curate.rows import Row
+from tinyllava_core.curate.tariff import Asking, Tariff
 from tinyllava_core.data.inspect.small import inline
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.score.judge import Judge, Refused
@@ -22,6 +23,7 @@ from tinyllava_core.evaluate.score.judge import Judge, Refused
 PLACES = ("{question}", "{answer}")
 _PLACE = re.compile("|".join(map(re.escape, PLACES)))
 MOST_REFUSED = 8  # replies in a row that the endpoint refuses: then it is not the records
+CHARS_A_TOKEN = 4  # of English, about
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -82,17 +84,26 @@ class Price:
     picture_bytes: int
     max_tokens: int  # of all new replies, at most
 
-    def told(self) -> str:
+    num_pictures: int
+
+    def told(self, tariff: Tariff) -> str:
         """Say it on one line."""
+        asking = Asking(
+            requests=self.num_new,
+            sent=self.num_chars / CHARS_A_TOKEN + self.num_pictures * (tariff.a_picture or 0),
+            back=self.max_tokens,
+            pictures=self.num_pictures,
+        )
+        cost = f"; {asking.cost(tariff):,.2f} at most{asking.beside(tariff)}" if tariff.is_told else ""
         return (
-            f"{self.num_new:,} requests to send ({self.num_kept:,} are kept already): {self.num_chars:,} characters, about {self.num_chars // 4:,} "
-            f"tokens, and {self.picture_bytes / 1e6:.1f} MB of pictures; replies of {self.max_tokens:,} tokens at most"
+            f"{self.num_new:,} requests to send ({self.num_kept:,} are kept already): {self.num_chars:,} characters, about {self.num_chars // CHARS_A_TOKEN:,} "
+            f"tokens, and {self.picture_bytes / 1e6:.1f} MB of pictures; replies of {self.max_tokens:,} tokens at most{cost}"
         )
 
 
 def price(judge: Judge, prompt: Prompt, rows: Iterable[Row], jpegs: Callable[[Row], Sequence[bytes]]) -> Price:
     """Count what would be asked."""
-    new = kept = chars = size = 0
+    new = kept = chars = size = pictures = 0
     for row in rows:
         shown = jpegs(row)
         messages = prompt.messages(row, shown)
@@ -100,8 +111,15 @@ def price(judge: Judge, prompt: Prompt, rows: Iterable[Row], jpegs: Callable[[Ro
             kept += 1
         else:
             new, chars = new + 1, chars + len(messages[0]["content"][-1]["text"])
-            size += sum(map(len, shown))
-    return Price(num_new=new, num_kept=kept, num_chars=chars, picture_bytes=size, max_tokens=new * prompt.max_tokens)
+            size, pictures = size + sum(map(len, shown)), pictures + len(shown)
+    return Price(
+        num_new=new,
+        num_kept=kept,
+        num_chars=chars,
+        picture_bytes=size,
+        max_tokens=new * prompt.max_tokens,
+        num_pictures=pictures,
+    )
 
 
 def bounded(
@@ -111,6 +129,7 @@ def bounded(
     rows: Sequence[Row],
     jpegs: Callable[[Row], Sequence[bytes]],
     at_most: int | None,
+    tariff: Tariff,
 ) -> Judge | None:
     """Say what asking will cost -> the model to ask; None where that is all that is wanted (`at_most` None).
 
@@ -119,7 +138,7 @@ def bounded(
     (home := workspace / "judged").mkdir(parents=True, exist_ok=True)
     judge = Judge.from_environment(home / f"{source}.jsonl")
     cost = price(judge, prompt, rows, jpegs)
-    print(f"{prompt.name}: {judge.model}, prompt {prompt.sha256[:12]}: {cost.told()}", flush=True)
+    print(f"{prompt.name}: {judge.model}, prompt {prompt.sha256[:12]}: {cost.told(tariff)}", flush=True)
     if at_most is not None and cost.num_new > at_most:
         raise BadInput(
             f"{prompt.name}: {cost.num_new:,} new requests, and --at-most {at_most:,}; nothing was asked: raise it to pay for them"

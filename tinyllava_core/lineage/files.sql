@@ -351,6 +351,7 @@ CREATE TABLE attribution_checks (
     attainable DOUBLE,         -- halves: what a perfect method would reach, from how well the orders agree
     flips INTEGER,             -- removal: sets without which that answer is not given any more
     change DOUBLE,             -- removal: mean change of its log-probability
+    is_calm BOOLEAN,           -- removal: every order gives the answer, with a margin that orders do not use up; NULL: one order, or an older check
     flips_alike DOUBLE         -- removal: part of the answers as sure as this that random records flip, in that order
 );
 COMMENT ON TABLE attribution_checks IS 'attribution_check: how far attributions agree with retraining. What has no row here is unchecked.';

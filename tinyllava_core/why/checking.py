@@ -20,6 +20,8 @@ HALVES, REMOVAL = "halves", "removal"  # the kinds of checks: column `what`
 METHODS = ("score", "cosine", "kernel", "same answer", "random")
 _SEED = 1
 _ALIKE = 50  # answers as sure as one: so many times the random sets say how often such an answer flips
+_EDGE = float(np.log(0.5))  # a likelier answer than all others together is given, whatever they are
+_SPREADS = 2  # so many of the orders' own must lie between an answer and the edge: measured in docs/why.md, "Removals"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ def removal_rows(
 
     `whole`: the undisturbed training in each order; `without`: [questions][orders]; `random`: [draws][orders]. A flip: the answer is
     given by the undisturbed training of that order, and not without the records. `flips_alike`: how often random records flip answers as
-    sure as this one: an answer on the edge goes whatever is left out.
+    sure as this one: an answer on the edge goes whatever is left out. `is_calm`: no order takes the answer near that edge (see _calm).
     """
     keys = list(zip(store.questions["benchmark"].to_pylist(), store.questions["question_id"].to_pylist(), strict=True))
     base = [log_probabilities(one, store) for one in whole]
@@ -128,6 +130,7 @@ def removal_rows(
     rows = []
     for question, mine in zip(questions, without, strict=True):
         at = keys.index(question)
+        calm = _calm(np.stack([one for one, _ in base]), np.stack([given for _, given in base]), at)
         removed = {"score": [[log_probabilities(one, store) for one in mine]], "random": drawn}
         for method, sets in removed.items():
             for order, (before, given) in enumerate(base):
@@ -146,10 +149,27 @@ def removal_rows(
                         "given_before": bool(given[at]),
                         "flips": sum(flips),
                         "change": sum(changes) / len(changes),
+                        "is_calm": calm,
                         "flips_alike": float(np.mean([~one[order][1][alike] for one in drawn])) if len(alike) else None,
                     }
                 )
     return rows
+
+
+def _calm(before_OQ: np.ndarray, given_OQ: np.ndarray, at: int) -> bool | None:
+    """Tell whether an answer is right to call given: by every order's undisturbed training, and with a margin that orders do not use up.
+
+    Its lowest log-probability must lie above that of one half by twice the standard deviation over the orders, root mean square over the
+    answers that are as sure. None for one order, which has no spread.
+    """
+    if not given_OQ[:, at].all():
+        return False
+    if len(before_OQ) == 1:
+        return None
+    low_Q = before_OQ.min(0)
+    alike = _as_sure(low_Q, np.asarray(given_OQ.all(0)), at)
+    spread_Q = before_OQ.var(0, ddof=1)
+    return bool(low_Q[at] - _EDGE > _SPREADS * np.sqrt(spread_Q[[*alike, at]].mean()))
 
 
 def _as_sure(before_Q: np.ndarray, given_Q: np.ndarray, at: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from tinyllava_core.frozen import read_yaml
 from tinyllava_core.why.checking import HALVES, REMOVAL
 from tinyllava_core.why.records import QUALITY, SIDE
 
+EDGE = "this answer is on the edge: another order alone takes it, or comes near to that, so a flip below is not called an effect of the records"
 UNCHECKED = (
     "unchecked: nothing says how far this ranking agrees with retraining; `tinyllava attribute {0} --halves 16` does"
 )
@@ -82,6 +83,8 @@ def sentences(rows: Sequence[dict[str, Any]], benchmark: str, question_id: str, 
         if row["what"] == REMOVAL and (row["benchmark"], row["question_id"]) == (benchmark, question_id)
     ]
     told = [_agreement(halves)] if halves else [UNCHECKED.format(checkpoint)]
+    if any(row.get("is_calm") is False for row in mine):
+        told.append(EDGE)
     for order in sorted({row["in_order"] for row in mine}):
         told.append(_removal({row["method"]: row for row in mine if row["in_order"] == order}, order))
     if not mine:

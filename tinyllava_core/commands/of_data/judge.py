@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyllava_core.commands.arguments import add_workspace
+from tinyllava_core.commands.arguments import add_price, add_workspace
 from tinyllava_core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def add_asking(parser: argparse.ArgumentParser, max_tokens: int) -> None:
     parser.add_argument(
         "--max-tokens", type=int, default=max_tokens, metavar="N", help=f"of a reply (default: {max_tokens})"
     )
+    add_price(parser)
 
 
 def act(args: argparse.Namespace) -> None:
@@ -73,12 +74,14 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.curate import columns, write
     from tinyllava_core.curate.asking import Prompt, ask, bounded
     from tinyllava_core.curate.rows import source_of
+    from tinyllava_core.curate.tariff import Tariff
     from tinyllava_core.data.manifest.manifest import load
     from tinyllava_core.data.mix.filters import score_columns
     from tinyllava_core.data.mix.tables import described_columns
     from tinyllava_core.paths import expanded
     from tinyllava_core.why.found import trained
 
+    tariff = Tariff.of(args.price, args.picture_tokens, args.max_tokens)
     place = expanded(args.workspace).resolve()
     source = source_of(load(args.source), place)
     prompts = [Prompt.read(*_named(one), args.max_tokens) for one in args.ask]
@@ -102,7 +105,7 @@ def act(args: argparse.Namespace) -> None:
         return [source.jpeg(path) for path in row.pictures]
 
     for prompt in prompts:
-        judge = bounded(place, source.name, prompt, rows, shown, None if args.plan else args.at_most)
+        judge = bounded(place, source.name, prompt, rows, shown, None if args.plan else args.at_most, tariff)
         if judge is not None:
             tables.append(write.rated(prompt, ask(judge, prompt, rows, shown, args.at_once)))
             told[prompt.name] = f"{judge.model}, prompt {prompt.sha256}"

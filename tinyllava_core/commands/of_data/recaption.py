@@ -42,9 +42,11 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.curate import write
     from tinyllava_core.curate.asking import Prompt, ask, bounded
     from tinyllava_core.curate.rows import source_of
+    from tinyllava_core.curate.tariff import Tariff
     from tinyllava_core.data.manifest.manifest import load
     from tinyllava_core.paths import expanded
 
+    tariff = Tariff.of(args.price, args.picture_tokens, args.max_tokens)
     place = expanded(args.workspace).resolve()
     source = source_of(load(args.source), place)
     prompt = Prompt.read("caption", args.prompt, args.max_tokens)
@@ -57,7 +59,7 @@ def act(args: argparse.Namespace) -> None:
     def shown(row: Row) -> list[bytes]:
         return [source.jpeg(row.pictures[0])]
 
-    judge = bounded(place, source.name, prompt, rows, shown, None if args.plan else args.at_most)
+    judge = bounded(place, source.name, prompt, rows, shown, None if args.plan else args.at_most, tariff)
     if judge is None:
         return
     answers = ask(judge, prompt, rows, shown, args.at_once)
