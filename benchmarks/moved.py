@@ -1,6 +1,6 @@
 """Whether a study's variants moved a score beyond the orders' spread: `python benchmarks/moved.py STUDY --workspace WORKSPACE`.
 
-A training is the unit, the study's first variant what the others are held against. It trains nothing: `tinyllava study STUDY` does.
+A training is the unit, the study's first variant what the others are held against; the intervals share 5 %. It trains nothing: `tinyllava study STUDY` does.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ def main() -> None:
         found = {row[:2]: [one["percent"] for one in row[2]] for row in ask(connection, SCORES, {}).rows}
     names = {run.variant: run.overrides["name"] for run in runs(load(given.study), {})}
     benchmarks = sorted({benchmark for recipe, benchmark in found if recipe in names.values()})
+    if not benchmarks:
+        raise SystemExit(
+            f"{given.workspace}: no score of study {given.study}; run it first: tinyllava study {given.study}"
+        )
     first, *others = names
     print("| variant | orders |" + "".join(f" {one}, mean (sd) | gain, 95 % interval |" for one in benchmarks))
     print("| --- | --- |" + " --- | --- |" * len(benchmarks))
