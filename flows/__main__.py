@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="python -m flows", description="Run the whole pipeline on a recipe.")
     parser.add_argument("recipe", metavar="RECIPE", help="a name in tinyllava_core/recipes, or a path to a YAML file")
     parser.add_argument("--study", action="store_true", help="RECIPE is a study: run every variant of its grid")
+    parser.add_argument("--halving", action="store_true", help="with --study: cut variants by their held-out loss")
     parser.add_argument("--mixes", action="store_true", help="RECIPE is a study: search the mixes that it names")
     parser.add_argument(
         "--attribute", metavar="JSON", help="RECIPE is a checkpoint: keep what ties its answers to its records, so"
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         given = parser.parse_args(arguments)
         check_workspace(given.workspace)
+        if given.halving and not given.study:
+            raise BadInput("--halving is for a study; give --study with it")
         if (given.study or given.mixes) and given.until_plan:
             raise BadInput("--until-plan is for one recipe, not for a study; give its recipe without --study")
         if given.attribute is not None:
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str]) -> int:
         elif given.mixes:
             run_mixes(given.recipe, read_overrides(given.set), given.workspace)
         elif given.study:
-            run_study(given.recipe, read_overrides(given.set), given.workspace)
+            run_study(given.recipe, read_overrides(given.set), given.workspace, given.halving)
         else:
             run(given.recipe, read_overrides(given.set), given.workspace, given.until_plan)
     except BadInput as error:
@@ -133,13 +136,13 @@ def run(name: str, overrides: dict[str, Any], workspace: Path, until_plan: bool 
         print(f"          tinyllava evaluate latest BENCHMARK --workspace {workspace}")
 
 
-def run_study(name: str, overrides: dict[str, Any], workspace: Path) -> None:
+def run_study(name: str, overrides: dict[str, Any], workspace: Path, halving: bool = False) -> None:
     """Check every recipe of the study, run them all. Raises BadInput before anything heavy starts."""
     from tasks.of_study.variants import runs
 
-    planned = runs(name, overrides)
+    planned = runs(name, overrides, halving)
     say(f"study     {name}: {len(planned)} runs, {', '.join(dict.fromkeys(run.variant for run in planned))}")
-    tell(STUDY, workspace, name, overrides)
+    tell(STUDY, workspace, name, overrides, halving=halving)
 
 
 def run_attribution(checkpoint: str, asked: dict[str, Any], workspace: Path) -> None:

@@ -66,43 +66,56 @@ def train(
     features: Artifact | None = None,
 ) -> Artifact:
     """Train one stage by its plan, from the checkpoint of the stage before or from the pretrained parts."""
-    recipe = run.recipe
-    inputs = {"shard": shards, "plan": plan} | ({"start": start} if start else {})
+    inputs = inputs_of(shards, plan, start)
 
     def make(folder: Path) -> TrainResult:
-        for name in ("steps", "metrics", "lives"):
-            (folder / f"{name}.jsonl").touch()  # the views read these as they grow: a step is seen once it is taken
-        of = folder.name.strip(".").removesuffix(".partial")
-        begun = {
-            "run_id": run.run_id,
-            "stage": stage,
-            "name": stage,
-            "fingerprint": of,
-            "started_at": datetime.now(UTC),
-        }
-        leave(run.workspace, "begun", f"{run.run_id} {stage} {stage}", [begun])
-        publish(run.workspace)
-        job = TrainJob(
-            stage=stage,
-            recipe=recipe,
-            shards=shards.folder,
-            plan=plan.folder,
-            start=start.folder / "checkpoint" if start else None,
-            features=features.folder if features else None,
-            commits=hub_commits(recipe) if starts_from_parts(recipe, stage) else {},
-            out=folder,
-        )
-        _show_loss(run, stage, of, folder, f"Loss of {stage}, up to now: reload the page")
-        launch_again_halved(job, recipe.launch)
+        job = take_steps(run, stage, inputs, features, folder)
         return read_result(folder, job.kind, TrainResult)
 
-    trained = record(run, stage, stage, TrainJob.VERSION, train_spec(recipe, stage), inputs, make, resumable=True)
+    trained = record(run, stage, stage, TrainJob.VERSION, train_spec(run.recipe, stage), inputs, make, resumable=True)
     for line in part_lines(trained):
         LOG.info("%s", line)
     told = trained.result(TrainResult)
     said = f"Loss of {stage}: {told.first_loss:.3g} at first, {told.last_loss:.3g} at last, {told.num_steps:,} steps"
     _show_loss(run, stage, trained.fingerprint, trained.folder, said)
     return trained
+
+
+def inputs_of(shards: Artifact, plan: Artifact, start: Artifact | None) -> dict[str, Artifact]:
+    """Name what goes into a training."""
+    return {"shard": shards, "plan": plan} | ({"start": start} if start else {})
+
+
+def take_steps(
+    run: Run,
+    stage: StageName,
+    inputs: Mapping[str, Artifact],
+    features: Artifact | None,
+    folder: Path,
+    until: int | None = None,
+) -> TrainJob:
+    """Train in the folder of a stage's artifact, from where a killed or paused life of it was, to its end or to step `until`."""
+    for name in ("steps", "metrics", "lives"):
+        (folder / f"{name}.jsonl").touch()  # the views read these as they grow: a step is seen once it is taken
+    of = folder.name.strip(".").removesuffix(".partial")
+    begun = {"run_id": run.run_id, "stage": stage, "name": stage, "fingerprint": of, "started_at": datetime.now(UTC)}
+    leave(run.workspace, "begun", f"{run.run_id} {stage} {stage}", [begun])
+    publish(run.workspace)
+    recipe, start = run.recipe, inputs.get("start")
+    job = TrainJob(
+        stage=stage,
+        recipe=recipe,
+        shards=inputs["shard"].folder,
+        plan=inputs["plan"].folder,
+        start=start.folder / "checkpoint" if start else None,
+        features=features.folder if features else None,
+        commits=hub_commits(recipe) if starts_from_parts(recipe, stage) else {},
+        out=folder,
+        until=until,
+    )
+    _show_loss(run, stage, of, folder, f"Loss of {stage}, up to now: reload the page")
+    launch_again_halved(job, recipe.launch)
+    return job
 
 
 def _show_loss(run: Run, stage: str, fingerprint: str, folder: Path, said: str) -> None:

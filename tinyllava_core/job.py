@@ -42,6 +42,9 @@ class TrainJob(Frozen):
     features: Path | None = None  # artifact folder of stage features; None: encode the images anew
     commits: dict[str, str] = Field({})  # hub name -> the commit that is loaded, where the part's row pins none
     out: Path  # artifact folder being made
+    until: int | None = Field(
+        None, ge=1
+    )  # optimizer steps to take now, all lives together: measure, save, end. None: all
 
     @property
     def has_halved_packs(self) -> bool:

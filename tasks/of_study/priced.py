@@ -30,6 +30,7 @@ from tinyllava_core.recipe import load as load_recipe
 from tinyllava_core.show import show
 from tinyllava_core.study import grid
 from tinyllava_core.study.grid import Planned, Study
+from tinyllava_core.study.halving import Halving, num_left
 
 BYTES_A_WEIGHT = 4  # a checkpoint holds fp32
 
@@ -110,6 +111,7 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("study", nargs="?")
     add_gpu(parser)
     parser.add_argument("--budget", type=float, metavar="GPU_HOURS")
+    parser.add_argument("--halving", action="store_true")
     add_overrides(parser)
     add_workspace(parser)
     add_format(parser)
@@ -120,12 +122,14 @@ def main(words: Sequence[str]) -> None:
         overview(args.workspace, peak, args)
         return
     study = grid.load(args.study)
-    planned = grid.runs(study, read_overrides(args.set))
+    planned = grid.runs(study, read_overrides(args.set), args.halving)
     rows = price(planned, args.workspace, peak, args.utilisation)
     show(("variant", "seed", "stages", f"{args.gpu}-hours", "checkpoint GB"), list(_by_run(rows)), args.format)
     if args.format != "table":
         return
     print(_sum(rows, args.gpu))
+    if args.halving:
+        print(halved(rows, study.halving, args.gpu))
     if args.budget is not None:
         print(_budget(rows, args.budget))
     recipe = load_recipe(planned[0].recipe, planned[0].overrides)
@@ -160,6 +164,25 @@ def _by_run(rows: Sequence[Priced]) -> Iterator[tuple[str, int, str, float, floa
 def _sum(rows: Sequence[Priced], gpu: str) -> str:
     hours, size = sum(row.gpu_hours for row in rows), sum(row.disk_bytes for row in rows)
     return f"\n{len(rows)} stages: {_states(rows)}; {hours:,.1f} {gpu}-hours, {size / 1e9:,.1f} GB of checkpoints"
+
+
+def halved(rows: Sequence[Priced], halving: Halving, gpu: str) -> str:
+    """Say what successive halving would take at least and at most: where all variants compare, whichever of them go on.
+
+    A stage before the last is trained whole by all; of the last one a variant takes the part up to its cut.
+    """
+    last = {row.variant: row.stage for row in rows}  # the rows of a run are in the order of its stages
+    hours = sorted(sum(row.gpu_hours for row in rows if (row.variant, row.stage) == of) for of in last.items())
+    before = sum(row.gpu_hours for row in rows) - sum(hours)
+    left, parts = list(num_left(len(last), halving)), (0.0, *halving.at, 1.0)
+    steps = [(high - low, count) for low, high, count in zip(parts[:-1], parts[1:], left, strict=True)]
+    least = before + sum(part * sum(hours[:count]) for part, count in steps)
+    most = before + sum(part * sum(hours[len(hours) - count :]) for part, count in steps)
+    cuts = ", ".join(f"{count} go on after {part:.0%}" for part, count in zip(halving.at, left[1:], strict=True))
+    return (
+        f"with halving: {least:,.1f} to {most:,.1f} {gpu}-hours, by which go on; of {len(last)} variants {cuts}. "
+        "Variants whose data or tokens differ are not compared: then more go on"
+    )
 
 
 def _states(rows: Sequence[Priced]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from prefect.artifacts import create_markdown_artifact
 from prefect.states import State
 
+from tasks.of_study.part import Rung
 from tasks.report import Outcome
 from tasks.running.progress import LOG, slug
 from tasks.running.shown import show
@@ -23,7 +24,7 @@ from tinyllava_core.report.gather import gather_named
 from tinyllava_core.report.trust import subscores
 from tinyllava_core.results import TRAININGS, EvaluateResult, TrainResult
 from tinyllava_core.settings.condition import SEEN
-from tinyllava_core.study import grid, page, pairs, table
+from tinyllava_core.study import grid, halving, page, pairs, table
 from tinyllava_core.study.grid import Planned
 from tinyllava_core.study.table import Finished
 from tinyllava_core.study.where import Moved, moved
@@ -35,16 +36,26 @@ def outcome_of(state: State[Outcome]) -> Outcome | str:
 
 
 @stage("study", task_run_name="study: {study}")
-def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | str], workspace: str) -> Path:
-    """Write the table and the figures of a study; give the page. Raises RuntimeError, after that, if a run failed."""
+def summarise(
+    study: str, planned: Sequence[Planned], ended: Sequence[Outcome | str], workspace: str, rungs: Sequence[Rung] = ()
+) -> Path:
+    """Write the table and the figures of a study; give the page. Raises RuntimeError, after that, if a run failed.
+
+    `planned`: the runs that went on to their end; `rungs`: what became of all before.
+    """
     told, all_runs = grid.load(study), list(zip(planned, ended, strict=True))
     done = [finished(run, outcome) for run, outcome in all_runs if isinstance(outcome, Outcome)]
-    failed = [f"{run.variant}, {run.way}: {why}" for run, why in all_runs if isinstance(why, str)]
+    failed = [why for rung in rungs for why in rung.failed]
+    failed += [f"{run.variant}, {run.way}: {why}" for run, why in all_runs if isinstance(why, str)]
+    standings = [rung.standings for rung in rungs]
+    scores = table.markdown(table.cells(rows := table.tabulate(done), halving.cut_in(standings)))
     folder = expanded(workspace).resolve() / "studies" / slug(told.name)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = table.tabulate(done)
     units = table.told(done)
-    write_aside(folder / "study.md", f"{table.markdown(rows)}\n{units}\n")
+    ranks = (
+        f"\n{halving.told(standings)}\n\n{table.markdown([halving.HEAD, *halving.lines(standings)])}" if rungs else ""
+    )
+    write_aside(folder / "study.md", f"{scores}\n{units}\n{ranks}")
     write_aside(folder / "study.csv", table.as_csv(done))
     sides = _first_of_each(all_runs, expanded(workspace).resolve())
     two = len(sides) > 1
@@ -52,17 +63,18 @@ def summarise(study: str, planned: Sequence[Planned], ended: Sequence[Outcome | 
         differences=pairs.against_first(done),
         published=pairs.beside_published(done),
         moved=_where(sides) if two else (),
+        halving=standings,
     )
     answers = write_answers(sides, folder / "answers", back="../study.html") if two else None
     page.write_page(told, rows, failed, folder / "study.html", done, tables, answers)
-    for line in (*table.markdown(rows).splitlines(), units):
+    for line in (*scores.splitlines(), units):
         LOG.info("%s", line)
     LOG.info("study     %s", folder / "study.html")
     told_as = {"key": slug(f"study-{told.name}"), "description": told.description}
-    show(f"study {told.name}", create_markdown_artifact, markdown=table.markdown(rows), **told_as)
+    show(f"study {told.name}", create_markdown_artifact, markdown=scores + ranks, **told_as)
     if failed:
         raise RuntimeError(
-            f"{len(failed)} of {len(planned)} runs failed; the first: {failed[0]}. The same command goes on from here"
+            f"{len(failed)} of {len(planned) + sum(len(rung.failed) for rung in rungs)} runs failed; the first: {failed[0]}. The same command goes on from here"
         )
     return folder / "study.html"
 

@@ -10,7 +10,9 @@ import pytest
 import yaml
 from prefect import flow
 
+import flows.halving
 import flows.study
+from tasks.of_study.part import Part
 from tasks.report import Outcome
 from tinyllava_core.artifact import make_once
 from tinyllava_core.report.scores import Measured, ScoreRow
@@ -90,3 +92,50 @@ def test_the_page_of_a_whole_study_is_what_the_flow_gives(tmp_path: Path, monkey
     specs = [json.loads(file.read_text())["spec"] for file in tmp_path.glob("workspace/artifacts/sft/*/result.json")]
     assert {spec["model.connector"] for spec in specs} == {"mlp", "resampler"}
     assert {spec["sft.epochs"] for spec in specs} == {2}
+
+
+@flow(name="stands-for-a-part-of-it")
+def part(recipe: str, overrides: dict[str, Any], workspace: str, part: float) -> Part:
+    """What is measured after a part of the steps, without the steps: the loss is the rate; 3.0 breaks."""
+    rate = overrides["sft.lr"]
+    if rate == 3.0:
+        raise ValueError("it broke")
+    assert overrides["sft.held_out"] == 200
+    return Part(step=int(part * 100), num_steps=100, loss=rate, same="x", why_alone="")
+
+
+@flow(name="stands-for-the-rest-of-it")
+def rest(recipe: str, overrides: dict[str, Any], workspace: str) -> Outcome:
+    return pipeline.fn(recipe, {"model.connector": "mlp", **overrides}, workspace)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_halving_runs_to_the_end_only_what_went_on_and_tells_of_what_was_cut_without_a_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five rates one breaks; of the other four the two lowest go on after a quarter, and the lowest after half."""
+    monkeypatch.setattr(flows.study, "full_pipeline", rest)
+    monkeypatch.setattr(flows.halving, "first_part", part)
+    path = tmp_path / "mine.yaml"
+    rates = [4.0, 2.0, 3.0, 1.0, 5.0]
+    path.write_text(yaml.safe_dump({"name": "mine", "recipe": "toy", "grid": {"sft.lr": rates}}))
+    with pytest.raises(RuntimeError, match=r"1 of 2 runs failed; the first: lr 3.0, seed 42: .*it broke"):
+        flows.study.study(str(path), {}, str(tmp_path / "workspace"), halving=True)
+    home = tmp_path / "workspace" / "studies" / "mine"
+    lines = (home / "study.md").read_text().splitlines()
+    assert lines[2:6] == [
+        "| lr 1.0 | 90.0 ± 1.0 | 7 | 0.250 | 60 s |",
+        *(f"| lr {rate} | cut |  |  |  |" for rate in (4.0, 5.0, 2.0)),
+    ]
+    assert [line for line in lines if "went on" in line or "not scored" in line] == [
+        "| lr 1.0 | 25%: step 25 of 100 | 1.0000 | 4 with it | went on |",
+        "| lr 2.0 | 25%: step 25 of 100 | 2.0000 | 4 with it | went on |",
+        "| lr 4.0 | 25%: step 25 of 100 | 4.0000 | 4 with it | cut, not scored |",
+        "| lr 5.0 | 25%: step 25 of 100 | 5.0000 | 4 with it | cut, not scored |",
+        "| lr 1.0 | 50%: step 50 of 100 | 1.0000 | 2 with it | went on |",
+        "| lr 2.0 | 50%: step 50 of 100 | 2.0000 | 2 with it | cut, not scored |",
+    ]
+    assert len(list(tmp_path.glob("workspace/artifacts/sft/*/result.json"))) == 1
+    page = (home / "study.html").read_text()
+    assert "Cut before their end" in page
+    assert "Successive halving cut 3 of 4 variants" in page

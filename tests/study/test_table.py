@@ -93,7 +93,7 @@ def test_the_table_reads_the_same_as_cells_as_markdown_and_as_csv() -> None:
         ["a", "80.0 ± 1.5 (blind 50.0)", "1,234", "0.500", "10 s"],
         ["b", "70.0 ± 1.5", "1,234", "0.500", "10 s"],
     ]
-    assert markdown(tabulate(runs)).splitlines()[1:3] == [
+    assert markdown(cells(tabulate(runs))).splitlines()[1:3] == [
         "| --- | --- | --- | --- | --- |",
         "| a | 80.0 ± 1.5 (blind 50.0) | 1,234 | 0.500 | 10 s |",
     ]

@@ -18,6 +18,7 @@ from tinyllava_core.estimate.stage import estimate
 from tinyllava_core.recipe import load as load_recipe
 from tinyllava_core.study import grid
 from tinyllava_core.study.grid import Study
+from tinyllava_core.study.halving import Halving
 
 PEAK = 1e12
 
@@ -71,6 +72,21 @@ def test_a_training_that_is_in_the_workspace_costs_nothing(tmp_path: Path, monke
         ]
     )  # on the same places, by another plan: which records are meant is known to the run alone
     assert [row.state for row in price(grid.runs(asking, {}), tmp_path, PEAK, 0.5)] == ["done", "new", "shared", "new"]
+
+
+def test_halving_costs_between_the_cheapest_and_the_dearest_that_may_go_on() -> None:
+    """Last stages of 8, 4, 2 and 2 hours, 1 hour before them. All take a quarter: 4 hours. Two take the next quarter: the cheapest
+    1 hour, the dearest 3. One takes the last half: 1 to 4 hours. With the hour before: 7 to 12.
+    """
+    hours = {"a": 8.0, "b": 4.0, "c": 2.0, "d": 2.0}
+    rows = [
+        Priced(variant=name, seed=1, stage=stage, state="new", gpu_hours=cost, disk_bytes=0)
+        for name, last in hours.items()
+        for stage, cost in (("pretrain", 0.25), ("sft", last))
+    ]
+    assert priced.halved(rows, Halving(), "A100").startswith(
+        "with halving: 7.0 to 12.0 A100-hours, by which go on; of 4 variants 2 go on after 25%, 1 go on after 50%. "
+    )
 
 
 def test_a_budget_is_cut_in_the_studys_order() -> None:

@@ -81,6 +81,24 @@ def test_measuring_changes_nothing_and_a_killed_run_measures_the_same(
     assert read_rows(killed.out / "held_out.jsonl") == read_rows(often.out / "held_out.jsonl")
 
 
+def test_a_training_that_pauses_after_some_steps_is_measured_there_and_goes_on_to_the_same_weights(
+    make_job: MakeJob,
+) -> None:
+    whole, part = (make_job(name, held_out=5, held_out_every=99, save_every=99) for name in ("whole", "part"))
+    run(whole, [False])
+    with pytest.raises(loop.Paused, match="3 of 5 steps are taken and saved"):
+        run(part.model_copy(update={"until": 3}), [False])
+    assert [row["step"] for row in read_rows(part.out / "held_out.jsonl")] == [2]
+    assert not (part.out / "train.json").exists(), "it has no result"
+    run(part, [False])
+    assert [row["step"] for row in read_rows(part.out / "held_out.jsonl")] == [2, 4]
+    first, other = (load_file(job.out / "checkpoint" / "model.safetensors") for job in (whole, part))
+    assert all(torch.equal(first[name], other[name]) for name in first)
+    told = [read_result(job.out, "train", TrainResult) for job in (whole, part)]
+    assert (told[0].held_out_loss, told[0].num_steps) == (told[1].held_out_loss, told[1].num_steps)
+    assert [row["from_step"] for row in read_rows(part.out / "lives.jsonl")] == [0, 3]
+
+
 def test_without_held_out_records_nothing_is_measured(make_job: MakeJob) -> None:
     job = make_job("none")
     run(job, [False])

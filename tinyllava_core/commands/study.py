@@ -17,6 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plan", action="store_true", help="run nothing: say what is new, shared or done, and what it takes"
     )
+    parser.add_argument(
+        "--halving",
+        action="store_true",
+        help="successive halving: of variants with the same data and tokens, those with the lower held-out loss go on after a part of "
+        "their steps (section `halving` of a study; docs/studies.md)",
+    )
     plan = parser.add_argument_group("with --plan")
     add_gpu(plan)
     plan.add_argument("--budget", type=float, metavar="GPU_HOURS", help="say which variants it has room for")
@@ -41,7 +47,8 @@ def act(args: argparse.Namespace) -> None:
             [(study.name, study.recipe, len(runs(study, {})), study.description) for study in studies],
         )
         return
-    runs(load(args.study), read_overrides(args.set))
+    runs(load(args.study), read_overrides(args.set), args.halving)
+    settings += ["--halving"] if args.halving else []
     if args.plan:
         words += [] if args.budget is None else ["--budget", str(args.budget)]
         become("tasks.of_study.priced", args.study, *words, *settings, "--workspace", str(args.workspace))

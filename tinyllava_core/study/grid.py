@@ -15,7 +15,9 @@ from pydantic import Field, model_validator
 
 from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.frozen import Frozen, OneLine
+from tinyllava_core.recipe import Recipe
 from tinyllava_core.recipe import load as load_recipe
+from tinyllava_core.study.halving import Halving
 from tinyllava_core.study.mixes import MixSearch
 
 STUDIES = Path(__file__).parent
@@ -48,6 +50,7 @@ class Study(Frozen):
     orders: tuple[int, ...] = Field(
         (0,), min_length=1, description="Orders of the sft records (`sft.order`): every variant is run once with each."
     )
+    halving: Halving = Field(Halving(), description="What `--halving` does: after which parts, how many go on.")
     mixes: MixSearch | None = Field(
         None, description="Mixes to search for the sft of this recipe: `tinyllava mix-search`, not `tinyllava study`."
     )
@@ -125,6 +128,14 @@ def load(name: str) -> Study:
     return Study.read(path)
 
 
+def _held_out(recipe: Recipe, halving: Halving) -> dict[str, Any]:
+    """Give what has to be set that a recipe's last stage holds records out. Raises BadInput if it has no stage."""
+    if not recipe.stages():
+        raise BadInput("it trains nothing, so there is nothing to halve; leave --halving out")
+    last = recipe.stages()[-1]
+    return {} if recipe.training(last).held_out else {f"{last}.held_out": halving.held_out}
+
+
 def _without(variant: Variant, source: str) -> Variant:
     """Give a variant in which a source weighs nothing. The mix, the plan and every rate stay."""
     records = f"SELECT record_id FROM records WHERE source = '{source.replace(chr(39), chr(39) * 2)}'"
@@ -138,10 +149,11 @@ def known_studies() -> list[str]:
     return sorted(path.stem for path in STUDIES.glob("*.yaml"))
 
 
-def runs(study: Study, overrides: dict[str, Any]) -> list[Planned]:
+def runs(study: Study, overrides: dict[str, Any], halving: bool = False) -> list[Planned]:
     """List the runs of a study, variant by variant; `overrides` come last and hold for all.
 
-    Raises BadInput if any of the recipes does not come out right: before the first is run.
+    `halving`: each holds records out of its last stage. Raises BadInput if any of the recipes does not come out right: before the
+    first is run.
     """
     found = []
     for variant, seed, order in itertools.product(study.all_variants(), study.seeds, study.orders):
@@ -150,7 +162,9 @@ def runs(study: Study, overrides: dict[str, Any]) -> list[Planned]:
         keys = {**study.set, **variant.set, "seed": seed, **orders, "name": name, **overrides}
         recipe = variant.recipe or study.recipe
         try:
-            load_recipe(recipe, keys)
+            made = load_recipe(recipe, keys)
+            if halving:
+                keys |= _held_out(made, study.halving)
         except BadInput as error:
             raise BadInput(f"study {study.name!r}, variant {variant.name!r}: {error}") from None
         found.append(Planned(variant=variant.name, seed=seed, order=order, recipe=recipe, overrides=keys))

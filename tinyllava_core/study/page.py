@@ -15,9 +15,10 @@ from tinyllava_core.evaluate.compare.compare import Difference
 from tinyllava_core.evaluate.compare.published import Beside
 from tinyllava_core.report.figures import COLOURS
 from tinyllava_core.report.html import render
-from tinyllava_core.study import pairs
+from tinyllava_core.study import halving, pairs
 from tinyllava_core.study.figures import axes, draw, draw_axis, draw_cost, is_shown
 from tinyllava_core.study.grid import Study, way
+from tinyllava_core.study.halving import Standing
 from tinyllava_core.study.table import Finished, Row, benchmarks, cells, told
 from tinyllava_core.study.where import Moved
 
@@ -29,6 +30,7 @@ class Tables:
     differences: Sequence[tuple[str, Difference]] = ()  # from the first variant, Holm over all
     published: Sequence[tuple[str, Beside]] = ()
     moved: Sequence[Moved] = ()  # in which questions the variants differ from the first
+    halving: Sequence[Sequence[Standing]] = ()  # what became of the variants after each part of their steps
 
 
 def write_page(
@@ -46,7 +48,7 @@ def write_page(
     """
     tables = tables or Tables()
     links = [(f"{run.variant}, {way(run.seed, run.order)}", os.path.relpath(run.report, out.parent), run.checkpoint) for run in runs if run.report]  # fmt: skip
-    head, *body = cells(rows)
+    head, *body = cells(rows, cut := halving.cut_in(tables.halving))
     reports = {run.variant: os.path.relpath(run.report, out.parent) for run in reversed(runs) if run.report}
     browser = os.path.relpath(answers, out.parent) if answers else None
     html = render(
@@ -54,7 +56,8 @@ def write_page(
         study=study,
         head=head,
         body=body,
-        pages=[reports.get(row.variant, "") for row in rows],
+        pages=[reports.get(row.variant, "") for row in rows] + ["" for _ in cut],
+        halving=(halving.told(tables.halving), halving.HEAD, halving.lines(tables.halving)),
         figures=[(name, Markup(draw(rows, name))) for name in benchmarks(rows)],
         over=list(_over(study, rows)),
         costs=[(name, Markup(draw_cost(rows, name))) for name in benchmarks(rows)] if len(rows) > 1 else [],

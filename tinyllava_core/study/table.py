@@ -103,8 +103,8 @@ def benchmarks(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.cells))
 
 
-def cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Write the table as texts: a head, then a line for each variant."""
+def cells(rows: Sequence[Row], cut: Sequence[str] = ()) -> list[list[str]]:
+    """Write the table as texts: a head, then a line for each variant, and one without numbers for each that was `cut` before its end."""
     names = benchmarks(rows)
     head = ["variant", *names, "trained", "last loss", "training"]
     body = [
@@ -117,7 +117,7 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
         ]
         for row in rows
     ]
-    return [head, *body]
+    return [head, *body, *([name, *("cut" for _ in names), "", "", ""] for name in cut)]
 
 
 def _score(cell: Cell | None) -> str:
@@ -144,9 +144,9 @@ def told(runs: Sequence[Finished]) -> str:
     )
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Write the table for a page of documentation."""
-    head, *body = cells(rows)
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """Write a table, its head first, for a page of documentation."""
+    head, *body = table
     lines = [head, ["---"] * len(head), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

@@ -45,7 +45,7 @@ from tinyllava_core.train.engines.ranks import barrier, rank, start_ranks, world
 from tinyllava_core.train.engines.zero import DeepSpeedEngine
 from tinyllava_core.train.frozen import Frozen, worth_halving
 from tinyllava_core.train.ledger import Ledger, append_rows, read_rows
-from tinyllava_core.train.loop import Stopped, Work, train
+from tinyllava_core.train.loop import Paused, Stopped, Work, train
 from tinyllava_core.train.losses import RecordLosses
 from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.moved import Moved
@@ -66,6 +66,8 @@ def main(argv: list[str]) -> int:
         job = TrainJob.read(Path(argv[-1]))
         with lost_workers_told(), told(job.stage, job.out):
             run(job, should_stop)
+    except Paused as paused:
+        print(paused, flush=True)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -81,7 +83,7 @@ def main(argv: list[str]) -> int:
 
 
 def run(job: TrainJob, should_stop: list[bool]) -> None:
-    """Train the job's stage from its newest resume folder, or from its beginning, to its end."""
+    """Train the job's stage from its newest resume folder, or from its beginning, to its end. Raises Paused where the job's `until` comes first."""
     started_at, training = datetime.now(UTC).isoformat(timespec="seconds"), job.recipe.training(job.stage)
     device = choose_device(job.recipe.launch.device)
     start_ranks(device)
@@ -120,6 +122,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         averaged=Averaged.of(job, model, len(packs.num_packs)),
         moved=moved,
         halving=model.config.image_token_id if job.has_halved_packs else None,
+        until=job.until,
     )
     try:
         train(work, first_step, should_stop)

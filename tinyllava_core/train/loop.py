@@ -41,6 +41,10 @@ class Stopped(Exception):
     """The process was asked to end (SIGTERM); its state is saved."""
 
 
+class Paused(Exception):
+    """The steps that the job asked for are taken, not all of the plan; their state is saved."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """Everything that a step needs."""
@@ -59,15 +63,17 @@ class Work:
     held_out: HeldOut | None = None
     averaged: Averaged | None = None
     halving: int | None = None  # the image token: cut every pack in two
+    until: int | None = None  # steps to take now; None: all of the plan
 
 
 def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
-    """Train steps `first_step` .. end of the plan. Raises Stopped after saving if `should_stop` is set meanwhile."""
+    """Train steps `first_step` .. end of the plan. Raises Stopped after saving if `should_stop` is set meanwhile, Paused at `until`."""
     training, num_steps = work.training, len(work.packs.num_packs)
+    end = min(work.until or num_steps, num_steps)
     arriving = stream(work.packs, first_step, rank(), world_size(), training.data_workers, work.device.type == "cuda")
     saved_at, soon = time.monotonic(), check_after(work.planned, num_steps)
     with Watchdog(work.watch.step_timeout_s, work.planned.describe) as dog, rubbish_in_step() as collect:
-        for step in range(first_step, num_steps):
+        for step in range(first_step, end):
             dog.beat(step)
             collect(step)
             started = time.monotonic()
@@ -84,13 +90,13 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
                 work.observer.step_done(step, losses, rates, norms, waited, seconds)
             if work.averaged:
                 work.averaged.take(step, work.engine.whole)
-            if work.held_out and ((step + 1) % training.held_out_every == 0 or step + 1 == num_steps):
+            if work.held_out and ((step + 1) % training.held_out_every == 0 or step + 1 == end):
                 held_out = work.held_out.measure(work.engine, step, training.precision, work.device)
                 if work.observer:
                     work.observer.measured(step, held_out)
             late = training.save_minutes is not None and time.monotonic() - saved_at > 60 * training.save_minutes
             stop, late = any_rank([should_stop[0], late], work.device)
-            if stop or late or (step + 1) % training.save_every == 0 or step + 1 == num_steps:
+            if stop or late or (step + 1) % training.save_every == 0 or step + 1 == end:
                 work.losses.save(step + 1)  # before the state: what goes on from there has them
                 work.ledger.save(work.engine, step + 1)
                 saved_at = time.monotonic()
@@ -98,6 +104,8 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
                 work.ledger.wait()
                 raise Stopped(f"asked to end; saved after step {step}")
         work.ledger.wait()
+    if end < num_steps:
+        raise Paused(f"{end} of {num_steps} steps are taken and saved")
 
 
 @contextlib.contextmanager
