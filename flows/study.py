@@ -9,9 +9,9 @@ from prefect import flow, tags
 
 from flows.full_pipeline import full_pipeline
 from flows.halving import halve
-from tasks.of_study.summary import outcome_of, summarise
+from tasks.of_study.summary import named, outcome_of, summarise
 from tasks.of_study.variants import runs
-from tasks.running.named import name_of_run
+from tasks.running.named import STUDY, name_of_run
 
 
 @flow(name="tinyllava", flow_run_name=name_of_run, persist_result=False)
@@ -27,7 +27,7 @@ def study(
         halving: Successive halving: only the variants whose held-out loss is lower go on, as the study's section says.
     """
     planned = runs(study, overrides, halving)
-    with tags(f"study:{Path(study).stem}"):
+    with tags(f"{STUDY}{named(study)}"):
         going, rungs = halve(study, planned, workspace) if halving else (planned, [])
         ended = [outcome_of(full_pipeline(run.recipe, run.overrides, workspace, return_state=True)) for run in going]
     return summarise(study, going, ended, workspace, rungs)

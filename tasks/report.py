@@ -11,6 +11,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 
 from tasks.record import record
 from tasks.run import Run
+from tasks.running.named import page_of, study_of_run
 from tasks.running.progress import LOG
 from tasks.running.shown import address, show
 from tasks.stage import stage
@@ -99,9 +100,9 @@ def report(
         "report",
         "",
         core.VERSION,
-        {"recipe": run.recipe},
+        {"recipe": run.recipe} | ({"study": of} if (of := study_of_run()) else {}),
         inputs,
-        lambda folder: core.write_report(facts(), folder / "report.html"),
+        lambda folder: core.write_report(facts(), folder / "report.html", study=of and f"../../../{page_of(of)}"),
     )
     outcome = Outcome(
         scores=() if run.looking else tuple(score_rows(facts())),

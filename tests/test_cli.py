@@ -206,6 +206,9 @@ def test_wrong_input_gets_one_line_and_exit_code_2(
             ["eval", "latest"],
             "tinyllava: unknown COMMAND 'eval'; nearest: 'evaluate'; what may be given: tinyllava --help",
         ),
+        (["trian", "toy"], "tinyllava: unknown COMMAND 'trian'; to train: tinyllava run RECIPE"),
+        (["fine-tune", "latest"], "unknown COMMAND 'fine-tune'; to finetune: tinyllava tune CHECKPOINT SOURCE"),
+        (["ru", "toy"], "unknown COMMAND 'ru'; nearest: 'run'"),
         (["query", "--fromat", "csv"], "tinyllava query: '--fromat': not understood"),
         (
             ["run"],

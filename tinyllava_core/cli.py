@@ -7,6 +7,7 @@ It starts fast and imports neither Prefect nor torch: what needs them is another
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import os
 import sys
@@ -73,6 +74,17 @@ COMMANDS: dict[str, ModuleType] = {
     "mix-search": mix_search,
     "gc": gc,
 }
+# what other programs call it -> what is done here
+ELSEWHERE = {
+    "train": "run RECIPE",
+    "fit": "run RECIPE",
+    "resume": "run RECIPE",
+    "finetune": "tune CHECKPOINT SOURCE",
+    "predict": "ask CHECKPOINT PICTURE QUESTION",
+    "infer": "ask CHECKPOINT PICTURE QUESTION",
+    "serve": "chat CHECKPOINT",
+    "sweep": "study STUDY",
+}
 _OF_A_PLACE = {
     getattr(errno, name)
     for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENAMETOOLONG")
@@ -102,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
+        _check_word(words[0])
         args = _read(parser, words)
         COMMANDS[args.command].act(args)
         sys.stdout.flush()
@@ -127,6 +140,13 @@ def _not_ours(words: Sequence[str], error: Exception) -> str | None:
     if odd := next((word for word in words if is_no_text(word)), None):
         return f"{odd!r}: bytes that are no text in UTF-8; write it in others"
     return None
+
+
+def _check_word(word: str) -> None:
+    """Raise BadInput where a word is no command, but near to what another program calls one."""
+    near = difflib.get_close_matches(word, [*COMMANDS, *ELSEWHERE], n=1)
+    if not word.startswith("-") and near and near[0] in ELSEWHERE:
+        raise BadInput(f"tinyllava: unknown COMMAND {word!r}; to {near[0]}: tinyllava {ELSEWHERE[near[0]]}")
 
 
 def _read(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:

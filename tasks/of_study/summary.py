@@ -11,6 +11,7 @@ from prefect.states import State
 
 from tasks.of_study.part import Rung
 from tasks.report import Outcome
+from tasks.running.named import page_of
 from tasks.running.progress import LOG, slug
 from tasks.running.shown import show
 from tasks.stage import stage
@@ -28,6 +29,11 @@ from tinyllava_core.study import grid, halving, page, pairs, table
 from tinyllava_core.study.grid import Planned
 from tinyllava_core.study.table import Finished
 from tinyllava_core.study.where import Moved, moved
+
+
+def named(study: str) -> str:
+    """Name a study as its folder is."""
+    return slug(grid.load(study).name)
 
 
 def outcome_of(state: State[Outcome]) -> Outcome | str:
@@ -49,7 +55,7 @@ def summarise(
     failed += [f"{run.variant}, {run.way}: {why}" for run, why in all_runs if isinstance(why, str)]
     standings = [rung.standings for rung in rungs]
     scores = table.markdown(table.cells(rows := table.tabulate(done), halving.cut_in(standings)))
-    folder = expanded(workspace).resolve() / "studies" / slug(told.name)
+    folder = expanded(workspace).resolve() / page_of(named(study)).parent
     folder.mkdir(parents=True, exist_ok=True)
     units = table.told(done)
     ranks = (

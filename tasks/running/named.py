@@ -10,13 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from prefect import get_client
+from prefect.context import TagsContext
 from prefect.runtime import flow_run
 
 from tasks.running.progress import LOG
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import RECIPES, load
 
-ROADS = RECIPES / "roads"
+ROADS, STUDY = RECIPES / "roads", "study:"  # STUDY: what the tag of a study's runs begins with
 
 
 def name_of_run() -> str:
@@ -41,6 +42,17 @@ def name_of_run() -> str:
     with contextlib.suppress(BadInput):  # the flow will say it
         words.append(sha256(load(given["recipe"], overrides).as_yaml().encode()).hexdigest()[:6])
     return " ".join(words)
+
+
+def study_of_run() -> str | None:
+    """Name the study that the run is of, by the tag under which its flow runs."""
+    tags = TagsContext.get().current_tags
+    return next((word.removeprefix(STUDY) for word in sorted(tags) if word.startswith(STUDY)), None)
+
+
+def page_of(study: str) -> Path:
+    """Tell where in the workspace the page of a study is."""
+    return Path("studies") / study / "study.html"
 
 
 def is_made_up(name: str) -> bool:

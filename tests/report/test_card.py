@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 from huggingface_hub import ModelCard
 from made_up_run import MadeUp
 
-from tinyllava_core.report.card import licences, write_card
+from tinyllava_core.report.card import licences, write_card, write_card_page
 from tinyllava_core.report.scores import score_rows
 
 
@@ -40,6 +41,21 @@ def test_the_card_tells_data_with_licences_scores_with_errors_and_what_is_not_kn
         "Pictures are not shown to help it on toy-pope",
     ):
         assert told in text, told
+
+
+def test_the_card_is_a_page_too_in_which_nothing_that_data_says_becomes_html(tmp_path: Path):
+    text = "---\nlicense: other\n---\n\n# toy-1\n\n<b>bold</b> by `a < b` [x](javascript:alert(1))\n\n| a | b |\n|---|---:|\n| 1 | 2 |\n"
+    (tmp_path / "MODEL_CARD.md").write_text(text)
+    page = write_card_page(tmp_path / "MODEL_CARD.md", back="report.html").read_text()
+    assert "<title>toy-1 · model card</title>" in page
+    assert "<h1>toy-1</h1>" in page
+    assert "license: other" not in page
+    assert "&lt;b&gt;bold&lt;/b&gt; by <code>a &lt; b</code>" in page
+    assert 'href="javascript' not in page
+    assert re.search(
+        r'<div class="scroll"><table>.*<td>1</td>\s*<td style="text-align:right">2</td>.*</table></div>', page, re.S
+    )
+    assert re.findall('href="([^"]*)"', page) == ["report.html", "MODEL_CARD.md"]
 
 
 def test_a_run_without_data_and_scores_has_a_card_that_says_so(run: MadeUp, tmp_path: Path):

@@ -150,7 +150,7 @@ def test_the_page_needs_nothing_else(page: str):
     assert "@import" not in page
     assert all(link.startswith("data:") for link in re.findall(r'src="([^"]*)"', page))
     links = set(re.findall(r'href="([^"]*)"', page))
-    beside = {"answers.html", "data.html", "MODEL_CARD.md", "pretrain.croissant.json", "sft.croissant.json"}
+    beside = {"answers.html", "data.html", "model_card.html", "pretrain.croissant.json", "sft.croissant.json"}
     assert beside <= links
     assert all(link.startswith(("#", "../")) for link in links - beside)
     assert "url(" not in page

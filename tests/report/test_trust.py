@@ -34,6 +34,7 @@ def test_the_timeline_tells_what_was_spent_and_what_was_saved(run: MadeUp):
     found = timeline(facts, [row("shard", True, 10), row("mix", False, 50), row("plan", True, 4), row("old", True, 1)])
     assert [bar.row.stage for bar in found.bars] == ["mix", "shard", "plan"]
     assert (found.total, found.worked, found.saved, found.num_cached) == (12.0, 14.0, 50.0, 1)
+    assert found.idle == pytest.approx(1.9), "from the end of mix to the beginning of shard"
     drawn = ElementTree.fromstring(draw_gantt(found))
     widths = [float(bar.get("width") or 0) for bar in drawn.iter("rect")]
     assert widths[0] / widths[1] == pytest.approx(2.5, rel=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,10 +47,8 @@ def run(tiny_parts: Path, tiny_shards: Path, tmp_path: Path, monkeypatch: pytest
 
     def here(job: TrainJob, how: object, name: str) -> None:
         jobs.append(job)
-        try:
+        with contextlib.suppress(Paused):
             train_now(job, [False])
-        except Paused:
-            pass
 
     jobs: list[TrainJob] = []
     monkeypatch.setattr("tasks.train.launch", here)

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--halving",
         action="store_true",
         help="successive halving: of variants with the same data and tokens, those with the lower held-out loss go on after a part of "
-        "their steps (section `halving` of a study; docs/studies.md)",
+        "their steps (section `halving` of a study)",
     )
     plan = parser.add_argument_group("with --plan")
     add_gpu(plan)

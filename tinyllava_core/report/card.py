@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from tinyllava_core.report.facts import RunFacts, mix_rows
-from tinyllava_core.report.html import as_set
+from tinyllava_core.report.html import HERE, as_set, render
 from tinyllava_core.report.scores import ScoreRow
 from tinyllava_core.report.trust import shared_rows
 from tinyllava_core.results import DownloadResult, ExportResult
 
-FILE = "MODEL_CARD.md"
+FILE, PAGE = "MODEL_CARD.md", "model_card.html"
 UNKNOWN = "unknown"  # the hub's word for a licence that nobody told
 
 
@@ -27,6 +29,16 @@ def write_card(facts: RunFacts, scores: Sequence[ScoreRow], folder: Path) -> Pat
     parts = [f"---\n{head}---", *_what(facts), *_data(facts), *_scores(scores), *_limits(facts, scores)]
     (folder / FILE).write_text("\n\n".join(parts) + "\n", encoding="utf-8", errors="backslashreplace")
     return folder / FILE
+
+
+def write_card_page(card: Path, back: str) -> Path:
+    """Write a card, but for its head, as a page beside it -> the page. `back`: the page of the run. What data says stays text."""
+    run_id, text = card.read_text(encoding="utf-8").split("\n---\n", 1)[1].strip().removeprefix("# ").split("\n", 1)
+    body = MarkdownIt("js-default").render(f"# {run_id}\n{text}")
+    body = body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    html = render(HERE / "card.html", run_id=run_id, back=back, file=card.name, card=Markup(body))
+    (card.parent / PAGE).write_text(html, encoding="utf-8", errors="backslashreplace")
+    return card.parent / PAGE
 
 
 def licences(facts: RunFacts) -> dict[str, str | None]:

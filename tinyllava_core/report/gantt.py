@@ -12,7 +12,7 @@ from tinyllava_core.report.figures import ticks
 from tinyllava_core.report.graph import cut
 from tinyllava_core.report.html import seconds
 
-WIDTH, LEFT, RIGHT, LINE, BOTTOM = 960, 190, 70, 22, 34  # pixels
+WIDTH, LEFT, RIGHT, LINE, TOP, BOTTOM = 960, 190, 70, 22, 24, 34  # pixels
 LETTERS = 28  # of a stage's name, which stand left of the bars
 _UNITS = (("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86400.0))
 
@@ -43,6 +43,16 @@ class Timeline:
         return sum(bar.seconds for bar in self.bars if bar.row.made)
 
     @property
+    def idle(self) -> float:
+        """Give the seconds in which no stage was at work: between them, where processes start and rows are written."""
+        until = busy = 0.0
+        for bar in self.bars:  # in the order they began
+            end = bar.begin + bar.seconds
+            busy += max(0.0, end - max(until, bar.begin))
+            until = max(until, end)
+        return self.total - busy
+
+    @property
     def saved(self) -> float:
         """Add up the seconds that the making of what was found had once taken."""
         return sum(bar.row.seconds for bar in self.bars if not bar.row.made)
@@ -71,8 +81,9 @@ def draw_gantt(found: Timeline) -> str:
         return ""
     unit, size = next((one for one in reversed(_UNITS) if found.total >= 3 * one[1]), _UNITS[0])
     marks = ticks(0, max(found.total / size, 0.1), 6)
-    height = LINE * len(found.bars) + BOTTOM
+    height = TOP + LINE * len(found.bars) + BOTTOM
     floor = height - BOTTOM
+    axes = (TOP - 8, floor + 16)
 
     def x(moment: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * moment / size / marks[-1]
@@ -81,11 +92,11 @@ def draw_gantt(found: Timeline) -> str:
     parts = [f'<svg class="gantt" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">']
     for mark in marks:
         at = x(mark * size)
-        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{floor}"/>')
-        parts.append(f'<text class="tick" x="{at:.1f}" y="{floor + 16}" text-anchor="middle">{mark:g}</text>')
-    parts.append(f'<text class="tick" x="{WIDTH - RIGHT + 14}" y="{floor + 16}">{unit}</text>')
+        parts.append(f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{floor}"/>')
+        parts += [f'<text class="tick" x="{at:.1f}" y="{y}" text-anchor="middle">{mark:g}</text>' for y in axes]
+    parts += [f'<text class="tick" x="{WIDTH - RIGHT + 14}" y="{y}">{unit}</text>' for y in axes]
     for place, bar in enumerate(found.bars):
-        parts += _bar(bar, x(bar.begin), x(bar.begin + bar.seconds), LINE * (place + 0.5))
+        parts += _bar(bar, x(bar.begin), x(bar.begin + bar.seconds), TOP + LINE * (place + 0.5))
     return "".join(parts) + "</svg>"
 
 

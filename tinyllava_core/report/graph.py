@@ -10,6 +10,7 @@ from html import escape
 
 from tinyllava_core.report.facts import StageRow
 from tinyllava_core.report.html import seconds
+from tinyllava_core.results import RESULTS, TrainResult
 
 NODE_WIDTH, NODE_HEIGHT = 116, 40
 GAP_X, GAP_Y = 20, 12
@@ -128,7 +129,8 @@ def reduced(edges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _node(row: StageRow, x: float, y: float) -> str:
-    title = f"{row.label} {row.fingerprint}: {'made in' if row.made else 'cached; was made in'} {seconds(row.seconds)}"
+    what = (RESULTS.get(row.stage, TrainResult).__doc__ or "").partition(": ")[2]
+    title = f"{row.label}: {what} {row.fingerprint}, {'made in' if row.made else 'cached; was made in'} {seconds(row.seconds)}"
     name = row.name if row.name and row.name != row.stage else ""
     upper, lower = y + (16 if name else 24), y + 31
     return (

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from tinyllava_core.report import figures
 from tinyllava_core.report.answers.write import write_answers
-from tinyllava_core.report.card import write_card
+from tinyllava_core.report.card import write_card, write_card_page
 from tinyllava_core.report.croissant import write_croissant
 from tinyllava_core.report.data.write import write_data_page
 from tinyllava_core.report.examples import examples
@@ -35,14 +35,14 @@ from tinyllava_core.settings.mix import MixEntry
 
 __all__ = ["RunFacts", "write_report"]
 
-VERSION = 4
+VERSION = 5
 HERE = Path(__file__).parent
 
 
-def write_report(facts: RunFacts, out: Path, refresh_s: int | None = None) -> ReportResult:
+def write_report(facts: RunFacts, out: Path, refresh_s: int | None = None, study: str | None = None) -> ReportResult:
     """Write `out` (report.html): everything that a run was and gave, and every answer beside it, readable offline.
 
-    `refresh_s`: the page loads itself anew so often, for a run that is still at it.
+    `refresh_s`: the page loads itself anew so often, for a run that is still at it. `study`: the address of the page to lead back to.
     """
     stages, scores = stage_rows(facts), score_rows(facts)
     times = timeline(facts, stages)
@@ -52,7 +52,7 @@ def write_report(facts: RunFacts, out: Path, refresh_s: int | None = None) -> Re
         stages=stages,
         graph=Markup(draw_graph(stages)),
         scores=scores,
-        card=write_card(facts, scores, out.parent).name,
+        card=write_card_page(write_card(facts, scores, out.parent), back=out.name).name,
         data_page=write_data_page(facts, out.parent, back=out.name).name,
         subscores=subscores(facts),
         published=published_rows(facts, scores),
@@ -68,6 +68,7 @@ def write_report(facts: RunFacts, out: Path, refresh_s: int | None = None) -> Re
         plans=plan_charts(facts),
         places=_places(facts, out.parent),
         refresh_s=refresh_s,
+        study=study,
         curves=[(curve.stage, Markup(figures.draw_curve(curve))) for curve in curves(facts)],
         settings=_settings(facts),
         trained=[

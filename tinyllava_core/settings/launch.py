@@ -47,7 +47,7 @@ class Launch(Frozen):
     data_runner: Literal["local", "dask", "ray"] = Field(
         "local",
         description="What does the parts of inspect, shard and plan: processes of this machine, or a Dask or Ray cluster "
-        "(pip install 'tinyllava-pipelines[dask]' or '[ray]'). See docs/beyond-one-machine.md.",
+        "(pip install 'tinyllava-pipelines[dask]' or '[ray]').",
     )
     data_address: str | None = Field(
         None,

@@ -48,7 +48,7 @@ class MixEntry(Frozen):
     )
     filters: tuple[str, ...] = Field(
         (),
-        description="SQL conditions over a record's columns (docs/mix.md); a record is kept where every one of them is true.",
+        description="SQL conditions over a record's columns (source, num_turns, width and others: the view `records`); a record is kept where every one of them is true.",
     )
     one_question_per_record: bool = Field(
         False,

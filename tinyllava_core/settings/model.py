@@ -61,7 +61,7 @@ class Model(Frozen):
     pixels: Pixels = Field(
         "fast",
         description="How pictures are scaled. fast: torch's antialiased kernel on bytes, within one grey level of Pillow's "
-        "nearly everywhere (docs/performance.md). pil: Pillow's own pixels, as in the published code, at several times the cost.",
+        "nearly everywhere. pil: Pillow's own pixels, as in the published code, at several times the cost.",
     )
 
     @property

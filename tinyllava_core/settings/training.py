@@ -98,7 +98,8 @@ class Training(Frozen):
     duplicates: Duplicates = Duplicates()
     contamination: Contamination = Contamination()
     prompt: str | None = Field(
-        None, description="Prompt format: a key of data/plan/prompt.py's table. null: the language model's own."
+        None,
+        description="Prompt format: a key of the table that an unknown one is answered with. null: the language model's own.",
     )
     writing: Writing = Field(Writing(), description="What the prompt format leaves open.")
     image_mode: ImageMode | None = Field(

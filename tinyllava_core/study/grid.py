@@ -76,7 +76,7 @@ class Study(Frozen):
         """Give its search over mixes. Raises BadInput if it has none."""
         if self.mixes is None:
             raise BadInput(
-                f"study {self.name!r} has no section mixes, so there is none to search; give it one (docs/why.md), as in mixes: {{records: 600}}"
+                f"study {self.name!r} has no section mixes, so there is none to search; give it one, as in mixes: {{records: 600}}"
             )
         return self.mixes
 

@@ -9,7 +9,7 @@ from tinyllava_core.commands.arguments import add_overrides, add_workspace, beco
 HELP = "search the mixes of a study: merged experts foretell, trainings in several orders confirm"
 DESCRIPTION = (
     "Trains an expert on each group of records; the share-weighted mean of their weights stands for any mix. The best are trained in all "
-    "orders of the study, beside the mix as it is. A study with a section `mixes` (docs/why.md)."
+    "orders of the study, beside the mix as it is. A study with a section `mixes`."
 )
 
 

@@ -163,10 +163,10 @@ function byKind() {
   for (const place of shown) for (const kind of now.kind[place]) places[kind].push(place);
   const rows = now.kinds.map((kind, number) => ({ kind, places: places[number] })).filter((row) => row.places.length)
     .map((row) => ({ ...row, here: mean(own, row.places), there: against ? mean(against, row.places) : null }))
-    .map((row) => ({ ...row, gap: row.here !== null && row.there !== null ? row.here - row.there : null }));
+    .map((row) => ({ ...row, gap: row.here !== null && row.there !== null ? row.there - row.here : null }));
   const weight = ({ gap, places }) => OTHERS ? Math.abs(gap ?? 0) * places.length : places.length; // beside another run, what moved most comes first
   rows.sort((a, b) => weight(b) - weight(a) || b.places.length - a.places.length);
-  const head = ["kind", "questions", label(own), ...(against ? [label(against), "first \u2212 second"] : [])];
+  const head = ["kind", "questions", label(own), ...(against ? [label(against), "second \u2212 first"] : [])];
   $("kinds-table").replaceChildren(
     make("thead", {}, make("tr", {}, ...head.map((text, place) => make("th", { class: place ? "n" : "", scope: "col" }, text)))),
     make("tbody", {}, ...rows.map(({ kind, places, here, there, gap }) => {
