@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ from prefect.runtime import task_run
 from tasks.record import record, spec_of
 from tasks.run import Run
 from tasks.running.launch import launch
+from tasks.running.progress import LOG
 from tasks.source import image_places, set_inputs
 from tasks.stage import stage
 from tinyllava_core.artifact import Artifact, fingerprint, unfinished
@@ -79,7 +81,10 @@ def evaluate(
         return read_result(folder, job.kind, EvaluateResult)
 
     version = EvaluateJob.VERSION
-    return record(run, "evaluate", this.name, version, this.spec, this.inputs, make, resumable=True, spent_s=spent_s)
+    scored = record(run, "evaluate", this.name, version, this.spec, this.inputs, make, resumable=True, spent_s=spent_s)
+    if not scored.made and not run.recipe.stages():  # a run that only scores was meant to
+        LOG.info("%s", f"{'':<9} - answered before; to have it done anew: rm -r {shlex.quote(str(scored.folder))}")
+    return scored
 
 
 @dataclass(frozen=True, eq=False)  # no slots: its manifest is read once

@@ -25,7 +25,7 @@ from tinyllava_core.report.gather import gather_named
 from tinyllava_core.report.trust import subscores
 from tinyllava_core.results import TRAININGS, EvaluateResult, TrainResult
 from tinyllava_core.settings.condition import SEEN
-from tinyllava_core.study import grid, halving, page, pairs, table
+from tinyllava_core.study import ends, grid, halving, page, pairs, table
 from tinyllava_core.study.grid import Planned
 from tinyllava_core.study.table import Finished
 from tinyllava_core.study.where import Moved, moved
@@ -57,7 +57,7 @@ def summarise(
     scores = table.markdown(table.cells(rows := table.tabulate(done), halving.cut_in(standings)))
     folder = expanded(workspace).resolve() / page_of(named(study)).parent
     folder.mkdir(parents=True, exist_ok=True)
-    units = table.told(done)
+    units = " ".join(filter(None, (table.told(done), ends.told(done))))
     ranks = (
         f"\n{halving.told(standings)}\n\n{table.markdown([halving.HEAD, *halving.lines(standings)])}" if rungs else ""
     )
@@ -108,7 +108,14 @@ def finished(run: Planned, outcome: Outcome) -> Finished:
         report=outcome.report,
         kept=tuple(_kept(outcome.report.parent)),
         published=tuple(pairs.published_rows(run.recipe, run.overrides)),
+        uneven_end=next(map(ends.uneven, _plans(chain[-1])), ""),
     )
+
+
+def _plans(trained: Artifact) -> Iterator[Path]:
+    """Give the folder of a training's plan, if it is still there."""
+    for planned in trained.inputs_from("plan", trained.folder.parents[2]).values():
+        yield planned.folder
 
 
 def _first_of_each(all_runs: Sequence[tuple[Planned, Outcome | str]], workspace: Path) -> list[RunFacts]:

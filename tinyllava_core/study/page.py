@@ -15,7 +15,7 @@ from tinyllava_core.evaluate.compare.compare import Difference
 from tinyllava_core.evaluate.compare.published import Beside
 from tinyllava_core.report.figures import COLOURS
 from tinyllava_core.report.html import render
-from tinyllava_core.study import halving, pairs
+from tinyllava_core.study import ends, halving, pairs
 from tinyllava_core.study.figures import axes, draw, draw_axis, draw_cost, is_shown
 from tinyllava_core.study.grid import Study, way
 from tinyllava_core.study.halving import Standing
@@ -62,7 +62,7 @@ def write_page(
         over=list(_over(study, rows)),
         costs=[(name, Markup(draw_cost(rows, name))) for name in benchmarks(rows)] if len(rows) > 1 else [],
         colours=COLOURS,
-        told=told(runs),
+        told=" ".join(filter(None, (told(runs), ends.told(runs)))),
         failed=failed,
         links=links,
         answers=browser,

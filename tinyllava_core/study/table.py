@@ -29,6 +29,7 @@ class Finished:
     report: Path | None = None  # the page of the run
     kept: tuple[Kept, ...] = ()  # the items of its scores, pictures seen
     published: tuple[Published, ...] = ()  # of the same model
+    uneven_end: str = ""  # which source is not at the end of the last stage as in the whole of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
