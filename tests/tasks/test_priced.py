@@ -102,7 +102,9 @@ def test_every_study_at_full_scale_is_priced_without_data(tmp_path: Path, capsys
     """The paper's grid: nine variants, of which six have a pretrain of their own."""
     main(["data-and-recipes", "--workspace", str(tmp_path), "--budget", "100"])
     said = capsys.readouterr().out
-    assert "21 stages: 18 new, 3 shared; " in said
+    hours = said.partition("21 stages: 18 new, 3 shared; ")[2].partition(" A100-hours")[0]
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text(encoding="utf-8")
+    assert f"| 9 | 18 new, 3 shared | {hours} | `toy-recipes` |" in page
     assert "llava-bench-in-the-wild         60" in said
     assert "a budget of 100 hours has room for: TinyLlama, LLaVA-1.5, base; " in said
 
