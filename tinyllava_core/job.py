@@ -173,6 +173,27 @@ class SimilarityJob(Frozen):
     out: Path  # a Parquet file
 
 
+class Pictures(Frozen):
+    """The pictures of a source or a benchmark that was inspected."""
+
+    name: str
+    inspected: Path  # artifact folder of stage inspect
+    images: ImagePlaces
+
+
+class AlikeJob(Frozen):
+    """Find pictures that show the same: `python -m tinyllava_core.evaluate.answer.alike JOB`, the job as JSON."""
+
+    MODULE: ClassVar[str] = "tinyllava_core.evaluate.answer.alike"
+    encoder: str  # a key of the table of encoders
+    pictures: Pictures
+    against: tuple[Pictures, ...] = ()
+    above: float  # cosine from which two are alike
+    kept: Path  # folder of vectors
+    device: Device = "auto"
+    out: Path  # a Parquet file
+
+
 class ChatJob(Frozen):
     """Serve a page to talk on: `python -m tinyllava_core.evaluate.answer.chat JOB`, the job as JSON."""
 

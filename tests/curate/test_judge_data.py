@@ -18,7 +18,7 @@ from tiny import png
 from tinyllava_core import cli
 from tinyllava_core.curate import asking, columns
 from tinyllava_core.curate.priced import of_sources
-from tinyllava_core.curate.rows import Row
+from tinyllava_core.curate.rows import Row, source_of
 from tinyllava_core.curate.tariff import Tariff
 from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.mix.filters import read_filters
@@ -164,6 +164,34 @@ def test_a_price_is_the_users_own_and_is_said_with_the_plan(
     assert (found.requests, found.sent, found.back, found.beside(tariff)) == (4, chars / 4, 40, " + 3 pictures")
     found = of_sources([str(source)], prompt, tmp_path / "workspace", tariff, each_picture=True)
     assert (found.requests, found.pictures, found.is_counted) == (2, 2, True)  # a picture that two records show, once
+
+
+def test_what_is_found_of_a_picture_is_said_of_the_records_that_show_it_first(
+    ask: Ask, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Records 0 and 2 show picture one, record 1 picture two, which is alike to it; record 3 shows none."""
+    found = pa.table(
+        {
+            "sha256": ["one", "two"],
+            "alike": [0.5, 0.5],
+            "alike_to": ["two", "one"],
+            "first": ["one", "one"],
+            "benchmark_alike": [0.1, None],
+            "benchmark_alike_to": ["pope/a.png", None],
+        }
+    )
+    table = columns.alike(found, list(source_of(load(str(source)), tmp_path / "workspace").rows()))
+    told = {row.pop("record_id")[-1]: tuple(row.values()) for row in table.to_pylist()}
+    first = (0.5, "mine-00000001", True, pytest.approx(0.1), "pope/a.png")
+    assert told == {"0": first, "2": first, "1": (0.5, "mine-00000000", False, None, None)}
+    wrong = {
+        ("--against", "pope"): "--against: has no effect without --alike",
+        ("--alike", "toy-vit", "--alike-above", "2"): "--alike-above 2.0: expected a cosine",
+        ("--alike", "toy-vitt"): "nearest: 'toy-vit'",
+    }
+    for words, message in wrong.items():
+        assert ask(None, "judge", *words) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_refused_record_is_told_and_the_others_are_rated(ask: Ask, tmp_path: Path) -> None:

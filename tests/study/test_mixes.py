@@ -141,6 +141,7 @@ def test_merges_are_held_against_drawn_mixes_whatever_they_foretold() -> None:
     assert (told.count, told.rank) == (4, pytest.approx(0.8))
     variance = 0.05 / 3  # of -1.5 -1.6 -1.4 -1.3 around -1.45
     assert told.reached == pytest.approx(math.sqrt(1 - 0.01 / variance))
+    assert -1 <= told.by_ridge <= 1  # tests/study/test_regressed.py has what it is
     assert searched.foretold(of_mixes(0.5), 2) is None
 
 

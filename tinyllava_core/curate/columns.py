@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -58,3 +58,27 @@ def losses(training: Path, record_ids: pa.Array) -> pa.Table:
     found = rows.group_by("record_id").aggregate(sums)
     loss = pc.divide(found["loss_sum_sum"], pc.cast(found["num_supervised_sum"], pa.float64()))
     return pa.table({"record_id": found["record_id"], "loss": loss, "worst_loss": found["of_answer_max"]})
+
+
+def alike(found: pa.Table, rows: Sequence[Row]) -> pa.Table:
+    """Give what was found of pictures to the records that show them first -> record_id, alike, alike_to, alike_first and, where
+    benchmarks were looked at, benchmark_alike, benchmark_alike_to.
+
+    `found`: sha256, alike, alike_to and first of each different picture, the latter two by sha256.
+    """
+    of = {row["sha256"]: row for row in found.to_pylist()}
+    shows: dict[str, str] = {}
+    for row in rows:
+        if row.pictures:
+            shows.setdefault(row.picture_sha256[0], row.record_id)
+    mine = [(row.record_id, one) for row in rows if row.pictures and (one := of.get(row.picture_sha256[0]))]
+    columns = {
+        "record_id": pa.array([name for name, _ in mine], pa.string()),
+        "alike": pa.array([one["alike"] for _, one in mine], pa.float32()),
+        "alike_to": pa.array([shows.get(one["alike_to"] or "") for _, one in mine], pa.string()),
+        "alike_first": pa.array([one["first"] == one["sha256"] for _, one in mine], pa.bool_()),
+    }
+    if "benchmark_alike" in found.column_names:
+        columns["benchmark_alike"] = pa.array([one["benchmark_alike"] for _, one in mine], pa.float32())
+        columns["benchmark_alike_to"] = pa.array([one["benchmark_alike_to"] for _, one in mine], pa.string())
+    return pa.table(columns)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinyllava_core.evaluate.compare.student import student_quantile
 from tinyllava_core.study.mixes import DRAWN, EVEN, START, SUBSET, Group, Mix, members, shapley
+from tinyllava_core.study.regressed import ridge_rank
 from tinyllava_core.why.outcome import Value
 from tinyllava_core.why.truth import row_spearman
 
@@ -86,6 +87,7 @@ class Foretold:
 
     count: int
     rank: float  # Spearman
+    by_ridge: float  # the same of a regression on the shares of the other mixes: it needs the trainings, and no merge
     reached: float  # what could be reached beside the order's noise, about
 
 
@@ -102,7 +104,12 @@ def foretold(found: Sequence[Searched], drawn: int) -> Foretold | None:
     several = [[value.log_probability for value in one.trained] for one in found if len(one.trained) > 1]
     noise, whole = statistics.fmean(map(statistics.variance, several)), statistics.variance(values)
     rank = float(row_spearman(np.array([merged]), np.array([values]))[0])
-    return Foretold(count=len(some), rank=rank, reached=max(0.0, 1 - noise / whole) ** 0.5 if whole else 0.0)
+    return Foretold(
+        count=len(some),
+        rank=rank,
+        by_ridge=ridge_rank([one.mix.shares for one in some], values),
+        reached=max(0.0, 1 - noise / whole) ** 0.5 if whole else 0.0,
+    )
 
 
 def shapley_of(found: Sequence[Searched], groups: Sequence[Group], chosen: Sequence[str]) -> dict[str, float]:
@@ -126,7 +133,7 @@ def sentences(
     """Say how far to trust the merges, and what was shown."""
     lines = [
         f"Merged experts against {told.count} drawn mixes, trained in one order each: Spearman {told.rank:.2f}; about {told.reached:.2f} can be "
-        "reached beside the order's noise."
+        f"reached beside the order's noise. A ridge regression on the shares of the other {told.count - 1}: {told.by_ridge:.2f}."
         if told
         else "Merged experts: unchecked; mixes.trained: 10 trains drawn mixes to hold them against."
     ]

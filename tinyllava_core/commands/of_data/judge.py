@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tinyllava_core.curate.rows import Row, Source
+    from tinyllava_core.job import AlikeJob, SimilarityJob
 
 HELP = "say something about each record of a source, as columns for a mix's filters"
 DESCRIPTION = (
@@ -23,6 +24,7 @@ DESCRIPTION = (
     "a rating by the model that TINYLLAVA_JUDGE_URL and TINYLLAVA_JUDGE_MODEL name. It drops nothing."
 )
 AT_ONCE, AT_MOST, MAX_TOKENS = 4, 1000, 64
+ALIKE_ABOVE = 0.6  # measured: docs/mix.md
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +38,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--similarity",
         metavar="MODEL",
         help="a CLIP or SigLIP, by hub name or folder: how alike it finds a record's first picture and its answers",
+    )
+    parser.add_argument(
+        "--alike",
+        metavar="ENCODER",
+        help="an encoder as a recipe's model.vision names it: which pictures show the same, to it",
+    )
+    parser.add_argument(
+        "--alike-above",
+        type=float,
+        default=ALIKE_ABOVE,
+        metavar="COSINE",
+        help=f"from which cosine on two pictures are alike (default: {ALIKE_ABOVE}; docs/mix.md has what that finds)",
+    )
+    parser.add_argument(
+        "--against", nargs="+", default=[], metavar="BENCHMARK", help="with --alike: whose pictures are looked for, too"
     )
     parser.add_argument(
         "--ask",
@@ -81,6 +98,7 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.paths import expanded
     from tinyllava_core.why.found import trained
 
+    _check_alike(args)
     tariff = Tariff.of(args.price, args.picture_tokens, args.max_tokens)
     place = expanded(args.workspace).resolve()
     source = source_of(load(args.source), place)
@@ -100,6 +118,10 @@ def act(args: argparse.Namespace) -> None:
     if args.similarity and not args.plan:
         tables.append(_similarity(args.similarity, source, out))
         told["similarity"] = args.similarity
+
+    if args.alike and not args.plan:
+        tables.append(_alike(args, source, rows, place, out))
+        told["alike"] = f"{args.alike}, from {args.alike_above}"
 
     def shown(row: Row) -> list[bytes]:
         return [source.jpeg(path) for path in row.pictures]
@@ -124,6 +146,13 @@ def act(args: argparse.Namespace) -> None:
     )
 
 
+def _check_alike(args: argparse.Namespace) -> None:
+    if not 0 < args.alike_above <= 1:
+        raise BadInput(f"--alike-above {args.alike_above}: expected a cosine, more than 0 and at most 1")
+    if args.against and not args.alike:
+        raise BadInput("--against: has no effect without --alike, which names the encoder that compares pictures")
+
+
 def _named(word: str) -> tuple[str, Path]:
     name, sign, path = word.partition("=")
     if not sign or not path or not re.fullmatch("[a-z][a-z0-9_]*", name):
@@ -134,20 +163,53 @@ def _named(word: str) -> tuple[str, Path]:
 
 
 def _similarity(model: str, source: Source, out: Path) -> pa.Table:
-    """Have a process of its own compare pictures and words: it needs torch. Raises BadInput if it does not come to its end."""
-    import pyarrow.parquet as pq
-
+    """Have pictures and words compared."""
     from tinyllava_core.job import SimilarityJob
 
     aside = out.with_name(f".{out.stem}-similarity.parquet")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    images = source.images
-    job = SimilarityJob(source=source.name, inspected=source.inspected, images=images, model=model, out=aside)
+    inspected, images = source.inspected, source.images
+    return _apart(SimilarityJob(source=source.name, inspected=inspected, images=images, model=model, out=aside))
+
+
+def _alike(args: argparse.Namespace, source: Source, rows: list[Row], workspace: Path, out: Path) -> pa.Table:
+    """Have pictures compared -> the columns of each record with a picture: those of its first."""
+    from tinyllava_core.curate.columns import alike
+    from tinyllava_core.data.manifest.located import locate
+    from tinyllava_core.data.manifest.manifest import load
+    from tinyllava_core.job import AlikeJob, Pictures
+    from tinyllava_core.parts.vision import VISIONS
+
+    VISIONS[args.alike]  # known, or one line with the nearest
+    against = []
+    for name in args.against:
+        manifest = load(name)
+        found = locate(manifest, workspace, "benchmark")
+        if found.inspected is None:
+            raise BadInput(
+                f"--against {name}: not inspected in workspace {workspace}; a run that evaluates it does that"
+            )
+        against.append(Pictures(name=manifest.name, inspected=found.inspected, images=found.images))
+    job = AlikeJob(
+        encoder=args.alike,
+        pictures=Pictures(name=source.name, inspected=source.inspected, images=source.images),
+        against=tuple(against),
+        above=args.alike_above,
+        kept=workspace / "judged" / "vectors",
+        out=out.with_name(f".{out.stem}-alike.parquet"),
+    )
+    return alike(_apart(job), rows)
+
+
+def _apart(job: SimilarityJob | AlikeJob) -> pa.Table:
+    """Have a process of its own do what needs torch. Raises BadInput if it does not come to its end."""
+    import pyarrow.parquet as pq
+
+    job.out.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", job.MODULE, job.model_dump_json()]
     ran = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if ran.returncode:
         said = (ran.stderr.strip().splitlines() or [f"its process ended with code {ran.returncode}"])[-1]
         raise BadInput(said.removeprefix("error: "))
-    table = pq.read_table(aside)
-    aside.unlink()
+    table = pq.read_table(job.out)
+    job.out.unlink()
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.manifest.local_files import beside
@@ -22,10 +22,11 @@ class Located:
     inspected: Path | None
 
 
-def locate(manifest: Manifest, workspace: Path) -> Located:
-    """Find a source. Raises BadInput if it, or an image set of it, is neither local nor downloaded in the workspace."""
-    if manifest.kind != "source" or manifest.annotations is None:
-        raise BadInput(f"{manifest.name!r} is of kind {manifest.kind}: expected a source, whose records can be shown")
+def locate(manifest: Manifest, workspace: Path, kind: Literal["source", "benchmark"] = "source") -> Located:
+    """Find a source, or a benchmark. Raises BadInput if it, or an image set of it, is neither local nor downloaded in the workspace."""
+    if manifest.kind != kind or manifest.annotations is None:
+        what = "source, whose records can be shown" if kind == "source" else "benchmark, which asks about pictures"
+        raise BadInput(f"{manifest.name!r} is of kind {manifest.kind}: expected a {what}")
     downloaded = newest(workspace, "download", manifest.name)
     if downloaded is not None:
         folder, told = downloaded
