@@ -5,6 +5,7 @@ The training stays where it is in the workspace: the whole pipeline goes on with
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -27,7 +28,7 @@ from tinyllava_core.recipe import StageName
 from tinyllava_core.results import PlanResult
 from tinyllava_core.study import grid
 from tinyllava_core.study.grid import Planned
-from tinyllava_core.study.halving import Measured, Standing, stand
+from tinyllava_core.study.halving import Measured, Part, Standing, stand
 
 
 class Paused(Exception):
@@ -36,17 +37,6 @@ class Paused(Exception):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.folder = folder
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """What was measured after a part of a training."""
-
-    step: int
-    num_steps: int
-    loss: float | None
-    same: str
-    why_alone: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +127,8 @@ def rank(study: str, part: float, planned: Sequence[Planned], ended: Sequence[St
     done, failed = [], []
     for run, state in zip(planned, ended, strict=True):
         if state.is_completed():
-            told = state.result()
-            measured = {name: getattr(told, name) for name in ("step", "num_steps", "loss", "same", "why_alone")}
-            done.append((run, Measured(variant=run.variant, way=run.way, part=part, **measured)))
+            told = dataclasses.asdict(state.result())
+            done.append((run, Measured(variant=run.variant, way=run.way, part=part, **told)))
         else:
             failed.append(f"{run.variant}, {run.way}: {state.message or state.name or 'failed'}")
     standings = stand([measured for _, measured in done], grid.load(study).halving.keep)

@@ -39,17 +39,23 @@ class Halving(Frozen):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """The loss of one training after a part of its last stage."""
+class Part:
+    """The loss after a part of a training's last stage."""
 
-    variant: str
-    way: str  # its seed and order
-    part: float
     step: int  # optimizer steps taken
     num_steps: int  # of the whole stage
     loss: float | None  # mean over the held-out records' supervised tokens; None: it cannot be had
     same: str  # two trainings with the same word here were measured on the same tokens after the same data
     why_alone: str = ""  # why its loss is not to be compared with any other's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured(Part):
+    """A part of a variant's training."""
+
+    variant: str
+    way: str  # its seed and order
+    part: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
