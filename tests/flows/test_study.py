@@ -128,12 +128,12 @@ def test_halving_runs_to_the_end_only_what_went_on_and_tells_of_what_was_cut_wit
         *(f"| lr {rate} | cut |  |  |  |" for rate in (4.0, 5.0, 2.0)),
     ]
     assert [line for line in lines if "went on" in line or "not scored" in line] == [
-        "| lr 1.0 | 25%: step 25 of 100 | 1.0000 | 4 with it | went on |",
-        "| lr 2.0 | 25%: step 25 of 100 | 2.0000 | 4 with it | went on |",
-        "| lr 4.0 | 25%: step 25 of 100 | 4.0000 | 4 with it | cut, not scored |",
-        "| lr 5.0 | 25%: step 25 of 100 | 5.0000 | 4 with it | cut, not scored |",
-        "| lr 1.0 | 50%: step 50 of 100 | 1.0000 | 2 with it | went on |",
-        "| lr 2.0 | 50%: step 50 of 100 | 2.0000 | 2 with it | cut, not scored |",
+        "| lr 1.0 | 25%: step 25 of 100 | 1.0000 | among 4 | went on |",
+        "| lr 2.0 | 25%: step 25 of 100 | 2.0000 | among 4 | went on |",
+        "| lr 4.0 | 25%: step 25 of 100 | 4.0000 | among 4 | cut, not scored |",
+        "| lr 5.0 | 25%: step 25 of 100 | 5.0000 | among 4 | cut, not scored |",
+        "| lr 1.0 | 50%: step 50 of 100 | 1.0000 | among 2 | went on |",
+        "| lr 2.0 | 50%: step 50 of 100 | 2.0000 | among 2 | cut, not scored |",
     ]
     assert len(list(tmp_path.glob("workspace/artifacts/sft/*/result.json"))) == 1
     page = (home / "study.html").read_text()

@@ -57,8 +57,8 @@ def test_a_cut_variant_stands_in_the_table_without_a_number_and_below_with_its_l
         ["a", "", "", ""],
     ]
     assert lines(rungs) == [
-        ["b", "25%: step 75 of 300", "0.8000", "2 with it", "went on"],
-        ["a", "25%: step 75 of 300", "0.9000", "2 with it", "cut, not scored"],
+        ["b", "25%: step 75 of 300", "0.8000", "among 2", "went on"],
+        ["a", "25%: step 75 of 300", "0.9000", "among 2", "cut, not scored"],
     ]
     assert told(rungs).startswith("Successive halving cut 1 of 2 variants by the loss on held-out records")
     assert told([]) == ""

@@ -73,7 +73,7 @@ class Standing:
 
     def cells(self) -> list[str]:
         """Write it as a line under HEAD."""
-        among = f"{self.num_compared} with it" if self.num_compared > 1 else f"none: {self.why_alone}"
+        among = f"among {self.num_compared}" if self.num_compared > 1 else f"none: {self.why_alone}"
         loss = "" if self.loss is None else f"{self.loss:.4f}"
         after = f"{self.part:.0%}: step {self.step:,} of {self.num_steps:,}"
         return [self.variant, after, loss, among, "went on" if self.goes_on else "cut, not scored"]
