@@ -90,7 +90,7 @@ class AttributeJob(Frozen):
     """Keep what ties answers to records: `python -m tinyllava_core.attribute JOB.yaml`. Goes on in `out`."""
 
     MODULE: ClassVar[str] = "tinyllava_core.attribute"
-    VERSION: ClassVar[int] = 1  # raise when the same job gives another result than before
+    VERSION: ClassVar[int] = 2  # raise when the same job gives another result than before
     kind: Literal["attribute"] = "attribute"
     stage: StageName
     recipe: Recipe
