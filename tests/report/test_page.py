@@ -161,6 +161,13 @@ def test_nothing_that_data_says_becomes_html(page: str):
     assert "images/1.png &lt;b&gt;" in page
 
 
+def test_the_page_of_a_studys_run_leads_back_to_the_study(run: MadeUp, page: str, tmp_path: Path):
+    facts = RunFacts(run_id="r", recipe=run.facts().recipe, stages=[])
+    write_report(facts, tmp_path / "report.html", study="../../../studies/mine/study.html")
+    assert '<a href="../../../studies/mine/study.html">Back to the study</a>' in (tmp_path / "report.html").read_text()
+    assert "Back to the study" not in page
+
+
 def test_a_run_without_benchmarks_and_with_nothing_trained_has_a_page_too(run: MadeUp, tmp_path: Path):
     whole = run.facts()
     data_only = [stage for stage in whole.stages if stage[0] in ("download", "inspect", "mix")]

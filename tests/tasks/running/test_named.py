@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect import tags
 from prefect.utilities.names import generate_slug
 
 from tasks.running import named
@@ -57,3 +58,10 @@ def test_a_road_says_from_what_and_on_what_not_all_that_is_laid_over_its_recipe(
     evaluate = {"start": "/models/theirs", "evaluate.benchmarks": ["pope", "mme", "mm-vet", "gqa"]}
     recipe = str(named.ROADS / "evaluate.yaml")
     assert called(monkeypatch, "fair-snail", recipe=recipe, overrides=evaluate) == "evaluate theirs on pope mme mm-vet"
+
+
+def test_a_run_knows_the_study_that_it_is_of_by_the_tag_of_the_flow_around_it() -> None:
+    assert named.study_of_run() is None
+    with tags("study:toy-connectors", "mine"):
+        assert named.study_of_run() == "toy-connectors"
+    assert named.study_of_run() is None
