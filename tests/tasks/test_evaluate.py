@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
+
 import pytest
 from filelock import FileLock, Timeout
 
@@ -120,6 +123,19 @@ def test_all_that_is_left_is_answered_by_one_process_and_found_by_each_evaluatio
     assert [artifact.made for artifact in made] == [True, False, True, True]
     assert answer.fn(asked, trained, {"toy-pope": downloaded}, {}) == {}
     assert starts == ["answer"]
+
+
+def test_who_only_scores_is_told_how_what_was_answered_before_is_done_anew(
+    run: Run, started: list[EvaluateJob], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="tinyllava")
+    scored = call(run)
+    call(run)
+    assert "answered before" not in caplog.text, "a run that trains was not meant to"
+    call(run, {"pretrain": None, "sft": None, "start": "latest"})
+    assert f"answered before; to have it done anew: rm -r {scored.folder}" in caplog.text
+    shutil.rmtree(scored.folder)
+    assert call(run).made
 
 
 def test_what_is_being_answered_is_nobody_elses_to_make(run: Run) -> None:
