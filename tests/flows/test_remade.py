@@ -180,6 +180,7 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "watch.step_timeout_s": ({}, 60),
     "watch.spike_deviations": ({}, 3),
     "watch.stop_on_spike": ({}, True),
+    "watch.openlineage": ({}, "events.jsonl"),
 }
 
 
