@@ -150,7 +150,7 @@ def read_row(row: bytes | msgspec.Raw, where: str, expected: str) -> Any:
     try:
         return orjson.loads(memoryview(row))
     except orjson.JSONDecodeError:  # json takes a few things more, and says what is wrong with the rest
-        return _json(bytes(row).decode(), where, expected)
+        return _json(_decoded(bytes(row), where), where, expected)
 
 
 def _json(text: str, place: str, expected: str) -> Any:
@@ -229,8 +229,8 @@ def read_bytes(path: Path) -> bytes:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _decoded(content: bytes, path: Path) -> str:
+def _decoded(content: bytes, where: Path | str) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: byte {error.start} is not UTF-8; expected a text file") from None
+        raise BadInput(f"{where}: byte {error.start} is not UTF-8; expected a text file") from None

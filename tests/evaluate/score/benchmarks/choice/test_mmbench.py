@@ -158,6 +158,8 @@ def test_pictures_are_written_once_per_question_and_borrowed_ones_are_found(tmp_
         ([row(1, "C", C="None")], COLUMNS, "row 1: answer = 'C' of 2 options"),
         ([row(1), row(1)], COLUMNS, "question_id 1 occurs twice"),
         ([{**row(1), "index": "x"}], COLUMNS, "row 1: index = 'x'"),
+        ([{**row(1), "index": "²"}], COLUMNS, "row 1: index = '²'"),
+        ([{**row(1), "index": "9" * 5000}], COLUMNS, "row 1: index = '999"),
         ([], COLUMNS, "no rows"),
     ],
 )

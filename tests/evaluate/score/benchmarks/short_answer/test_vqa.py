@@ -126,6 +126,16 @@ def test_annotations_of_another_shape_are_one_clear_line(tmp_path: Path, change:
     assert "[0]" in str(error.value)
 
 
+@pytest.mark.parametrize("at", [b"answer_type", b"other", b"val2014", b"question_id"])
+def test_bytes_that_are_no_text_are_one_clear_line(tmp_path: Path, at: bytes) -> None:
+    """In a row's key, in its value, in the split's name: two readers meet them."""
+    path = write(tmp_path, [annotation(1, *["red"] * 10)])
+    file = path if path.is_file() else next(path.glob("*annotations.json"))
+    file.write_bytes(file.read_bytes().replace(at, at[:1] + b"\xff" + at[2:]))
+    with pytest.raises(BadInput, match=r"byte \d+ is not UTF-8"):
+        read(path)
+
+
 def test_two_files_of_different_splits_are_told(tmp_path: Path) -> None:
     write(tmp_path / "a", [annotation(1, "yes")])
     write(tmp_path / "b", [annotation(2, "yes")])

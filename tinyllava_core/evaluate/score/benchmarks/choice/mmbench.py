@@ -27,6 +27,7 @@ LETTERS = "ABCD"
 ROTATION = 1_000_000  # row index = question's index + ROTATION * rotation
 DROPPED = ("hint", "category", "source", "image", "comment", "l2-category")  # columns that the server does not get
 _BEFORE_PREDICTION = 6  # columns of the sheet: index, question, A, B, C, D, then the prediction
+_MAX_DIGITS = 15  # of an index
 _SHORT_IMAGE = 64  # characters; shorter is no picture but the index of the row that holds it
 # What pandas reads as missing by default, and so ends LLaVA's list of options. Source: pandas `read_csv`, na_values.
 _MISSING = frozenset(
@@ -102,9 +103,14 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _index(row: Mapping[str, str], where: str) -> int:
-    if not row["index"].strip().isdigit():
+    if not _is_number(row["index"].strip()):
         raise BadInput(f"{where}: index = {row['index']!r}; expected a number")
     return int(row["index"])
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether it can be a row's index: Python reads no superscripts as a number, and none of thousands of digits."""
+    return text.isdecimal() and len(text) <= _MAX_DIGITS
 
 
 def _options(row: Mapping[str, str]) -> list[str]:
@@ -127,7 +133,7 @@ def write_pictures(annotations: Path, image_root: Path) -> int:
         index, cell = _index(row, f"{annotations}, row {number}"), row.get("image", "")
         if len(cell) > _SHORT_IMAGE:
             pictures.setdefault(index, cell)
-        elif cell.strip().isdigit():
+        elif _is_number(cell.strip()):
             borrowed[index] = int(cell)
         else:
             raise BadInput(
@@ -203,7 +209,7 @@ def own_answers(path: Path, questions: Sequence[Question]) -> dict[QuestionId, s
     texts: dict[QuestionId, str] = {}
     for number, row in enumerate(rows, start=2):
         cells = row + [""] * (len(head) - len(row))
-        if not cells[index].isdigit():
+        if not _is_number(cells[index]):
             raise BadInput(f"{path}, row {number}: index = {cells[index]!r}; expected a number")
         if int(cells[index]) in texts:
             raise BadInput(f"{path}, row {number}: index {cells[index]} occurs twice; keep one")

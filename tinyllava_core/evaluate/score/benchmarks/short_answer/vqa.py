@@ -112,7 +112,10 @@ def _read_rows(path: Path) -> tuple[str, _Rows]:
     try:
         found = msgspec.json.decode(read_bytes(path), type=_Official)
         whole = {name: value for name in found.__struct_fields__ if (value := getattr(found, name)) is not None}
-    except msgspec.MsgspecError:  # json takes a few things more, and says what is wrong with the rest
+    except (
+        msgspec.MsgspecError,
+        UnicodeDecodeError,
+    ):  # json takes a few things more, and says what is wrong with the rest
         whole = read_json(path)
     kind = next((kind for kind in ("annotations", "questions") if isinstance(whole, dict) and kind in whole), None)
     if kind is None or not isinstance(whole[kind], list):
