@@ -97,6 +97,8 @@ def test_an_unknown_field_is_told_with_those_that_stand_beside_it():
         BadInput, match=r"'modle': the recipe has no such field; nearest: 'model'. Its fields: .*pretrain, .*sft"
     ):
         load("toy", {"modle": 1})
+    with pytest.raises(BadInput, match=r"'sft.mix.².source': the recipe has no such field"):
+        load("toy", {"sft.mix.².source": "x"})
 
 
 def test_of_very_many_known_names_those_that_are_near_are_told():

@@ -201,7 +201,7 @@ def _set(data: dict[str, Any], dotted: str, value: Any) -> None:
     node: Any = data
     for part in parents:
         if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
+            if not part.isdecimal() or int(part) >= len(node):
                 raise BadInput(
                     f"override {dotted!r}: {part!r} is not one of the list's {len(node)} places (counted from 0)"
                 )
@@ -221,7 +221,7 @@ def _exists(dotted: str) -> bool:
 
 
 def _number(part: str) -> str | int:
-    return int(part) if part.isdigit() else part
+    return int(part) if part.isdecimal() else part
 
 
 def all_fields() -> list[str]:

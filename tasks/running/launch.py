@@ -92,7 +92,7 @@ def _gpus(how: Launch) -> list[str]:
     if how.nodes > 1 or how.device == "cpu" or visible is None:
         return [f"--num_nodes={how.nodes}", f"--num_gpus={how.processes}"]
     names = [name.strip() for name in visible.split(",") if name.strip()]
-    if len(names) < how.processes or not all(name.isdigit() for name in names):
+    if len(names) < how.processes or not all(name.isdecimal() for name in names):
         raise BadInput(
             f"launch.processes is {how.processes}, but CUDA_VISIBLE_DEVICES={visible!r} does not name so many GPUs by number; "
             "lower launch.processes, or set launch.launcher to torchrun, which takes any names and works with zero_stage too"

@@ -80,7 +80,7 @@ def _is_left(entry: os.DirEntry[str]) -> bool:
     here, _, process = entry.name[1:].removesuffix(".partial").rpartition(".")[0].partition(".")
     with contextlib.suppress(FileNotFoundError):
         old = time.time() - entry.stat().st_mtime > _WRITTEN_S
-        return old and here == _HERE and process.isdigit() and not psutil.pid_exists(int(process))
+        return old and here == _HERE and process.isdecimal() and not psutil.pid_exists(int(process))
     return False
 
 

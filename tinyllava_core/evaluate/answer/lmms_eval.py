@@ -51,7 +51,7 @@ class TinyLlavaPipelines(lmms):  # type: ignore[misc]  # its module is not there
             raise BadInput(
                 f"--model_args: unknown {', '.join(sorted(unknown))}; known: pretrained, batch_size, device, precision, max_new_tokens"
             )
-        if not str(batch_size).isdigit() or int(batch_size) < 1:
+        if not str(batch_size).isdecimal() or int(batch_size) < 1:
             raise BadInput(f"--batch_size {batch_size}: expected a number from 1")
         self.batch_size, self._most = int(batch_size), int(max_new_tokens)
         where = pick_device("cuda" if str(device).startswith("cuda") else str(device))
