@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -225,6 +226,16 @@ class Progress:
         if not line.startswith(PROGRESS_MARK):
             return None
         return cls(**json.loads(line.removeprefix(PROGRESS_MARK)))
+
+
+def obey(do: Callable[[], object]) -> int:
+    """Do a job -> its process's exit code: 2, and one line on stderr, if the input is at fault."""
+    try:
+        do()
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def tell(progress: Progress) -> None:

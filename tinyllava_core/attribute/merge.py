@@ -18,9 +18,8 @@ from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.attribute.asked import right_answers
 from tinyllava_core.attribute.store import outcomes, write
-from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer.answer import Answerer, pick_device
-from tinyllava_core.job import MergeJob, Progress, tell, write_result
+from tinyllava_core.job import MergeJob, Progress, obey, tell, write_result
 from tinyllava_core.model import checkpoint, lora
 from tinyllava_core.results import MergeResult
 from tinyllava_core.train.average import put_mean
@@ -30,12 +29,7 @@ from tinyllava_core.why.outcome import value_of
 def main(arguments: list[str]) -> int:
     """Do a job. Exit code 2 and one line on stderr if the input is at fault."""
     transformers_logging.set_verbosity_error()
-    try:
-        merge(MergeJob.read(Path(arguments[-1])))
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return obey(lambda: merge(MergeJob.read(Path(arguments[-1]))))
 
 
 def merge(job: MergeJob) -> MergeResult:

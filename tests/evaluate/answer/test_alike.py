@@ -55,9 +55,19 @@ def test_a_picture_in_other_clothes_is_found_and_its_vector_is_kept(
     assert rows["3.png"]["benchmark_alike_to"] == "asked/asked.png"
     assert rows["0.png"]["benchmark_alike"] < 0.6
     before = job.out.read_bytes()
-    monkeypatch.setattr(alike, "_bytes", lambda *_: pytest.fail("looked at once more"))
+    monkeypatch.setattr(alike, "decode_named", lambda *_: pytest.fail("looked at once more"))
     assert main([job.model_dump_json()]) == 0
     assert job.out.read_bytes() == before
+
+
+def test_a_picture_is_seen_as_training_sees_it(job: AlikeJob, tmp_path: Path) -> None:
+    """Of 16 bits, which inspection mends: read as it stands, nearly all of it would be white."""
+    grey = Image.open(tmp_path / "pictures" / "1.png").convert("L")
+    grey.save(tmp_path / "pictures" / "0.png")
+    Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(tmp_path / "pictures" / "2.png")
+    assert main([job.model_dump_json()]) == 0
+    rows = {row["sha256"].removeprefix("sha of "): row for row in pq.read_table(job.out).to_pylist()}
+    assert (rows["2.png"]["alike"], rows["2.png"]["alike_to"]) == (pytest.approx(1, abs=1e-3), "sha of 0.png")
 
 
 def test_a_picture_that_is_gone_and_a_benchmark_without_pictures_are_told(

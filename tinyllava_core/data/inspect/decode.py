@@ -15,6 +15,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.inspect.picture import NO_PLAIN_JPEG, is_plain_jpeg, judge, most_bytes
 from tinyllava_core.data.inspect.repair import FORMATS, open_image, repaired
 from tinyllava_core.errors import BadInput
@@ -39,6 +40,14 @@ def decode(image: bytes, scratch: Scratch | None = None) -> np.ndarray:
         opened = opened.convert("RGBA")
         opened = Image.alpha_composite(Image.new("RGBA", opened.size, (255, 255, 255, 255)), opened)
     return np.array(opened.convert("RGB"))
+
+
+def decode_named(whose: str, images: ImagePlaces, path: str) -> np.ndarray:
+    """Decode a picture that a source or a benchmark names, as `decode_stranger` does. Raises BadInput if its file is gone, too."""
+    found = images.look_up(path)
+    if found is None:
+        raise BadInput(f"{whose}: picture {path} is gone: {images.told()}; run its recipe again")
+    return decode_stranger(found.read_bytes(), path)
 
 
 def decode_stranger(image: bytes, name: str, limits: Inspect = LIMITS) -> np.ndarray:

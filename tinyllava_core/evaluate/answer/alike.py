@@ -19,13 +19,12 @@ from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import aside_of
-from tinyllava_core.data.inspect.decode import decode
+from tinyllava_core.data.inspect.decode import decode_named
 from tinyllava_core.data.tensors.example import fit, normalise
 from tinyllava_core.durable import publish
-from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer.answer import pick_device
 from tinyllava_core.evaluate.answer.nearest import evened, first_alike, nearest
-from tinyllava_core.job import AlikeJob, Pictures, Progress, tell
+from tinyllava_core.job import AlikeJob, Pictures, Progress, obey, tell
 from tinyllava_core.model.assemble import load_vision
 from tinyllava_core.model.vision.states import patches
 from tinyllava_core.parts.vision import VISIONS
@@ -38,12 +37,7 @@ def main(arguments: list[str]) -> int:
     """Do a job. Exit code 2 and one line on stderr if the input is at fault."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    try:
-        alike(AlikeJob.model_validate_json(arguments[-1]))
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return obey(lambda: alike(AlikeJob.model_validate_json(arguments[-1])))
 
 
 def alike(job: AlikeJob) -> None:
@@ -81,7 +75,7 @@ class Eye:
     def vectors(self, pictures: Pictures, kept: Path) -> tuple[list[tuple[str, str]], Tensor]:
         """Look at every different good picture of a set -> (sha256, path) of each by sha256, unit vectors [N, D].
 
-        Raises BadInput if a file is gone.
+        Raises BadInput if a file is gone or cannot be read.
         """
         table = pq.read_table(pictures.inspected / "images.parquet", columns=["sha256", "path", "reason"]).to_pylist()
         paths: dict[str, str] = {}
@@ -106,17 +100,12 @@ class Eye:
     @torch.inference_mode()
     def look(self, pictures: Pictures, some: Sequence[tuple[str, str]]) -> Tensor:
         """Give the unit vectors of some pictures -> [N, D]."""
-        fitted = [fit(decode(_bytes(pictures, path)), self.row, "square", "pil") for _, path in some]
+        fitted = [
+            fit(decode_named(pictures.name, pictures.images, path), self.row, "square", "pil") for _, path in some
+        ]
         pixels = normalise(torch.stack(fitted).to(self.device), self.row)
         seen_NPV = patches(self.encoder, pixels, "final", self.row.num_skipped)
         return torch.nn.functional.normalize(seen_NPV.float().mean(1), dim=1).cpu()
-
-
-def _bytes(pictures: Pictures, path: str) -> bytes:
-    found = pictures.images.look_up(path)
-    if found is None:
-        raise BadInput(f"{pictures.name}: picture {path} is gone: {pictures.images.told()}; run its recipe again")
-    return found.read_bytes()
 
 
 def _told(cosine_N: Tensor, place_N: Tensor, names: Sequence[str]) -> tuple[pa.Array, pa.Array]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -19,11 +20,11 @@ from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import aside_of
 from tinyllava_core.curate.rows import Row, Source
-from tinyllava_core.data.inspect.decode import decode_stranger
+from tinyllava_core.data.inspect.decode import decode_named
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer.answer import pick_device
-from tinyllava_core.job import Progress, SimilarityJob, tell
+from tinyllava_core.job import Progress, SimilarityJob, obey, tell
 
 _TOGETHER = 32  # records of one pass
 
@@ -32,12 +33,7 @@ def main(arguments: list[str]) -> int:
     """Do a job. Exit code 2 and one line on stderr if the input is at fault."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    try:
-        similar(SimilarityJob.model_validate_json(arguments[-1]))
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return obey(lambda: similar(SimilarityJob.model_validate_json(arguments[-1])))
 
 
 def similar(job: SimilarityJob) -> None:
@@ -47,7 +43,9 @@ def similar(job: SimilarityJob) -> None:
     rows = [row for row in source.rows() if row.pictures]
     found: dict[str, list[Any]] = {"record_id": [], "similarity": [], "similarity_cut": []}
     for some in _some(rows):
-        values, cut = encoder.compare([_bytes(source, row) for row in some], [row.answered for row in some])
+        values, cut = encoder.compare(
+            [decode_named(job.source, job.images, row.pictures[0]) for row in some], [row.answered for row in some]
+        )
         found["record_id"] += [row.record_id for row in some]
         found["similarity"] += values
         found["similarity_cut"] += cut
@@ -77,9 +75,9 @@ class Encoder:
         self.is_siglip = self.model.config.model_type.startswith("siglip")
 
     @torch.inference_mode()
-    def compare(self, pictures: Sequence[tuple[bytes, str]], texts: Sequence[str]) -> tuple[list[float], list[bool]]:
-        """Give the cosine of each picture (file, name) with its text, and whether the text was cut."""
-        pixels = self.pictures([decode_stranger(*one) for one in pictures], return_tensors="pt")["pixel_values"]
+    def compare(self, pictures: Sequence[np.ndarray], texts: Sequence[str]) -> tuple[list[float], list[bool]]:
+        """Give the cosine of each picture [H, W, 3] with its text, and whether the text was cut."""
+        pixels = self.pictures(list(pictures), return_tensors="pt")["pixel_values"]
         lengths = [len(ids) for ids in self.tokenizer(list(texts))["input_ids"]]
         # SigLIP has only seen texts padded to the end, and no mask. Source: its model card.
         padding = "max_length" if self.is_siglip else True
@@ -93,15 +91,6 @@ class Encoder:
 def _features(found: Any) -> Tensor:
     features: Tensor = found if isinstance(found, Tensor) else found.pooler_output
     return features.float()
-
-
-def _bytes(source: Source, row: Row) -> tuple[bytes, str]:
-    found = source.images.look_up(row.pictures[0])
-    if found is None:
-        raise BadInput(
-            f"{source.name}: picture {row.pictures[0]} is gone: {source.images.told()}; run its recipe again"
-        )
-    return found.read_bytes(), row.pictures[0]
 
 
 def _some(rows: Sequence[Row]) -> Iterator[list[Row]]:
