@@ -1,12 +1,14 @@
 """Servers that mean harm: without end, to another address, in bytes that are no number, after passwords."""
 
 import base64
+import contextlib
 import json
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from loopback import Quiet, answering
 
 from tinyllava_core.data.web import attempt, polite
 from tinyllava_core.data.web.fetch import fetch
@@ -44,6 +46,23 @@ def test_a_redirect_does_not_lead_to_another_port_of_this_machine(tmp_path, serv
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConnectionError, match="Connection refused"):  # asked for, it is tried
         fetch(f"{server.url}/a", tmp_path / "a", patience=QUICK, allow_hosts=["127.0.0.1"])
+
+
+def test_the_body_of_a_redirect_is_not_read_however_much_comes(tmp_path):
+    sent = []
+
+    class Flood(Quiet):
+        def do_GET(self):
+            self.send_response(302 if self.path == "/a" else 404)
+            self.send_header("Location", "/b")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while self.path == "/a" and sum(sent) < 64 << 20:
+                    sent.append(self.wfile.write(bytes(1 << 16)))
+
+    with answering(Flood) as url, pytest.raises(BadInput, match="/a: the server answered HTTP status 404"):
+        fetch(f"{url}/a", tmp_path / "a", patience=QUICK)
+    assert sum(sent) < 32 << 20, "what the sockets hold, and no more"
 
 
 def test_a_header_whose_digit_is_none_is_no_crash(tmp_path, server, answer):

@@ -27,6 +27,7 @@ from tinyllava_core.room import no_room, require_free
 from tinyllava_core.secret import without_secrets
 
 UNSTATED_BYTES = 64 << 30  # the most of a file whose size neither the manifest nor the server states
+_ROOM_STEP_BYTES = 1 << 20  # of such a file: as often it is asked whether there is room
 _REPEAT = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be gone in a while
 _WEB_PAGE = (b"<!doctype html", b"<html")
 OnBytes = Callable[[int, int], None]  # (bytes so far, bytes in all or 0 if unknown)
@@ -145,6 +146,7 @@ def _write(wanted: Wanted, answer: httpx.Response, start: int, total: int | None
         file.seek(start)
         file.truncate()  # before the note: old bytes never stand under a new validator
         _write_note(part, answer.headers, total)
+        asked_at = start
         for chunk in _chunks(answer, total):
             if file.tell() == 0 and _is_web_page(wanted.url, chunk):
                 forget(part)
@@ -155,8 +157,9 @@ def _write(wanted: Wanted, answer: httpx.Response, start: int, total: int | None
             if file.tell() + len(chunk) > most:
                 forget(part)
                 raise _too_much(wanted, most)
-            if total is None:  # otherwise there was room for all of it
-                require_free(part.parent, len(chunk), wanted.name)
+            if total is None and file.tell() >= asked_at:  # otherwise there was room for all of it
+                require_free(part.parent, _ROOM_STEP_BYTES, wanted.name)
+                asked_at = file.tell() + _ROOM_STEP_BYTES
             _add(file, chunk, wanted, total)
             if wanted.on_bytes:
                 wanted.on_bytes(file.tell(), total or 0)

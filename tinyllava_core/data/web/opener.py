@@ -99,7 +99,11 @@ class _Transport(httpx.BaseTransport):
         sender = httpx.HTTPTransport(verify=_trusted(), proxy=proxy)
         assert hasattr(sender._pool, "_network_backend"), "httpx has no parameter for it; another release, another way"
         sender._pool._network_backend = _Network(self._floor, asked)
-        return self._open.enter_context(sender).handle_request(request)
+        answer = self._open.enter_context(sender).handle_request(request)
+        if not answer.has_redirect_location:
+            return answer
+        answer.close()  # httpx would read the body of a redirect whole, into memory, however much comes
+        return httpx.Response(answer.status_code, headers=answer.headers, stream=httpx.ByteStream(b""))
 
     def close(self) -> None:
         self._open.close()
