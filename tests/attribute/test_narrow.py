@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,24 @@ def test_the_ends_of_each_ranking_are_those_of_float64(
             mine["kernel"].to_numpy(), by_kernel[number][wanted], rtol=1e-6, atol=1e-7 * np.abs(by_kernel).max()
         )
         np.testing.assert_allclose(mine["score"].to_numpy(), score[number][wanted], rtol=1e-4)
+
+
+def test_the_ends_of_many_answers_in_a_small_store_are_taken_a_few_at_a_time(tmp_path: Path) -> None:
+    chance = np.random.default_rng(6)
+    write(store(600, ["head", "layers"], chance), tmp_path / "records-0.parquet")
+    asked = scores.Asked.of(store(120, ["head", "layers"], chance), np.eye(48, dtype=np.float32))
+    answer, place = (
+        np.repeat(np.arange(120), 500),
+        np.tile(np.arange(500), 120),
+    )  # of all, 60,000 x 128 x 8 bytes: 61 MB
+    tracemalloc.start()
+    found = scores.exact(scores.files(tmp_path), asked, answer, place)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 20e6
+    some = slice(1000, 1500)
+    for one, again in zip(found, scores.exact(scores.files(tmp_path), asked, answer[some], place[some]), strict=True):
+        assert (one[some] == again).all()
 
 
 @pytest.mark.parametrize("longest", [2048, 128])  # in one piece; in three

@@ -54,5 +54,15 @@ def test_a_mix_is_told_with_its_sources_licences_files_and_columns(tmp_path: Pat
     assert told["recordSet"][0]["field"][0]["source"]["fileObject"]["@id"] == table["@id"]
 
 
+def test_a_mix_from_before_files_were_sealed_has_no_sum(tmp_path: Path) -> None:
+    run = MadeUp(tmp_path)
+    made = run.make("mix", "sft", {}, mixed, {"entries": [{"source": "toy-chat"}]})
+    told = json.loads((made.folder / "result.json").read_text())
+    del told["files"], told["sha256"]
+    (made.folder / "result.json").write_text(json.dumps(told))
+    (out,) = write_croissant(run.facts(), tmp_path)
+    assert "sha256" not in json.loads(out.read_text())["distribution"][0]
+
+
 def test_a_run_that_mixed_nothing_has_none(tmp_path: Path) -> None:
     assert write_croissant(MadeUp(tmp_path).facts(), tmp_path) == []

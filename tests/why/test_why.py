@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -182,6 +183,15 @@ def test_a_question_that_is_not_there_is_one_line(store: Artifact) -> None:
         why(store, [], "pop", "7", 5)
     with pytest.raises(BadInput, match="question '8': pope has none of that id"):
         why(store, [], "pope", "8", 5)
+
+
+def test_more_records_than_a_store_keeps_are_ranked_again(store: Artifact) -> None:
+    first = pq.read_table(store.folder / "attributions.parquet").filter(pc.field("rank") == 1)
+    pq.write_table(first, store.folder / "attributions.parquet")
+    assert checking.first_records(store.folder, "pope", "7", 1) == {"a"}
+    assert checking.first_records(store.folder, "pope", "7", 2) == {"a", "d"}
+    with pytest.raises(BadInput, match="--check 3: an answer has 2 records for it, half of all; give at most so many"):
+        checking.first_records(store.folder, "pope", "7", 3)
 
 
 def test_a_removal_counts_flips_of_answers_that_were_given(store: Artifact, tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ def _dataset(facts: RunFacts, stage: str, mix: Artifact, shard: Artifact | None,
     used = sorted({entry["source"] for entry in told["spec"]["entries"]})
     known = [artifact.result(DownloadResult).licence for name, artifact in facts.of("download") if name in used]
     context = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-    files = [_file("mix.parquet", mix.folder, folder, told["files"].get("mix.parquet"), "application/x-parquet")]
+    files = [
+        _file("mix.parquet", mix.folder, folder, told.get("files", {}).get("mix.parquet"), "application/x-parquet")
+    ]
     if shard is not None and (shard.folder / "shards.parquet").is_file():
         tars = pq.read_table(shard.folder / "shards.parquet").to_pylist()
         files += [

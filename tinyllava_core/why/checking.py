@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tinyllava_core.data.shard.read import ShardReader
 from tinyllava_core.errors import BadInput
 from tinyllava_core.why import scores as scored
+from tinyllava_core.why.ends import tails
 from tinyllava_core.why.truth import agreement, attainable, halves
 
 HALVES, REMOVAL = "halves", "removal"  # the kinds of checks: column `what`
@@ -61,7 +63,7 @@ def draw_random(store: Store, size: int, count: int) -> list[frozenset[str]]:
 
 
 def first_records(store: Path, benchmark: str, question_id: str, count: int) -> frozenset[str]:
-    """Give the records that pull most for an answer. Raises BadInput for an unknown question, or more than are kept."""
+    """Give the `count` records that pull most for an answer; those beyond what a store keeps are ranked again. Raises BadInput for an unknown question."""
     path = store / "attributions.parquet"
     here = [("benchmark", "=", benchmark), ("question_id", "=", question_id), ("rank", ">", 0), ("rank", "<=", count)]
     rows = pq.read_table(path, columns=["record_id"], filters=here)["record_id"].to_pylist()
@@ -71,10 +73,18 @@ def first_records(store: Path, benchmark: str, question_id: str, count: int) -> 
             f"{benchmark} question {question_id!r}: not in the store, which has answers to {', '.join(known)}"
         )
     if len(rows) < count:
-        raise BadInput(
-            f"--check {count}: the store keeps the first {len(rows)} records of an answer; give at most so many"
-        )
+        rows = _ranked(store, benchmark, question_id, count)
+    if len(rows) < count:
+        raise BadInput(f"--check {count}: an answer has {len(rows)} records for it, half of all; give at most so many")
     return frozenset(rows)
+
+
+def _ranked(store: Path, benchmark: str, question_id: str, count: int) -> list[str]:
+    mine = (pc.field("benchmark") == benchmark) & (pc.field("question_id") == question_id)
+    asked, kernel = pq.read_table(store / "questions.parquet", filters=mine), np.load(store / "kernel.npy")
+    files = scored.files(store)
+    found = tails(scored.all_scores(files, asked, kernel), asked, kernel, files, count)
+    return list(found.filter(pc.field("rank") > 0)["record_id"].to_pylist())
 
 
 def log_probabilities(outcomes: Path, store: Store) -> tuple[np.ndarray, np.ndarray]:
