@@ -1,9 +1,10 @@
 """The small world of docs/why.md: eight sources of one-question records cut from the toy world's conversations, a recipe,
 and a study of their mixes.
 
-`python benchmarks/why_world.py FOLDER --workspace WORKSPACE` (a workspace with a finished toy run). `--full` keeps the conversations whole
-instead: the toy recipe's own records. `--wrong N` gives N answers to questions for a colour another colour and lists their records in
-planted.txt; `--found CHECKPOINT` then says how well that training's losses find them. It trains nothing.
+`python benchmarks/why_world.py FOLDER --workspace WORKSPACE` (a workspace with a finished toy run). `--each N` takes N records of a
+kind, not 150 (400 at most); `--full` keeps the conversations whole instead: the toy recipe's own records. `--wrong N` gives N answers to
+questions for a colour another colour and lists their records in planted.txt; `--found CHECKPOINT` then says how well that training's
+losses find them. It trains nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,6 @@ from tinyllava_core.toyworld.text import SHORT_ANSWER
 from tinyllava_core.why.found import trained
 
 PLANTED, HARDEST, ANSWERS = "planted.txt", "hardest.txt", "answers.json"
-EACH = 150  # records of a kind
 ASKED = {  # how the toy world asks for each kind
     "existence": "^Is there an? ",
     "colour": "^What colour ",
@@ -39,7 +39,7 @@ ASKED = {  # how the toy world asks for each kind
 }
 SETTINGS = {  # of facts measured before: 150 steps of 8, half the toy recipe's rate
     "extends": "toy",
-    "description": "one-question records of eight kinds, 150 steps",
+    "description": "one-question records of eight kinds",
     "pretrain": None,
     "export": None,
     "sft": {
@@ -57,7 +57,7 @@ SETTINGS = {  # of facts measured before: 150 steps of 8, half the toy recipe's 
     "evaluate": {"benchmarks": ["toy-vqa", "toy-pope"], "blind": False, "precision": "fp32"},
 }
 
-MIXES = {"records": 600, "draws": 22}
+DRAWS = 22  # of mixes with half of the records
 
 
 def main() -> int:
@@ -68,6 +68,7 @@ def main() -> int:
     parser.add_argument(
         "--full", action="store_true", help="the toy recipe's conversations as they are, not one question each"
     )
+    parser.add_argument("--each", type=int, default=150, metavar="N", help="records of a kind")
     parser.add_argument("--wrong", type=int, default=0, metavar="N", help="answers that get another colour")
     parser.add_argument("--found", metavar="CHECKPOINT", help="how well a training's losses find the wrong ones")
     given = parser.parse_args()
@@ -86,11 +87,11 @@ def main() -> int:
         write_full(chat, given.folder.resolve(), given.wrong)
         return 0
     pretrain = next((given.workspace / "artifacts/pretrain").glob("[0-9a-f]*"))
-    write(chat, pretrain.name, given.folder.resolve(), given.wrong)
+    write(chat, pretrain.name, given.folder.resolve(), given.each, given.wrong)
     return 0
 
 
-def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
+def write(chat: Artifact, pretrain: str, home: Path, each: int, wrong: int) -> None:
     """Cut the conversations, write eight sources, and the recipe that trains on them from the toy run's pretrain checkpoint."""
     told = chat.result(DownloadResult)
     assert told.annotations is not None
@@ -99,7 +100,7 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
         turns = record["conversations"]
         for asked, said in zip(turns[::2], turns[1::2], strict=True):
             text, kind = asked_for(asked["value"])
-            if kind is None or "image" not in record or len(kinds[kind]) >= EACH:
+            if kind is None or "image" not in record or len(kinds[kind]) >= each:
                 continue  # the first record that asks it and has said nothing yet
             if any(record["id"] == taken["id"] for rows in kinds.values() for taken in rows):
                 continue
@@ -111,7 +112,7 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
         {f"why-colour-{place:08d} 0": row["conversations"][1] for place, row in enumerate(kinds["colour"])}, wrong, home
     )
     for kind, rows in kinds.items():
-        assert len(rows) == EACH, (kind, len(rows))
+        assert len(rows) == each, (kind, len(rows))
         (home / f"{kind}.json").write_text(json.dumps(rows, indent=1))
         manifest = {
             "kind": "source",
@@ -124,7 +125,8 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
     mix = [{"source": str(home / f"{kind}.yaml")} for kind in kinds]
     recipe = {**SETTINGS, "name": home.name, "start": pretrain, "sft": {"mix": mix, **SETTINGS["sft"]}}
     (home / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    study = {"name": f"{home.name}-mixes", "recipe": str(home / "recipe.yaml"), "orders": [0, 1, 2], "mixes": MIXES}
+    mixes = {"records": each * len(kinds) // 2, "draws": DRAWS}
+    study = {"name": f"{home.name}-mixes", "recipe": str(home / "recipe.yaml"), "orders": [0, 1, 2], "mixes": mixes}
     (home / "mixes.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
     if wrong:
         variants: list[dict] = [{"name": "all"}]
@@ -137,7 +139,7 @@ def write(chat: Artifact, pretrain: str, home: Path, wrong: int) -> None:
             "variants": variants,
         }
         (home / "curation.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-    print(f"{home / 'recipe.yaml'}: {EACH * len(kinds)} records of {len(kinds)} kinds, {len(planted)} wrong")
+    print(f"{home / 'recipe.yaml'}: {each * len(kinds)} records of {len(kinds)} kinds, {len(planted)} wrong")
 
 
 def write_full(chat: Artifact, home: Path, wrong: int) -> None:
