@@ -65,7 +65,12 @@ def sort_of(run: Run, stage: str) -> Sort | None:
         raise BadInput(
             f"{stage}.sort_by: scores {asked.scores!r}: gives no record; is what it asks for in this workspace?"
         )
-    return of_table(pa.table(dict(zip(found.columns, zip(*found.rows, strict=True), strict=True))), asked, stage)
+    try:
+        table = pa.Table.from_arrays([pa.array(column) for column in zip(*found.rows, strict=True)], found.columns)
+    except (pa.ArrowException, OverflowError, TypeError) as error:
+        why = " ".join(str(error).split())
+        raise BadInput(f"{stage}.sort_by: scores {asked.scores!r}: gives what is no column of a table: {why}") from None
+    return of_table(table, asked, stage)
 
 
 def _is_query(word: str) -> bool:

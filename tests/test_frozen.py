@@ -19,6 +19,16 @@ FAULTS = {
     "a key twice, deep inside": (b"a:\n- b: 1\n  b: 2\n", "not YAML: key 'b' in line 3 is in line 2 already"),
     "a day that is none": (b"date: 2026-02-31\n", "not YAML: day is out of range for month"),
     "an integer of five thousand digits": (b"a: " + b"9" * 5000, "not YAML: Exceeds the limit (4300 digits)"),
+    "an integer of 65 bits": (b"a: 1\nb: 9223372036854775808", "not YAML: the number in line 2 has more than 64 bits"),
+    "an integer of thousands of digits in hexadecimal": (
+        b"a: 0x" + b"f" * 5000,
+        "not YAML: the number in line 1 has more",
+    ),
+    "a tag that the value is not of": (b"a: !!bool x\n", "not YAML: a value is not of the kind that its tag says"),
+    "a merge key twice": (
+        b"a: &a {x: 1}\nb:\n  <<: *a\n  <<: *a\n",
+        "not YAML: key '<<' in line 4 is in line 3 already",
+    ),
     "a tag of Python's": (b"a: !!python/object/apply:os.system [id]\n", "not YAML: could not determine a constructor"),
 }
 

@@ -17,9 +17,9 @@ FILES = sorted(file for package in PACKAGES for file in (ROOT / package).rglob("
 # The floors of the house, from the ground up: a room may import what stands before it in this list, and nothing behind it.
 FLOORS = [
     *(
+        "secret",
         "errors",
         "room",
-        "secret",
         "paths",
         "frozen",
         "durable",

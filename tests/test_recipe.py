@@ -9,7 +9,7 @@ import yaml
 
 from tinyllava_core.data.manifest.manifest import load as manifest
 from tinyllava_core.errors import BadInput, unknown
-from tinyllava_core.recipe import STAGES, known_recipes, load
+from tinyllava_core.recipe import STAGES, known_recipes, load, read_overrides
 from tinyllava_core.results import TRAININGS
 from tinyllava_core.settings.evaluate import SUITES
 
@@ -147,3 +147,23 @@ def test_a_recipe_may_have_one_stage_or_begin_with_a_checkpoint_and_have_none() 
 def test_kept_features_are_of_the_published_encoder_so_not_behind_a_start() -> None:
     with pytest.raises(BadInput, match="only a pretrain without `start`"):
         load("toy", {"start": "latest", "pretrain.keep_features": True})
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("sft.lr=.inf", r"sft\.lr = inf: expected a finite number"),
+        ("sft.mix=[{source: toy-chat, share: .inf}]", "less than or equal to 1000"),
+        ("sft.mix=[{source: toy-chat, share: 1.0e+300}]", "less than or equal to 1000"),
+        ('sft.weight_decay="' + "9" * 5000 + '"', "expected a finite number"),
+    ],
+)
+def test_a_number_without_end_is_none(words: str, fault: str) -> None:
+    with pytest.raises(BadInput, match=fault):
+        load("toy", read_overrides([words]))
+
+
+def test_a_name_that_no_folder_can_have_is_an_unknown_recipe(tmp_path: Path) -> None:
+    for name in ("a" * 300, "a\0b"):
+        with pytest.raises(BadInput, match="unknown recipe"):
+            load(name)

@@ -1,5 +1,6 @@
 import pytest
 
+from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.secret import has_password, without_secrets
 
 
@@ -37,3 +38,23 @@ def test_a_url_is_kept_without_what_lets_its_reader_in(url, kept):
 )
 def test_a_password_stands_before_the_host(url, found):
     assert has_password(url) is found
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("recipe 'https://me:pw@h/x?token=s3cr3t&id=7': no such file", "recipe 'https://h/x?id=7': no such file"),
+        (
+            "https://h/a?sig=f00: not there; see https://docs/b?page=2.",
+            "https://h/a: not there; see https://docs/b?page=2.",
+        ),
+        ("{'url': 'https://u:hunter2@h/x'} = 3", "{'url': 'https://h/x'} = 3"),
+        ("nothing of a URL: a?b=c", "nothing of a URL: a?b=c"),
+    ],
+)
+def test_no_error_shows_what_lets_its_reader_in_wherever_a_url_stands_in_it(text, shown):
+    assert str(BadInput(text)) == shown
+
+
+def test_an_unknown_name_that_is_a_url_is_shown_without_its_password():
+    assert "hunter2" not in str(unknown("recipe", "https://u:hunter2@h/x?token=hunter2", ["base"]))

@@ -13,8 +13,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tinyllava_core.secret import without_secrets
+
 # What moves a terminal's cursor, colours, renames or reorders it: C0 and C1 controls, other line ends, bidirectional marks; halves of pairs.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_URL = re.compile(r"[a-z][a-z0-9+.-]{1,20}://[^\s'\"<>]{1,4000}?(?=[.,:;)\]}]*(?:[\s'\"<>]|$))", re.IGNORECASE)
 _HALF = re.compile("[\ud800-\udfff]")
 
 _MANY, _NEAR = 40, 8  # known names that are too many to be read in an error; how many of them it names then
@@ -25,7 +28,7 @@ class BadInput(ValueError):
 
     def __str__(self) -> str:
         """Give the text as one line that a terminal shows as it is; where a stranger's value makes it very long, without its middle."""
-        text = visible(super().__str__())
+        text = visible(_URL.sub(lambda found: without_secrets(found[0]), super().__str__()))
         return text if len(text) <= 2000 else f"{text[:1200]} [...] {text[-600:]}"
 
 

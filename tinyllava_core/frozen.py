@@ -72,8 +72,11 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date, a number of thousands of digits
         raise ValueError(" ".join(str(error).split())) from None
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:  # of `!!bool x`, and the like
+        raise ValueError(f"a value is not of the kind that its tag says ({type(error).__name__}: {error})") from None
 
 
+_LARGEST = 2**63  # of a whole number: beyond it no table holds it, and Python may not even print it
 _MOST_VALUES = 1_000_000  # an annotated recipe has hundreds; ten lines of anchors that name each other have a billion
 
 
@@ -92,11 +95,21 @@ class _Loader(yaml.SafeLoader):
         seen: dict[str, int] = {}
         for key, _ in node.value:
             line = key.start_mark.line + 1
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+            if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     raise yaml.YAMLError(f"key {key.value!r} in line {line} is in line {seen[key.value]} already")
                 seen[key.value] = line
         return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Read a whole number that 64 bits hold."""
+        number: int = super().construct_yaml_int(node)
+        if not -_LARGEST <= number < _LARGEST:
+            raise yaml.YAMLError(f"the number in line {node.start_mark.line + 1} has more than 64 bits")
+        return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def _num_values(node: yaml.Node, known: dict[int, float]) -> float:

@@ -6,7 +6,8 @@ that says `extends: base` is base with a few keys set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -36,7 +37,7 @@ STAGES: tuple[StageName, ...] = get_args(StageName)  # in the order in which the
 class Recipe(Frozen):
     """One run: model, training stages, evaluation, own copies of data, launch. It begins and ends anywhere."""
 
-    name: OneLine = Field(description="What the run is called in tables and pages.")
+    name: OneLine = Field(max_length=200, description="What the run is called in tables and pages.")
     description: str = Field("", description="One line.")
     seed: int = Field(42, ge=0, description="Seed of order, initial connector and training. Hugging Face default: 42.")
     inspect: Inspect = Inspect()
@@ -64,6 +65,12 @@ class Recipe(Frozen):
     data: Data = Data()
     launch: Launch = Launch()
     watch: Watch = Watch()
+
+    @model_validator(mode="after")
+    def _every_number_is_one(self) -> Recipe:
+        if odd := next(_not_finite(self.model_dump()), None):
+            raise ValueError(f"{odd}: expected a finite number")
+        return self
 
     @model_validator(mode="after")
     def _every_trained_part_has_something_to_train(self) -> Recipe:
@@ -150,10 +157,23 @@ def known_recipes() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
+def _not_finite(told: Any, place: str = "") -> Iterator[str]:
+    """Name the places of numbers that are infinite or none."""
+    if isinstance(told, float) and not math.isfinite(told):
+        yield f"{place} = {told}"
+    items = told.items() if isinstance(told, dict) else enumerate(told) if isinstance(told, (list, tuple)) else ()
+    for key, value in items:
+        yield from _not_finite(value, f"{place}.{key}" if place else str(key))
+
+
 def _read(name: str, beside: Path, asked: tuple[Path, ...]) -> dict[str, Any]:
     """Read a recipe's keys, laid over those of the recipe that it extends (a name, or a path from its own folder)."""
     path = beside / name if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL in it
+        there = False
+    if not there:
         raise (
             unknown("recipe", name, known_recipes())
             if path.parent == RECIPES

@@ -294,6 +294,9 @@ def test_a_corrupted_score_has_its_condition_and_a_hidden_split_none(workspace: 
         "SELECT 1; COPY (SELECT 1) TO '{out}'",
         "PRAGMA enable_profiling",
         "EXPORT DATABASE '{out}'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{workspace}/artifacts/out.csv'",  # runs it
+        "explain\n(ANALYZE, FORMAT json) COPY (SELECT 1) TO '{workspace}/artifacts/out.csv'",
+        "EXPLAIN CREATE TABLE other AS SELECT 1",
         "",
     ],
 )
@@ -305,6 +308,28 @@ def test_what_a_person_asks_only_reads(workspace: Path, tmp_path: Path, sql: str
             ask(connection, sql.format(out=out, workspace=workspace), {})
     assert not out.exists()
     assert not (workspace / "artifacts" / "out.csv").exists()
+
+
+def test_what_a_person_asks_may_be_explained_and_measured(workspace: Path):
+    with open_read_only(workspace) as connection:
+        confine(connection, workspace)
+        for how in ("EXPLAIN", "EXPLAIN ANALYZE", "explain (FORMAT json)"):
+            assert ask(connection, f"{how} SELECT count(*) FROM run", {}).rows
+        with pytest.raises(BadInput, match="SQL:"):  # what is not surely a question is none
+            ask(connection, f"EXPLAIN /* */ ANALYZE COPY (SELECT 1) TO '{workspace}/artifacts/out.csv'", {})
+    assert not (workspace / "artifacts" / "out.csv").exists()
+
+
+def test_what_a_person_asks_does_not_reach_the_key_to_the_server(workspace: Path):
+    (workspace / ".prefect").mkdir()
+    (workspace / ".prefect" / "auth").write_text("s3cr3t")
+    with open_read_only(workspace) as connection:
+        confine(connection, workspace)
+        with pytest.raises(BadInput, match="SQL: Permission Error") as told:
+            ask(connection, f"SELECT content FROM read_text('{workspace}/.prefect/auth')", {})
+        with pytest.raises(BadInput, match="SQL: Permission Error"):
+            ask(connection, f"SELECT content FROM read_text('{workspace}/artifacts/../.prefect/auth')", {})
+    assert "s3cr3t" not in str(told.value)
 
 
 def test_what_a_person_asks_reads_no_file_outside_the_workspace(workspace: Path, tmp_path: Path):

@@ -50,9 +50,24 @@ def test_numbers_to_sort_by_are_those_that_a_query_gives(workspace: Path) -> Non
         ("SELECT record_id, source AS tokens FROM records", "column 'tokens' is of type string; expected numbers"),
         ("SELECT record_id, num_tokens AS tokens FROM plans", "a record_id is there twice"),
         (BY_TOKENS.replace("cats", "dogs"), "gives no record"),
+        ("SELECT NULL AS record_id, 1 AS tokens", "a record_id is NULL; leave such rows out"),
+        ("SELECT ['a'] AS record_id, 1 AS tokens", r"column record_id is of type list<.*; expected text"),
+        ("SELECT '\\xff'::BLOB AS record_id, 1 AS tokens", "column record_id is of type binary; expected text"),
+        ("SELECT 'a' AS record_id, 1 AS tokens, 2 AS tokens", "column 'tokens' is there twice; keep one"),
+        (
+            "SELECT 'a' AS record_id, 2::HUGEINT ^ 100 AS tokens, 99999999999999999999::HUGEINT AS more",
+            "gives what is no column of a table",
+        ),
     ],
 )
 def test_a_query_that_sorts_nothing_is_one_line(workspace: Path, query: str, fault: str) -> None:
     with pytest.raises(BadInput, match=fault) as told:
         sort_of(run(workspace, sort_by={"scores": query, "column": "tokens"}), "sft")
     assert "\n" not in str(told.value)
+
+
+def test_a_number_that_no_float_holds_exactly_sorts_all_the_same(workspace: Path) -> None:
+    query = "SELECT 'a' AS record_id, 9007199254740993 AS tokens"
+    found = sort_of(run(workspace, sort_by={"scores": query, "column": "tokens"}), "sft")
+    assert found is not None
+    assert found.value_N.tolist() == [9007199254740992.0]

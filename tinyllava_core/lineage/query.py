@@ -18,7 +18,14 @@ from tinyllava_core.errors import BadInput, nearest, unknown
 from tinyllava_core.lineage.tables import literal
 from tinyllava_core.lineage.views import without_pattern
 
-_READING = ("SELECT", "EXPLAIN")  # DuckDB's words; SHOW and DESCRIBE are a SELECT to it
+_READING = "SELECT"  # DuckDB's word; SHOW and DESCRIBE are a SELECT to it
+_EXPLAIN = re.compile(r"\s*EXPLAIN\s+(ANALYZE\s+|\([^()]*\)\s*)?", re.IGNORECASE)
+_READABLE = (
+    "artifacts",
+    "lineage",
+    "studies",
+    "judged",
+)  # of a workspace; beside them lie the key to Prefect's server and caches
 QUERIES = Path(__file__).parent / "queries"
 _SUMS_COSINES = re.compile(r"\b(sum|avg|mean|fsum|kahan_sum|favg)\s*\([^()]*\bcosine\b", re.IGNORECASE)
 _PARAMETER = re.compile(r"-- \$(?P<name>\w+)(?P<default> = (?P<value>.+?))?: (?P<meaning>.+)")
@@ -93,11 +100,11 @@ def ask(connection: duckdb.DuckDBPyConnection, question: str, values: Mapping[st
 
 
 def confine(connection: duckdb.DuckDBPyConnection, workspace: Path) -> None:
-    """Let what is asked of a connection from here on reach no file outside the workspace, load nothing, and change no setting."""
-    place = str(
-        workspace.resolve()
-    )  # and as the views name it; not bound: to bind a text, DuckDB imports numpy and pandas
-    connection.execute(f"SET allowed_directories = [{literal(place)}, {literal(without_pattern(place))}]")
+    """Let what is asked of a connection from here on reach no file but what stages and studies left, load nothing, and change no setting."""
+    places = [str(workspace.resolve() / name) for name in _READABLE]
+    # and as the views name them; not bound: to bind a text, DuckDB imports numpy and pandas
+    allowed = ", ".join(literal(one) for place in places for one in (place, without_pattern(place)))
+    connection.execute(f"SET allowed_directories = [{allowed}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -110,12 +117,18 @@ def _check_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             "attributed_groups"
         )
     found = connection.extract_statements(sql)
-    kinds = [str(statement.type).rpartition(".")[2] for statement in found]
-    if len(found) != 1 or kinds[0] not in _READING:
+    if len(found) == 1 and _kind(found[0]) == "EXPLAIN":  # EXPLAIN ANALYZE runs what it explains
+        found = connection.extract_statements(_EXPLAIN.sub("", found[0].query, count=1))
+    kinds = [_kind(statement) for statement in found]
+    if len(found) != 1 or kinds[0] != _READING:
         raise BadInput(
             f"SQL: the lineage is read-only: expected one statement that reads (SELECT, WITH, FROM, SHOW, DESCRIBE, EXPLAIN), found {', '.join(kinds) or 'none'}; "
             "to write, open a copy of lineage.duckdb with DuckDB itself"
         )
+
+
+def _kind(statement: duckdb.Statement) -> str:
+    return str(statement.type).rpartition(".")[2]
 
 
 NAMED = {  # parameters that name something: what it is, and all of that kind that there is, the likeliest first

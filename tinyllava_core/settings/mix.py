@@ -15,7 +15,7 @@ class Portion(Frozen):
     """How much of one component of a source. Written `ocr_vqa: 0.5`, it is a share."""
 
     share: float | None = Field(
-        None, ge=0, description="Part of the component per epoch; 0: none of it. null: the source's share."
+        None, ge=0, le=1000, description="Part of the component per epoch; 0: none of it. null: the source's share."
     )
     cap: int | None = Field(None, ge=1, description="At most so many records of it (after the share). null: no limit.")
 
@@ -39,6 +39,7 @@ class MixEntry(Frozen):
     share: float = Field(
         1.0,
         ge=0,
+        le=1000,
         description="Part of the source per epoch: 0.5 a seeded half, 2.0 everything twice; 0 with components.",
     )
     cap: int | None = Field(None, ge=1, description="At most so many records (after the share). null: no limit.")

@@ -87,6 +87,7 @@ class SortBy(Frozen):
     parts: int | None = Field(
         None,
         ge=2,
+        le=1_000_000,
         description="So many equal parts of the table, one after the other; within one, `order` decides. null: every record in its place.",
     )
 

@@ -112,6 +112,8 @@ def test_a_table_of_scores_adds_columns(tmp_path: Path) -> None:
         ({"id": ["a"], "clip": [1]}, "no column record_id; found id, clip"),
         ({"record_id": ["a"], "Width": [1]}, "column 'Width' is a record's own"),
         ({"record_id": ["a", "a"], "clip": [1, 2]}, "record_id 'a' is there twice"),
+        ({"record_id": [["a"]], "clip": [1]}, r"column record_id is of type VARCHAR\[\]; expected text"),
+        ({"record_id": ["a"], "c\0": [1]}, r"column 'c\\x00' is no name for SQL; give it another"),
     ],
 )
 def test_a_faulty_table_of_scores_is_named(tmp_path: Path, columns: dict, message: str) -> None:
@@ -119,6 +121,25 @@ def test_a_faulty_table_of_scores_is_named(tmp_path: Path, columns: dict, messag
     entry = MixEntry(source="s", filters=("num_turns > 1",), scores=str(tmp_path / "scores.parquet"))
     with pytest.raises(BadInput, match=message):
         read_filters(entry)
+
+
+def test_a_strangers_name_of_a_column_is_no_sql(tmp_path: Path) -> None:
+    """It was pasted into CREATE TABLE as it stands."""
+    name, path = 'x" INT); CREATE TABLE described (z INT); --', tmp_path / "scores.parquet"
+    pq.write_table(pa.table({"record_id": ["s-00000000", "s-00000002"], name: [1, 5], "it's": [1, 1]}), path)
+    quoted = name.replace('"', '""')
+    assert kept(tmp_path, f'"{quoted}" < 3 AND "it\'s" = 1', scores=str(path)) == [0]
+    assert f"{name} = 5, it's = 1" in [value for _, _, value in left_out(tmp_path)]
+
+
+def test_a_table_of_scores_whose_pages_are_broken_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    pq.write_table(pa.table({"record_id": [f"s-{number:08d}" for number in range(2000)], "clip": [1] * 2000}), path)
+    path.write_bytes(path.read_bytes()[:60] + b"\xff" * 400 + path.read_bytes()[460:])
+    entry = MixEntry(source="s", filters=("num_turns > 1",), scores=str(path))
+    with pytest.raises(BadInput, match="scores .*: DuckDB cannot read it: ") as told:
+        read_filters(entry)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(

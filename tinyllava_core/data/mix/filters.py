@@ -16,8 +16,8 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
-from tinyllava_core.data.mix.tables import as_literal, connect, described_columns
-from tinyllava_core.errors import BadInput, nearest
+from tinyllava_core.data.mix.tables import as_literal, as_name, as_text, connect, described_columns
+from tinyllava_core.errors import BadInput, is_no_text, nearest
 from tinyllava_core.paths import expanded
 from tinyllava_core.settings.mix import MixEntry
 
@@ -60,7 +60,7 @@ def read_filters(entry: MixEntry) -> list[Filter]:
     columns = described_columns()
     scores = score_columns(entry.scores, columns) if entry.scores is not None else {}
     with connect() as connection:
-        declared = ", ".join(f'"{name}" {kind}' for name, kind in (columns | scores).items())
+        declared = ", ".join(f"{as_name(name)} {kind}" for name, kind in (columns | scores).items())
         connection.execute(f"CREATE TABLE described ({declared})")
         connection.execute("INSERT INTO described (record_id) VALUES (NULL)")  # to run on, so that wrong constants show
         return [_read(connection, rule, list(columns | scores), entry.source) for rule in entry.filters]
@@ -114,10 +114,18 @@ def score_columns(path: str, taken: Mapping[str, str]) -> dict[str, str]:
     if clash := next((name for name in names if name.lower() in taken and name != "record_id"), None):
         raise BadInput(f"scores {path!r}: column {clash!r} is a record's own; give it another name")
     file = expanded(path)
-    with connect(readable=[file.parent]) as connection:
-        table = f"read_parquet({as_literal(file)})"
-        kinds = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
-        twice = connection.execute(f"SELECT record_id FROM {table} GROUP BY 1 HAVING count(*) > 1 LIMIT 1").fetchall()
+    if odd := next((name for name in names if "\0" in name or is_no_text(name)), None):
+        raise BadInput(f"scores {path!r}: column {odd!r} is no name for SQL; give it another")
+    try:
+        with connect(readable=[file.parent]) as connection:
+            table = f"read_parquet({as_literal(file)})"
+            kinds = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
+            query = f"SELECT record_id FROM {table} GROUP BY 1 HAVING count(*) > 1 LIMIT 1"
+            twice = connection.execute(query).fetchall()
+    except duckdb.Error as error:
+        raise BadInput(f"scores {path!r}: DuckDB cannot read it: {_one_line(error)}") from None
+    if kinds["record_id"] != "VARCHAR":
+        raise BadInput(f"scores {path!r}: column record_id is of type {kinds['record_id']}; expected text")
     if twice:
         raise BadInput(f"scores {path!r}: record_id {twice[0][0]!r} is there twice; keep one row for each record")
     return {name: kind for name, kind in kinds.items() if name != "record_id"}
@@ -189,7 +197,8 @@ def _parts(tree: Any) -> Iterator[dict[str, Any]]:
 def _met(given: Filter) -> str:
     """Write the SQL that says the values of a filter's columns, each on at most 100 characters."""
     said = [
-        f"'{name} = ' || coalesce(left(CAST(looked_at.\"{name}\" AS VARCHAR), 100), 'NULL')" for name in given.columns
+        f"{as_text(f'{name} = ')} || coalesce(left(CAST(looked_at.{as_name(name)} AS VARCHAR), 100), 'NULL')"
+        for name in given.columns
     ]
     return " || ', ' || ".join(said)
 

@@ -68,7 +68,17 @@ def described_columns() -> dict[str, str]:
 
 def as_literal(file: Path) -> str:
     """Write a file's path as an SQL text, in which DuckDB sees no pattern. CREATE VIEW takes no bound values."""
-    return "'" + _without_pattern(file).replace("'", "''") + "'"
+    return as_text(_without_pattern(file))
+
+
+def as_text(text: str) -> str:
+    """Write an SQL text."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def as_name(name: str) -> str:
+    """Write a name, whatever a stranger's table calls its column."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def write_rows(rows: duckdb.DuckDBPyConnection, schema: pa.Schema, path: Path) -> None:

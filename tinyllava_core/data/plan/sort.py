@@ -64,13 +64,20 @@ def of_table(table: pa.Table, asked: SortBy, stage: str) -> Sort:
             raise BadInput(
                 f"{where}: no column {name!r}{nearest(name, table.column_names)}; found {', '.join(table.column_names)}"
             )
+        if table.column_names.count(name) > 1:
+            raise BadInput(f"{where}: column {name!r} is there twice; keep one")
     kind = table.schema.field(asked.column).type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
         raise BadInput(f"{where}: column {asked.column!r} is of type {kind}; expected numbers, to sort by")
-    ids = table["record_id"].combine_chunks().cast(pa.string())
+    try:
+        ids = table["record_id"].combine_chunks().cast(pa.string())
+    except pa.ArrowException:
+        raise BadInput(f"{where}: column record_id is of type {table['record_id'].type}; expected text") from None
+    if ids.null_count:
+        raise BadInput(f"{where}: a record_id is NULL; leave such rows out")
     if len(pc.unique(ids)) < len(ids):
         raise BadInput(f"{where}: a record_id is there twice; keep one row for each record")
-    value = pc.fill_null(table[asked.column].cast(pa.float64()), float("nan")).to_numpy()
+    value = pc.fill_null(table[asked.column].cast(pa.float64(), safe=False), float("nan")).to_numpy()
     value = value if asked.first == "low" else -value
     return Sort(record_ids=ids, value_N=_in_parts(value, asked.parts), named_in=asked.scores)
 
