@@ -137,7 +137,7 @@ def test_a_table_of_scores_whose_pages_are_broken_is_one_line(tmp_path: Path) ->
     pq.write_table(pa.table({"record_id": [f"s-{number:08d}" for number in range(2000)], "clip": [1] * 2000}), path)
     path.write_bytes(path.read_bytes()[:60] + b"\xff" * 400 + path.read_bytes()[460:])
     entry = MixEntry(source="s", filters=("num_turns > 1",), scores=str(path))
-    with pytest.raises(BadInput, match="scores .*: DuckDB cannot read it: ") as told:
+    with pytest.raises(BadInput, match=r"scores .*: DuckDB cannot read it: ") as told:
         read_filters(entry)
     assert "\n" not in str(told.value)
 
