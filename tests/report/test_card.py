@@ -6,9 +6,11 @@ import dataclasses
 import re
 from pathlib import Path
 
+import pytest
 from huggingface_hub import ModelCard
 from made_up_run import MadeUp
 
+from tinyllava_core.report import card
 from tinyllava_core.report.card import licences, write_card, write_card_page
 from tinyllava_core.report.scores import score_rows
 
@@ -56,6 +58,20 @@ def test_the_card_is_a_page_too_in_which_nothing_that_data_says_becomes_html(tmp
         r'<div class="scroll"><table>.*<td>1</td>\s*<td style="text-align:right">2</td>.*</table></div>', page, re.S
     )
     assert re.findall('href="([^"]*)"', page) == ["report.html", "MODEL_CARD.md"]
+
+
+def test_what_a_strangers_manifest_says_is_words_and_no_markdown(
+    run: MadeUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A licence that was a picture had the page fetch it, and line ends in it forged a section."""
+    licence = "![x](http://evil/pixel.gif) | [y](http://evil/) <b>`\n\n# Scores\n\nforged"
+    monkeypatch.setattr(card, "licences", lambda facts: {row.source: licence for row in card.mix_rows(facts)})
+    text = write_card(run.facts(), [], tmp_path)
+    page = write_card_page(text, back="report.html").read_text()
+    assert "<img" not in page
+    assert re.findall('href="([^"]*)"', page) == ["report.html", "MODEL_CARD.md"]
+    assert re.findall("<h[12]>(.*?)</h[12]>", page)[1:] == ["Trained on", "Scores", "Limits"]
+    assert "![x](http://evil/pixel.gif) | [y](http://evil/) &lt;b&gt;` # Scores forged" in page
 
 
 def test_a_run_without_data_and_scores_has_a_card_that_says_so(run: MadeUp, tmp_path: Path):

@@ -5,6 +5,7 @@ Every number is the run's own. It is written beside the run's page, because scor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tinyllava_core.report.trust import shared_rows
 from tinyllava_core.results import DownloadResult, ExportResult
 
 FILE, PAGE = "MODEL_CARD.md", "model_card.html"
+_MARKS = re.compile(r"[\\`*_\[\]<>!|~&#]")
 UNKNOWN = "unknown"  # the hub's word for a licence that nobody told
 
 
@@ -34,11 +36,20 @@ def write_card(facts: RunFacts, scores: Sequence[ScoreRow], folder: Path) -> Pat
 def write_card_page(card: Path, back: str) -> Path:
     """Write a card, but for its head, as a page beside it -> the page. `back`: the page of the run. What data says stays text."""
     run_id, text = card.read_text(encoding="utf-8").split("\n---\n", 1)[1].strip().removeprefix("# ").split("\n", 1)
-    body = MarkdownIt("js-default").render(f"# {run_id}\n{text}")
+    body = MarkdownIt("js-default").disable("image").render(f"# {run_id}\n{text}")
     body = body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
     html = render(HERE / "card.html", run_id=run_id, back=back, file=card.name, card=Markup(body))
     (card.parent / PAGE).write_text(html, encoding="utf-8", errors="backslashreplace")
     return card.parent / PAGE
+
+
+def _said(text: str | None) -> str:
+    """Write what a recipe or a manifest says as words of a line: Markdown sees no picture, link, cell or heading in it."""
+    return _MARKS.sub(r"\\\g<0>", " ".join((text or "").split()))
+
+
+def _code(text: str) -> str:
+    return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 
 def licences(facts: RunFacts) -> dict[str, str | None]:
@@ -74,10 +85,10 @@ def _what(facts: RunFacts) -> list[str]:
     model, exported = facts.recipe.model, [artifact.result(ExportResult) for _, artifact in facts.of("export")]
     lines = [
         f"# {facts.run_id}",
-        f"{model.vision} → {model.connector} → {model.language}, trained by the recipe `{facts.recipe.name}`"
-        f" with seed {facts.recipe.seed}. {facts.recipe.description or ''}".rstrip(),
+        f"{_said(model.vision)} → {_said(model.connector)} → {_said(model.language)}, trained by the recipe "
+        f"{_code(facts.recipe.name)} with seed {facts.recipe.seed}. {_said(facts.recipe.description)}".rstrip(),
     ]
-    changed = ", ".join(f"`{key} = {as_set(value)}`" for key, value in facts.overrides.items())
+    changed = ", ".join(_code(f"{key} = {as_set(value)}") for key, value in facts.overrides.items())
     lines += [f"Changed in it: {changed}."] if changed else []
     code = f"Code: commit {facts.git_commit}{', with changes that are not committed' if facts.git_dirty else ''}."
     lines += [code] if facts.git_commit else []
@@ -92,7 +103,8 @@ def _what(facts: RunFacts) -> list[str]:
 def _data(facts: RunFacts) -> list[str]:
     known = licences(facts)
     rows = [
-        f"| {row.stage} | {row.source} | {row.num_records:,} | {row.tokens:.1f} % | {known.get(row.source) or UNKNOWN} |"
+        f"| {row.stage} | {_said(row.source)} | {row.num_records:,} | {row.tokens:.1f} % | "
+        f"{_said(known.get(row.source)) or UNKNOWN} |"
         for row in mix_rows(facts)
     ]
     head = ["| stage | source | records | of the tokens | licence |", "|---|---|---:|---:|---|"]
@@ -101,7 +113,7 @@ def _data(facts: RunFacts) -> list[str]:
 
 def _scores(scores: Sequence[ScoreRow]) -> list[str]:
     rows = [
-        f"| {row.benchmark} | {row.metric} | {row.seen.score:.1f} ± {row.seen.stderr:.1f} | "
+        f"| {_said(row.benchmark)} | {_said(row.metric)} | {row.seen.score:.1f} ± {row.seen.stderr:.1f} | "
         f"{f'{row.blind.score:.1f}' if row.blind else ''} | {_clean(row)} | {row.num_questions:,} |"
         for row in scores
         if row.seen
@@ -121,13 +133,13 @@ def _clean(row: ScoreRow) -> str:
 def _limits(facts: RunFacts, scores: Sequence[ScoreRow]) -> list[str]:
     shared = shared_rows(facts)
     lines = [
-        f"- {row.mix} shares {row.num_pictures:,} pictures with {row.benchmark} ({row.way.replace('_', ' ')})."
+        f"- {row.mix} shares {row.num_pictures:,} pictures with {_said(row.benchmark)} ({row.way.replace('_', ' ')})."
         for row in shared
     ]
     weak = [row.benchmark for row in scores if row.gain_interval and row.gain_interval[0] <= 0]
-    lines += [f"- Pictures are not shown to help it on {', '.join(weak)}."] if weak else []
+    lines += [f"- Pictures are not shown to help it on {', '.join(map(_said, weak))}."] if weak else []
     untold = [name for name, licence in licences(facts).items() if licence is None]
-    lines += [f"- No licence is known of {', '.join(untold)}."] if untold else []
+    lines += [f"- No licence is known of {', '.join(map(_said, untold))}."] if untold else []
     lines.append(
         "- Benchmarks tell of their questions. It makes things up, like every model of its kind; nothing here measures harm or bias."
     )

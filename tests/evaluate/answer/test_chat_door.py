@@ -143,3 +143,25 @@ def test_a_picture_is_decoded_beside_the_event_loop_and_others_are_answered_mean
             return about.status_code, second.status_code, (await first).json()["error"]
 
     assert asyncio.run(talk()) == (200, 503, "picture 1: enough")
+
+
+def test_pictures_are_counted_before_one_is_decoded_and_their_time_has_an_end(
+    here: TestClient, answerer: Answerer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four hundred kilobytes of large pictures held the one decoder for many seconds, 32 MB of them for half an hour."""
+    picture, decoded = "data:image/png;base64," + base64.b64encode(b"x").decode(), []
+
+    def decode(image: bytes, name: str) -> object:
+        decoded.append(name)
+        clock[0] += 15.0
+        return None
+
+    clock = [0.0]
+    monkeypatch.setattr(answerer, "decoded", decode)
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    with pytest.raises(BadInput, match="65 pictures; a conversation may have 64: start a new one"):
+        module.read(answerer, json.dumps(question(images=[picture] * 65)).encode(), 4)
+    assert decoded == []
+    with pytest.raises(BadInput, match="picture 3: those before it took longer than 20 s to read"):
+        module.read(answerer, json.dumps(question(images=[picture] * 4)).encode(), 4)
+    assert decoded == ["picture 1", "picture 2"]

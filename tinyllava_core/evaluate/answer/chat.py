@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs
@@ -31,7 +31,7 @@ from tinyllava_core.data.inspect.decode_process import DecoderProcess
 from tinyllava_core.data.record.record import IMAGE_TAG, Turn
 from tinyllava_core.data.web.door import LOOPBACK, Door, Inside, Message, Receive, Send
 from tinyllava_core.errors import BadInput, is_no_text
-from tinyllava_core.evaluate.answer.answer import Answerer, Asked
+from tinyllava_core.evaluate.answer.answer import Answerer, Asked, Shown
 from tinyllava_core.evaluate.answer.ask import Stream, load
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.job import ChatJob
@@ -39,6 +39,8 @@ from tinyllava_core.job import ChatJob
 PAGE = Path(__file__).with_name("chat.html")
 MAX_BODY_BYTES = 32_000_000  # of one request: a conversation with its pictures
 BODY_WITHIN_S = 60.0  # a request of that size on a slow line; one that does not end holds a place of those
+MOST_PICTURES = 64  # of a conversation
+PICTURES_WITHIN_S = 20.0  # all of them decoded: there is one decoder, and others wait for it
 MOST_AT_ONCE = 4  # requests that are held in memory; others are told to come again
 
 
@@ -162,7 +164,9 @@ def read(answerer: Answerer, body: bytes, max_new_tokens: int) -> Asked:
         raise BadInput(f"a text holds {IMAGE_TAG}, which stands for a picture; add the picture instead")
     turns = [Turn(role=line.role, text=IMAGE_TAG * len(line.images) + line.text) for line in lines]
     names = [(image, f"picture {number}") for number, image in enumerate((i for line in lines for i in line.images), 1)]
-    pictures = tuple(answerer.decoded(_bytes(image, name), name) for image, name in names)
+    if len(names) > MOST_PICTURES:
+        raise BadInput(f"{len(names):,} pictures; a conversation may have {MOST_PICTURES}: start a new one")
+    pictures = tuple(_decoded(answerer, names))
     ids = answerer.conversation_ids(turns, [one.size for one in pictures])
     room = getattr(answerer.loaded.model.config.text_config, "max_position_embeddings", None)
     if room is not None and len(ids) + max_new_tokens > room:
@@ -229,6 +233,16 @@ async def _body(request: Request) -> bytes:
             if len(body) > MAX_BODY_BYTES:
                 raise fault
     return bytes(body)
+
+
+def _decoded(answerer: Answerer, names: Sequence[tuple[str, str]]) -> Iterator[Shown]:
+    end = time.monotonic() + PICTURES_WITHIN_S
+    for image, name in names:
+        if time.monotonic() > end:
+            raise BadInput(
+                f"{name}: those before it took longer than {PICTURES_WITHIN_S:g} s to read; use smaller ones, or fewer"
+            )
+        yield answerer.decoded(_bytes(image, name), name)
 
 
 def _bytes(url: str, name: str) -> bytes:
