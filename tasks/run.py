@@ -22,7 +22,7 @@ from prefect.utilities.urls import url_for
 
 from tasks.running.alive import alive, is_cancelled
 from tasks.running.books import check, leave, publish
-from tasks.running.events import Events, of_run
+from tasks.running.events import Events, check_place, of_run
 from tasks.running.named import tag
 from tasks.running.parts import opened
 from tasks.running.progress import CONSOLE, LOG, slug
@@ -81,6 +81,7 @@ def begin(recipe: Recipe, overrides: Mapping[str, Any] | None, workspace: str, t
     check_runner(recipe.launch)
     check_workspace(expanded(workspace))
     now, place = datetime.now(UTC), expanded(workspace).resolve()
+    check_place(recipe.watch.openlineage, place)
     if _looking.get():
         yield Run(run_id="", workspace=place, recipe=recipe, looking=True)
         return

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Reply = str | int | dict[str, Any]  # a text; a status; a whole body
+Reply = str | int | dict[str, Any] | bytes  # a text; a status; a whole body; its bytes
 
 
 class JudgeServer(ThreadingHTTPServer):
@@ -37,8 +37,11 @@ class _Handler(BaseHTTPRequestHandler):
         replies = self.server.replies
         reply = replies.pop(0) if isinstance(replies, list) else replies(request)
         status = reply if isinstance(reply, int) else 200
-        told = {"model": "judge-2026", "choices": [{"message": {"role": "assistant", "content": reply}}]}
-        body = json.dumps(reply if isinstance(reply, dict) else told).encode()
+        if isinstance(reply, bytes):
+            body = reply
+        else:
+            told = {"model": "judge-2026", "choices": [{"message": {"role": "assistant", "content": reply}}]}
+            body = json.dumps(reply if isinstance(reply, dict) else told).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

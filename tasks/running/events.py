@@ -6,7 +6,7 @@ A thread of its own hands them on: a server that is down, refuses or hangs neith
 from __future__ import annotations
 
 import contextlib
-import os
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,15 +15,17 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import httpx
+
 from tasks.running.progress import LOG
 from tinyllava_core import __version__
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.checkpoints import KINDS
-from tinyllava_core.paths import expanded
+from tinyllava_core.data.web.opener import HTTP_FAULTS, MISLED, key_of, no_answer, post
+from tinyllava_core.errors import BadInput
 
 if TYPE_CHECKING:
     from openlineage.client.event_v2 import InputDataset, OutputDataset, RunEvent, RunState
-    from openlineage.client.transport import Transport
 
 NAMESPACE, PRODUCER = "tinyllava", "https://arxiv.org/abs/2402.14289"
 KEY = "OPENLINEAGE_API_KEY"  # the name that OpenLineage's own clients give it
@@ -32,6 +34,8 @@ ANSWER_S, END_S = (
     5.0,
     10.0,
 )  # a server's time for an event (the client's own), and a run's for those that wait at its end
+EVENT = {"eventTime", "producer", "schemaURL"}  # what every event has. Source: OpenLineage.json 2-0-2, BaseEvent
+LONGEST_LINE = 1 << 20  # of a file's first event, in bytes
 ROWS = ("num_records", "num_rows", "num_questions")  # the first that a stage's result has are its rows
 
 
@@ -43,7 +47,7 @@ class Events:
         from openlineage.client.uuid import generate_new_uuid
 
         set_producer(PRODUCER)  # of facets, which take it from there
-        self.where = where if "://" in where else str(workspace / expanded(where))
+        self.where = where if "://" in where else str(workspace / where)
         self._run, self._job, self._named = str(generate_new_uuid()), recipe, run_id
         self._waiting: SimpleQueue[RunEvent | None] = SimpleQueue()
         self._told, self._taken = 0, 0
@@ -137,18 +141,16 @@ class Events:
 
     def _hand_on(self) -> None:
         """Hand events on until the run's last; of those that are not taken, say why once."""
-        transport, failed = None, False
+        emit, failed = None, False
         while (event := self._waiting.get()) is not None:
             try:
-                transport = transport or opened(self.where)
-                transport.emit(event)
+                emit = emit or opened(self.where)
+                emit(event)
                 self._taken += 1
             except Exception as error:
                 if not failed:
-                    LOG.warning("openlineage %s %s; the run goes on without", self.where, _reason(error))
+                    LOG.warning("openlineage %s %s; the run goes on without", self.where, _reason(error, self.where))
                 failed = True
-        if transport is not None:
-            transport.close()
 
 
 @contextlib.contextmanager
@@ -174,36 +176,47 @@ def of_stage(
         yield ended
 
 
-def opened(where: str) -> Transport:
+def check_place(where: str | None, workspace: Path) -> None:
+    """Raise BadInput if a file for events holds something else: a recipe may be a stranger's, and its words are appended there."""
+    if where is None or "://" in where:
+        return
+    place, first = workspace / where, {}
+    if place.is_file() and not place.stat().st_size:
+        return
+    if place.is_file():
+        with place.open("rb") as file, contextlib.suppress(ValueError, RecursionError):
+            first = json.loads(file.readline(LONGEST_LINE))
+    if place.exists() and not (isinstance(first, dict) and first.keys() >= EVENT):
+        raise BadInput(f"watch.openlineage: {place} is no file of OpenLineage events; name another, or take it away")
+
+
+def opened(where: str) -> Callable[[RunEvent], object]:
     """Open the way to a server, or to a file whose lines are events; the key for a server is in the environment."""
+    from openlineage.client.serde import Serde
     from openlineage.client.transport.file import FileConfig, FileTransport
-    from openlineage.client.transport.http import HttpConfig, HttpTransport
 
     if "://" not in where:
         Path(where).parent.mkdir(parents=True, exist_ok=True)
-        return FileTransport(FileConfig(log_file_path=where, append=True))
-    parts, key = urlsplit(where), os.environ.get(KEY)
-    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-    how: dict[str, Any] = {
-        "url": f"{parts.scheme}://{parts.netloc}",
-        "endpoint": path if path.strip("/") else ENDPOINT,
-        "timeout": ANSWER_S,
-        "retry": {"total": 0},  # an event that is late is worth less than the next one
-    }
-    return HttpTransport(HttpConfig.from_dict(how | ({"auth": {"type": "api_key", "apiKey": key}} if key else {})))
+        return FileTransport(FileConfig(log_file_path=where, append=True)).emit
+    parts, key = urlsplit(where), key_of(KEY)
+    url = where if parts.path.strip("/") else parts._replace(path=ENDPOINT).geturl()
+
+    def sent(event: RunEvent) -> None:
+        # The client's own transport reads an answer whole, however much and however slowly it comes; of ours only the head is looked at.
+        with post(url, Serde.to_json(event).encode(), longest_s=ANSWER_S, key=key) as answer:
+            answer.raise_for_status()
+
+    return sent
 
 
-def _reason(error: Exception) -> str:
-    import requests
-
-    answer = getattr(error, "response", None)
-    if answer is not None:
-        asks = f"; set {KEY} to a key of its" if answer.status_code in (401, 403) else ""
-        return f"answers HTTP {answer.status_code} {answer.reason or ''}".rstrip() + asks
-    if isinstance(error, requests.Timeout):
-        return f"does not answer within {ANSWER_S:g} s"
-    if isinstance(error, requests.ConnectionError) and not isinstance(error, requests.exceptions.SSLError):
-        return "cannot be reached"
+def _reason(error: Exception, where: str) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        status = error.response.status_code
+        asks = f"; set {KEY} to a key of its" if status in (401, 403) else ""
+        asks = "; no redirect is followed: name where it leads" if 300 <= status < 400 else asks
+        return f"answers HTTP {status} {error.response.reason_phrase[:60]}".rstrip() + asks
+    if "://" in where and isinstance(error, HTTP_FAULTS + MISLED):
+        return no_answer(error, ANSWER_S)
     return f"takes no event: {' '.join(str(error).split())}"
 
 

@@ -206,6 +206,18 @@ def test_a_refused_record_is_told_and_the_others_are_rated(ask: Ask, tmp_path: P
     assert found["3"]["help_fault"] == "empty"
 
 
+def test_an_answer_that_is_none_or_a_number_that_is_none_costs_its_record_alone(ask: Ask, tmp_path: Path) -> None:
+    def reply(request: dict[str, Any]) -> Reply:
+        return b"[" * 200_000 if "un chat" in words_of(request) else "9" * 5000 if "Sum?" in words_of(request) else "2"
+
+    with judge_server(reply) as server:
+        assert judging(ask, server, tmp_path) == 0
+    found = rows(tmp_path / "scores.parquet")
+    assert [found[key]["help"] for key in "0123"] == [2, None, 2, None]
+    assert "not a chat completion: [[[" in found["1"]["help_fault"]
+    assert found["3"]["help_fault"] == f"no number: '{'9' * 200}'"
+
+
 @pytest.mark.parametrize(
     ("reply", "fault"),
     [

@@ -7,6 +7,7 @@ and nothing is paid for twice; how much may be asked is said beforehand.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -177,6 +178,6 @@ def ask(
 
 
 def number_in(text: str | None) -> float | None:
-    """Read the first number of a reply; None if it has none."""
+    """Read the first number of a reply; None if it has none that a float holds."""
     found = _NUMBER.search(text or "")
-    return float(found[0]) if found else None
+    return number if found and math.isfinite(number := float(found[0])) else None

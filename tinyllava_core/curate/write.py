@@ -26,7 +26,7 @@ def rated(prompt: Prompt, answers: Sequence[Answered]) -> pa.Table:
     """Give record_id, the rating, and beside it who gave it and why there is none: NAME, NAME_by, NAME_fault."""
     numbers = [number_in(one.text) for one in answers]
     faults = [
-        one.fault or (None if number is not None else f"no number: {one.text!r}")
+        one.fault or (None if number is not None else f"no number: {(one.text or '')[:200]!r}")
         for one, number in zip(answers, numbers, strict=True)
     ]
     return pa.table(

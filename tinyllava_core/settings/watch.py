@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from tinyllava_core.frozen import Frozen
 from tinyllava_core.secret import without_secrets
+
+OWN = frozenset(
+    {"artifacts", "cache", "judged", "lineage", "studies"}
+)  # folders of a workspace that are made by others
 
 
 class Watch(Frozen):
@@ -32,8 +37,8 @@ class Watch(Frozen):
     stop_on_spike: bool = Field(False, description="Stop at such a step instead of only naming its records.")
     openlineage: str | None = Field(
         None,
-        description="Where OpenLineage events of the run and its stages go: the http(s) address of a server, or a file, a line for "
-        "each (a relative path is the workspace's). OPENLINEAGE_API_KEY, in the environment, is the server's key. null: nowhere.",
+        description="Where OpenLineage events of the run and its stages go: the http(s) address of a server, or a file of the "
+        "workspace, .json, .jsonl or .ndjson, a line for each. OPENLINEAGE_API_KEY, in the environment, is the server's key. null: nowhere.",
     )
 
     @field_validator("openlineage")
@@ -41,6 +46,18 @@ class Watch(Frozen):
     def _a_place_without_secrets(cls, where: str | None) -> str | None:
         if where is not None and without_secrets(where) != where:
             raise ValueError("without its key: recipes are kept and shown; put that into OPENLINEAGE_API_KEY")
-        if where is not None and not re.fullmatch(r"https?://[^/?#\s]+\S*|(?!.*://).*[^/]", where):
-            raise ValueError("expected the http(s) address of a server, or the path of a file")
+        if where is not None and not re.fullmatch(r"https?://[^/?#\s]+\S*", where) and not _is_a_file_of_events(where):
+            raise ValueError(
+                "expected the http(s) address of a server, or the path of a file in the workspace, from there: events.jsonl (or .json, "
+                f".ndjson), in none of its own folders ({', '.join(sorted(OWN))}, hidden ones)"
+            )
         return where
+
+
+def _is_a_file_of_events(where: str) -> bool:
+    """Tell whether it is a path inside a workspace, outside what others write there: a stranger's recipe shall append to nothing else."""
+    path = PurePosixPath(where)
+    inside = not path.is_absolute() and "://" not in where and not where.startswith("~") and where.isprintable()
+    hidden = any(part.startswith(".") for part in path.parts)
+    own = not path.parts or path.parts[0].lower() in OWN
+    return inside and not hidden and not own and where.endswith((".json", ".jsonl", ".ndjson"))

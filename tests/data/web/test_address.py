@@ -65,6 +65,12 @@ def test_this_machine_is_refused_however_it_is_written(host):
         addresses(host, 81, {f"{host}:80"})
 
 
+@pytest.mark.parametrize("host", ["...", "a" * 300, "a..b"])
+def test_a_name_that_no_host_can_have_is_one_that_is_not_there(host):
+    with pytest.raises(socket.gaierror, match="is no name of a host"):
+        addresses(host, 80)
+
+
 def test_a_person_who_writes_an_address_asks_for_it_and_for_no_other_port():
     assert asked_by("http://127.0.0.1:8000/a") == {"127.0.0.1:8000"}
     assert asked_by("https://localhost/a") == {"localhost:443"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +49,44 @@ class Marquez(Quiet):
         if self.status == 201:
             self.took.append(json.loads(body))
         self.send_response(self.status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+class Endless(Marquez):
+    """Takes an event, and answers without end."""
+
+    sent: ClassVar[list[int]]
+
+    def do_POST(self) -> None:
+        self.took.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(201)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while sum(self.sent) < 256 << 20:
+                self.sent.append(self.wfile.write(bytes(1 << 20)))
+
+
+class Drip(Marquez):
+    """Takes an event, and is never done with the head of its answer."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.wfile.write(b"HTTP/1.1 201 Created\r\nX-Slow: ")
+        with contextlib.suppress(OSError):
+            while self.until is not None and not self.until.wait(0.02):
+                self.wfile.write(b"1")
+
+
+class Elsewhere(Marquez):
+    """Says that what it is told belongs somewhere else."""
+
+    to: ClassVar[str]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(307)
+        self.send_header("Location", self.to)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -189,9 +229,76 @@ def test_a_key_in_the_address_is_refused_and_not_shown(where: str) -> None:
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("where", ["ftp://host/events", "http:///events", "https://", "a/folder/", ""])
-def test_what_is_neither_a_server_nor_a_file_is_refused(where: str) -> None:
+STRANGE = [
+    *("~/.bashrc", "~/events.jsonl", "/etc/cron.d/x", "/tmp/events.jsonl", "../../x.jsonl", "a/../../x.jsonl"),
+    *(".prefect/auth.json", "a/.b/events.jsonl", "artifacts/mix/ab/records.json", "Lineage/x.jsonl", "studies/x.json"),
+    *("events", "notes.txt", ".jsonl", "two\nlines.jsonl", "file:///etc/events.jsonl"),
+]
+
+
+@pytest.mark.parametrize("where", ["ftp://host/events", "http:///events", "https://", "a/folder/", "", *STRANGE])
+def test_what_is_neither_a_server_nor_a_file_of_the_workspace_is_refused(where: str) -> None:
     with pytest.raises(
         BadInput, match=r"watch\.openlineage = .*expected the http\(s\) address of a server, or the path"
     ):
         load("toy", {"watch.openlineage": where})
+
+
+def test_a_recipes_words_are_appended_to_events_alone(tmp_path: Path, lines) -> None:
+    events.check_place("told/events.jsonl", tmp_path)  # nothing is there yet
+    go(tmp_path, "told/events.jsonl")
+    go(tmp_path, "told/events.jsonl")
+    events.check_place("told/events.jsonl", tmp_path)
+    assert len([*lines()]) == 8
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.json").mkdir()
+    for name, content in {"a": b'{"mine": 1}\n', "b": b"[" * 100_000, "c": b"\xff\xfe\n", "d": b"[]\n"}.items():
+        (tmp_path / f"{name}.json").write_bytes(content)
+    for name in ("pipe.jsonl", "folder.json", "a.json", "b.json", "c.json", "d.json"):
+        with pytest.raises(BadInput, match=f"{name} is no file of OpenLineage events; name another, or take it away"):
+            events.check_place(name, tmp_path)
+    (tmp_path / "run").mkdir()
+    (mine := tmp_path / "run" / "mine.jsonl").write_text("my notes\n")
+    run = begin(load("toy", {"watch.openlineage": "mine.jsonl"}), None, str(tmp_path / "run"))
+    with pytest.raises(BadInput, match=r"watch\.openlineage: .*mine\.jsonl is no file of OpenLineage events"), run:
+        raise AssertionError
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["mine.jsonl"]
+    assert mine.read_text() == "my notes\n"
+
+
+def test_of_an_answer_without_end_only_the_head_is_read(tmp_path: Path) -> None:
+    took: list[dict[str, Any]] = []
+    sent: list[int] = []
+    with answering(Endless, took=took, sent=sent) as address:
+        go(tmp_path, address)
+    assert len(took) == 4
+    assert sum(sent) < 128 << 20, "what four connections hold, and no more"
+
+
+def test_an_answer_that_drips_has_one_time_for_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(events, "ANSWER_S", 0.2)
+    until = threading.Event()
+    with answering(Drip, until=until) as address:
+        go(tmp_path, address)
+        until.set()
+    assert f"openlineage {address} does not answer within 0.2 s; the run goes on without" in caplog.text
+
+
+def test_events_and_key_follow_no_redirect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[tuple[str, str | None]] = []
+    with answering(Marquez, took=[], asked=asked) as other, answering(Elsewhere, to=other) as address:
+        go(tmp_path, address)
+    assert asked == []
+    assert "answers HTTP 307 Temporary Redirect; no redirect is followed: name where it leads;" in caplog.text
+
+
+def test_a_key_that_no_header_carries_is_told_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OPENLINEAGE_API_KEY", "s3cret\nX-Evil: 1")
+    with answering(Marquez, took=[], asked=[]) as address:
+        go(tmp_path, address)
+    assert "OPENLINEAGE_API_KEY: holds a letter that is no ASCII, or a line end" in caplog.text
+    assert "s3cret" not in caplog.text

@@ -38,7 +38,10 @@ def addresses(host: str, port: int, asked: Collection[str] = ()) -> list[str]:
 
     Raises Refused if there are none but private ones; gaierror if there is no such host.
     """
-    found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    try:
+        found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except UnicodeError:  # a part of the name is empty, or longer than names of hosts are
+        raise socket.gaierror(socket.EAI_NONAME, f"{host[:60]!r} is no name of a host") from None
     if host in asked or f"{host}:{port}" in asked:
         return found
     public = [address for address in found if is_public(address)]

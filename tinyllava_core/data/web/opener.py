@@ -2,6 +2,8 @@
 
 A timeout is one silence: a server that sends a byte now and then would hold a connection for ever, in its headers
 already. Here a connection is given up when it brings too little for too long. It retries nothing.
+
+Servers that a person named to be told something (a judge, a catalogue) are sent JSON in the same way.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
+import socket
 import ssl
 import time
 import urllib.request
@@ -21,12 +25,14 @@ import httpcore
 import httpx
 
 from tinyllava_core.data.web.address import addresses, refuse_private
+from tinyllava_core.errors import BadInput
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells each URL whole, with its signature
 USER_AGENT = "tinyllava-pipelines (+https://arxiv.org/abs/2402.14289)"  # a library's own is refused by many a host
 # a compressed transfer has no byte ranges, and no size before it has come
 _HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
 _MOST_REDIRECTS = 10
+_PIECE_BYTES = 4096  # of what is sent, where sending has a limit of time: how much goes to the socket at once
 HTTP_FAULTS = (OSError, httpx.HTTPError)  # what opening a URL and reading from it may raise
 # of these, what no further attempt cures: a circle of redirects, or one to what is no http(s) URL
 MISLED = (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL)
@@ -73,6 +79,41 @@ def open_url(
         client.stream("GET", url, headers=headers) as answer,
     ):
         yield answer
+
+
+@contextlib.contextmanager
+def post(url: str, body: bytes, *, longest_s: float, key: str | None = None) -> Iterator[httpx.Response]:
+    """Send JSON to a server that a person named, with its key -> the answer, whatever its status, its body unread.
+
+    Any address may be meant. No redirect is followed: what is sent, and the key, are for this server alone. Sending and reading
+    wait for `longest_s` at most, together. Raises one of HTTP_FAULTS or of MISLED; so does reading.
+    """
+    floor = Floor(silence_s=longest_s, slowest_bytes_s=0, window_s=longest_s, longest_s=longest_s)
+    headers = {**_HEADERS, "Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    asked = {httpx.URL(url).host, httpx.URL(url).raw_host.decode()}
+    with (
+        httpx.Client(transport=_Transport(floor, asked), timeout=longest_s, trust_env=False) as client,
+        client.stream("POST", url, content=body, headers=headers) as answer,
+    ):
+        yield answer
+
+
+def key_of(variable: str) -> str | None:
+    """Give the key that the environment holds for such a server. Raises BadInput, without it, where no header can carry it."""
+    key = os.environ.get(variable, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise BadInput(f"{variable}: holds a letter that is no ASCII, or a line end; set it to the key alone")
+    return key or None
+
+
+def no_answer(error: Exception, longest_s: float) -> str:
+    """Say what one of HTTP_FAULTS or of MISLED means for a server that was sent something, after its name."""
+    if isinstance(error, (TimeoutError, httpx.TimeoutException)):
+        return f"does not answer within {longest_s:g} s"
+    told = " ".join(str(error).split())[:200]
+    if isinstance(error, (httpx.ConnectError, ConnectionError, socket.gaierror)) and "SSL" not in told:
+        return "cannot be reached"
+    return f"gives no answer ({told or type(error).__name__})"
 
 
 def proxy_of(url: httpx.URL | str) -> str | None:
@@ -181,7 +222,15 @@ class _Floored(httpcore.NetworkStream):
             self._window_s, self._window_bytes = 0.0, 0
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout)
+        longest_s = self._floor.longest_s
+        if longest_s is None:
+            self._stream.write(buffer, timeout)
+            return
+        for start in range(0, len(buffer), _PIECE_BYTES):  # one timeout for all of it would be one for each byte taken
+            began = time.monotonic()
+            self._stream.write(buffer[start : start + _PIECE_BYTES], max(longest_s - self._whole_s, 0.001))
+            self._whole_s += time.monotonic() - began
+            self._check()
 
     def close(self) -> None:
         self._stream.close()

@@ -1,42 +1,41 @@
 """Ask a judge model behind any OpenAI-compatible endpoint; every reply is kept, so that a killed scoring goes on.
 
 What is asked and how a reply is read is each benchmark's rule. The endpoint, the model and the key come from the
-environment; the key is never written anywhere.
+environment; the key is never written nor shown anywhere, and prompts go to that endpoint alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import Question
+from tinyllava_core.evaluate.score.kept import Reply, keep, read
+from tinyllava_core.secret import without_secrets
+
+if TYPE_CHECKING:
+    import httpx
 
 URL, MODEL, KEY = "TINYLLAVA_JUDGE_URL", "TINYLLAVA_JUDGE_MODEL", "TINYLLAVA_JUDGE_KEY"
 ANSWER = "\x00"  # where the model's answer goes in what a judge is told
-TIMEOUT_S = 120
+TIMEOUT_S = 120.0  # of one answer, to its last byte
+MOST_BYTES = 4 << 20  # of one answer: the longest replies that models give are some hundred kB
 TRIES = 6  # of one request; waits of 1, 2, 4, 8, 16 s between them: half a minute of a busy endpoint
 _AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}  # statuses that may pass
 _THIS_ALONE = {400, 413, 422}  # of a request that is not to be had: too long, filtered, a picture it cannot read
 
 
 class Refused(BadInput):
-    """The endpoint will not answer this very request: what it says, or its length, is at fault."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What the judge said."""
-
-    text: str
-    model: str  # as the endpoint names it
+    """This very request has no answer: the endpoint refuses what it says or its length, or answers it with what is no reply."""
 
 
 def judge_model() -> str | None:
@@ -48,10 +47,16 @@ class Judge:
     """A judge model, with its replies so far on this disk."""
 
     def __init__(self, url: str, model: str, key: str | None, cache: Path, *, wait_s: float = 1.0) -> None:
-        """Take up the replies that an earlier life left in `cache`."""
+        """Take up the replies that an earlier life left in `cache`. Raises BadInput if the URL is none, or the file another one."""
         self.model = model
-        self._url, self._key, self._cache, self._wait_s = url.rstrip("/"), key, cache, wait_s
-        self._replies = _read_cache(cache)
+        base, mark, query = url.partition("?")
+        self._url = f"{base.rstrip('/')}/chat/completions{mark}{query}"
+        self._named, self._key, self._cache, self._wait_s = without_secrets(url.rstrip("/")), key, cache, wait_s
+        _check_url(url)
+        self._replies, lost = read(cache)
+        if lost:
+            told = f"{cache}: lines that cannot be read, as after a full disk: {lost}; what they held is asked anew"
+            print(told, file=sys.stderr)
         self._reported: set[str] = set()
         self._writing = threading.Lock()
 
@@ -64,7 +69,9 @@ class Judge:
                 f"this benchmark needs a judge: set {' and '.join(missing)} (an OpenAI-compatible base URL such as "
                 f"http://127.0.0.1:8000/v1, and a model it serves), and {KEY} if it wants a key"
             )
-        return cls(os.environ[URL], os.environ[MODEL], os.environ.get(KEY), cache)
+        from tinyllava_core.data.web.opener import key_of
+
+        return cls(os.environ[URL], os.environ[MODEL], key_of(KEY), cache)
 
     def ask(
         self,
@@ -96,8 +103,7 @@ class Judge:
             line = {"request_sha256": name, "attempt": attempt, "text": reply.text, "model": reply.model}
             with self._writing:
                 self._replies[name] = reply
-                with self._cache.open("a", encoding="utf-8", newline="\n") as file:
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                keep(self._cache, line)
         self._reported.add(self._replies[name].model)
         return self._replies[name]
 
@@ -124,44 +130,76 @@ class Judge:
         return f"{self.model} (reported {reported}), prompts {prompts[:16]}"
 
     def _request(self, request: dict[str, Any]) -> Reply:
-        import requests
+        from tinyllava_core.data.web.opener import HTTP_FAULTS, no_answer, post
 
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        fault = ""
+        body, fault = json.dumps(request).encode(), ""
         for again in range(TRIES):
             if again:
                 time.sleep(self._wait_s * 2 ** (again - 1))
             try:
-                answer = requests.post(
-                    f"{self._url}/chat/completions", json=request, headers=headers, timeout=TIMEOUT_S
-                )
-            except requests.RequestException as error:
-                fault = type(error).__name__
-                continue
-            if answer.status_code in _AGAIN:
-                fault = f"status {answer.status_code}"
-                continue
-            if answer.status_code != 200:
-                kind = Refused if answer.status_code in _THIS_ALONE else BadInput
-                raise kind(
-                    f"judge {self.model} at {self._url}: status {answer.status_code}: {_short(answer.text)}; "
-                    f"check {URL}, {MODEL} and {KEY}"
-                )
-            return _reply(answer, self._url)
+                with post(self._url, body, longest_s=TIMEOUT_S, key=self._key) as answer:
+                    if answer.status_code not in _AGAIN:
+                        return self._reply(answer)
+                    fault = f"status {answer.status_code}"
+            except HTTP_FAULTS as error:
+                fault = self._shown(no_answer(error, TIMEOUT_S))
         raise BadInput(
-            f"judge {self.model} at {self._url}: {fault}, {TRIES} times; the replies so far are kept in {self._cache}: "
+            f"{self._who}: {fault}, {TRIES} times; the replies so far are kept in {self._cache}: "
             "the same command goes on from there"
         )
 
+    @property
+    def _who(self) -> str:
+        return f"judge {self.model} at {self._named}"
 
-def _reply(answer: Any, url: str) -> Reply:
-    try:
-        told = answer.json()
-        text = told["choices"][0]["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise BadInput(f"judge at {url}: not a chat completion: {_short(answer.text)}; check {URL}") from None
-    text, model = text if isinstance(text, str) else "", str(told.get("model", "unnamed"))
-    return Reply(text=_whole(text), model=_whole(model))
+    def _reply(self, answer: httpx.Response) -> Reply:
+        """Read a reply out of an answer. Raises Refused where it is none, BadInput where others would have none either."""
+        status, where = answer.status_code, answer.headers.get("Location", "")
+        if 300 <= status < 400:
+            raise BadInput(
+                f"{self._who}: status {status}, to {self._shown(where)!r}; prompts and pictures go nowhere else: set {URL} to "
+                "where they are meant to go"
+            )
+        content, encoding = _start(answer), answer.headers.get("Content-Encoding", "identity")
+        if status != 200:
+            kind = Refused if status in _THIS_ALONE else BadInput
+            raise kind(f"{self._who}: status {status}: {self._shown(content)}; check {URL}, {MODEL} and {KEY}")
+        if len(content) > MOST_BYTES:
+            raise Refused(f"{self._who}: an answer of more than {MOST_BYTES >> 20} MB; check {URL} and {MODEL}")
+        try:
+            told = json.loads(content)
+            text = told["choices"][0]["message"]["content"]
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+            what = "not a chat completion" if encoding == "identity" else f"packed ({self._shown(encoding)}), unasked"
+            raise Refused(f"{self._who}: {what}: {self._shown(content)}; check {URL}") from None
+        text, model = text if isinstance(text, str) else "", str(told.get("model", "unnamed"))
+        return Reply(text=_whole(text), model=_whole(model))
+
+    def _shown(self, said: str | bytes) -> str:
+        """Write what an endpoint says on one line, and not the key, which some say again."""
+        text = said.decode(errors="replace") if isinstance(said, bytes) else said
+        return " ".join((text.replace(self._key, "***") if self._key else text).split())[:200]
+
+
+def _check_url(url: str) -> None:
+    import httpx
+
+    with contextlib.suppress(httpx.InvalidURL, ValueError):
+        if (parts := httpx.URL(url)).scheme in ("http", "https") and parts.host and (parts.port or 80) < 65536:
+            return
+    raise BadInput(
+        f"{URL}: {without_secrets(url)!r} is no http(s) address; expected one such as http://127.0.0.1:8000/v1"
+    )
+
+
+def _start(answer: httpx.Response) -> bytes:
+    """Read an answer as it comes, packed or not, and one byte more than there may be: so nothing unfolds in memory."""
+    content = bytearray()
+    for piece in answer.iter_raw():
+        content += piece
+        if len(content) > MOST_BYTES:
+            break
+    return bytes(content[: MOST_BYTES + 1])
 
 
 def _whole(text: str) -> str:
@@ -169,26 +207,5 @@ def _whole(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _read_cache(path: Path) -> dict[str, Reply]:
-    """Read the replies that are there; a last line that was cut off in the middle is dropped."""
-    if not path.exists():
-        return {}
-    with path.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
-    replies = {}
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].decode().split("\n")[:-1], start=1):
-        try:
-            row = json.loads(line)
-            replies[row["request_sha256"]] = Reply(text=row["text"], model=row["model"])
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise BadInput(f"{path}, line {number}: not a kept reply; remove the file to ask anew") from None
-    return replies
-
-
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[:200]
