@@ -170,8 +170,13 @@ class Judge:
             told = json.loads(content)
             text = told["choices"][0]["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError, RecursionError):
-            what = "not a chat completion" if encoding == "identity" else f"packed ({self._shown(encoding)}), unasked"
-            raise Refused(f"{self._who}: {what}: {self._shown(content)}; check {URL}") from None
+            unasked = encoding != "identity"
+            what = (
+                f"packed ({self._shown(encoding)}), unasked"
+                if unasked
+                else f"not a chat completion: {self._shown(content)}"
+            )
+            raise Refused(f"{self._who}: {what}; check {URL}") from None
         text, model = text if isinstance(text, str) else "", str(told.get("model", "unnamed"))
         return Reply(text=_whole(text), model=_whole(model))
 
