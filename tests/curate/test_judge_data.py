@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.mix.filters import read_filters
 from tinyllava_core.data.record.formats import parser
 from tinyllava_core.data.record.record import Turn
-from tinyllava_core.evaluate.score import judge
+from tinyllava_core.evaluate.score import judge, kept
 from tinyllava_core.settings.mix import MixEntry
 
 SAYS = [
@@ -246,6 +248,26 @@ def test_an_endpoint_that_does_not_answer_stops_it_and_what_came_before_is_kept(
         assert judging(ask, server, tmp_path) == 0
         assert len(server.asked) == 3  # the first reply is not paid for twice
     assert rows(tmp_path / "scores.parquet")["0"]["help"] == 5
+
+
+def test_a_disk_that_is_full_is_one_line_and_what_was_kept_before_is_not_paid_for_twice(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(file: int, data: bytes) -> int:
+        if b"fills" in data:
+            write(file, data[:20])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data)
+
+    write = kept.os.write
+    with monkeypatch.context() as full, judge_server(["1", "2", "3 fills", "4"]) as server:
+        full.setattr(kept.os, "write", half)
+        assert judging(ask, server, tmp_path, "--at-once", "1") == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"error: .*replies in mine\.jsonl: the disk of .*judged is full: .*\n", said)
+    with judge_server(["3"]) as server:
+        assert judging(ask, server, tmp_path, "--at-once", "1") == 0
+    assert [row["help"] for row in rows(tmp_path / "scores.parquet").values()] == [1, 2, 3, 4]
 
 
 def test_what_may_pass_is_asked_again(ask: Ask, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import re
 import socket
 import ssl
 import threading
@@ -158,8 +159,12 @@ def test_a_certificate_is_held_against_the_name_though_an_address_is_connected_t
     try:
         with open_url(f"https://right.example:{port}/", FLOOR, asked={"right.example"}) as answer:
             assert answer.status_code == 418
-        with pytest.raises(Exception, match=r"CERTIFICATE_VERIFY_FAILED.*wrong\.example"):
+        with pytest.raises(Exception, match=r"CERTIFICATE_VERIFY_FAILED.*wrong\.example") as refused:
             opener.open_url(f"https://wrong.example:{port}/", FLOOR, asked={"wrong.example"}).__enter__()
+        said = opener.no_answer(refused.value, 5.0)  # what a judge's or a catalogue's is told as
+        assert re.fullmatch(
+            r"gives no answer \(.*CERTIFICATE_VERIFY.*; SSL_CERT_FILE names an authority of your own\)", said
+        )
     finally:
         server.shutdown()
         server.server_close()

@@ -113,7 +113,8 @@ def no_answer(error: Exception, longest_s: float) -> str:
     told = " ".join(str(error).split())[:200]
     if isinstance(error, (httpx.ConnectError, ConnectionError, socket.gaierror)) and "SSL" not in told:
         return "cannot be reached"
-    return f"gives no answer ({told or type(error).__name__})"
+    own = "; SSL_CERT_FILE names an authority of your own" if "CERTIFICATE_VERIFY" in told else ""
+    return f"gives no answer ({told or type(error).__name__}{own})"
 
 
 def proxy_of(url: httpx.URL | str) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyllava_core.errors import BadInput
+from tinyllava_core.room import told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,10 @@ def read(path: Path) -> tuple[dict[str, Reply], int]:
 
 
 def keep(path: Path, row: dict[str, Any]) -> None:
-    """Add a line, whole or not at all where another process writes too; half a line that a kill or a full disk left stays alone."""
+    """Add a line, whole or not at all where another process writes too; half a line that a kill or a full disk left stays alone.
+
+    Raises DiskFull where there is no room: the replies before it are kept.
+    """
     line = json.dumps(row, ensure_ascii=False).encode() + b"\n"
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -59,7 +63,8 @@ def keep(path: Path, row: dict[str, Any]) -> None:
         size = os.fstat(file).st_size
         if size and os.pread(file, 1, size - 1) != b"\n":
             line = b"\n" + line
-        while line:
-            line = line[os.write(file, line) :]
+        with told(f"replies in {path.name}", path.parent):
+            while line:
+                line = line[os.write(file, line) :]
     finally:
         os.close(file)
