@@ -9,6 +9,8 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
+from tasks.running.server import wait_for_it
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -20,6 +22,7 @@ class Stage(Task[P, R]):
         """Run the stage."""
         if FlowRunContext.get() is None:
             return self.fn(*args, **kwargs)
+        wait_for_it()
         return super().__call__(*args, **kwargs)  # type: ignore[no-any-return, misc]
 
 

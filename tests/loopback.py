@@ -27,9 +27,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def answering(handler: type[Quiet], **known: Any) -> Iterator[str]:
-    """Serve by a handler that has `known` as its attributes -> the address."""
-    server = _Server(("127.0.0.1", 0), type("Handler", (handler,), known))
+def answering(handler: type[Quiet], *, port: int = 0, **known: Any) -> Iterator[str]:
+    """Serve by a handler that has `known` as its attributes, at a port or any that is free -> the address."""
+    server = _Server(("127.0.0.1", port), type("Handler", (handler,), known))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:

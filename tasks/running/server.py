@@ -7,6 +7,7 @@ back-port that img2dataset pulls in shadows the standard module and kills it. Th
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -215,10 +216,24 @@ def using(server: Server) -> Iterator[None]:
     # Without a heartbeat, whose thread would hold up the end of a flow by a second: alive.py knows who is alive.
     settings = {PREFECT_API_URL: server.api_url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     settings[PREFECT_API_AUTH_STRING] = server.key
+    wait_for_it()
     if urlsplit(server.api_url).hostname in ("127.0.0.1", "localhost"):  # others know their pages' address themselves
         settings[PREFECT_UI_URL] = server.ui_url
     with temporary_settings(settings):
         yield
+
+
+@functools.cache
+def wait_for_it() -> None:
+    """Let every client of this process try again where nobody listens: the server was there, and is started again within seconds.
+
+    Prefect's own does so only once it has reached the server itself, and makes new ones in the middle of a run (for each stage's tag,
+    to ask for a slot): one that was made while a killed server was away ended the run.
+    """
+    from prefect.client.base import PrefectHttpxAsyncClient, PrefectHttpxSyncClient
+
+    for client in (PrefectHttpxAsyncClient, PrefectHttpxSyncClient):
+        client._has_connected = property(lambda _: True, lambda _, value: None)  # type: ignore[assignment]
 
 
 def _drain() -> None:

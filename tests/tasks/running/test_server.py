@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from loopback import Quiet, answering
 from waiting import wait_until
 
-from tasks.running.server import Server, _ended, api, free_port, healthy
+from tasks.running.server import Server, _ended, api, free_port, healthy, wait_for_it
 from tinyllava_core.errors import BadInput
 from tinyllava_core.process_tree import members
 
@@ -27,6 +32,37 @@ def test_a_server_that_answers_is_used_as_it_is(
     assert healthy(prefect_server)
     assert told == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_client_that_is_made_while_the_server_is_away_waits_for_it() -> None:
+    """A stage asks for a slot by a client of its own: made between a server's death and its next life, it ended the run."""
+    from prefect.concurrency.services import ConcurrencySlotAcquisitionWithLeaseService as Slots
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_RETRY_JITTER_FACTOR, temporary_settings
+
+    wait_for_it()
+    port = free_port()
+
+    class Granting(Quiet):
+        def do_GET(self) -> None:  # a token against forged requests, which it has none of
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            body = json.dumps({"lease_id": str(uuid4()), "limits": []}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    late = threading.Timer(3.0, lambda: answers.enter_context(answering(Granting, port=port)))
+    with (
+        contextlib.ExitStack() as answers,
+        temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api", PREFECT_CLIENT_RETRY_JITTER_FACTOR: 0}),
+    ):
+        late.start()
+        got = Slots.instance(frozenset([f"tag:{port}"])).send((1, "concurrency", None, None, 300, False, None))
+        assert got.result(30).status_code == 200
 
 
 def test_nobody_answers_at_a_free_port() -> None:
