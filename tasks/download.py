@@ -38,7 +38,9 @@ NOT_FETCHED |= {"images": {"__all__": {"url_table": {"distributor"}}}}
 
 def what_is_fetched(manifest: Manifest) -> dict[str, Any]:
     """Give the spec of what a manifest says of its data: all that may change a byte of it."""
-    return {"manifest": manifest.model_dump(mode="json", exclude=NOT_FETCHED), "local": local_digest(manifest)}
+    spec = {"manifest": manifest.model_dump(mode="json", exclude=NOT_FETCHED), "local": local_digest(manifest)}
+    shares = manifest.annotations is not None and manifest.annotations.shares_names
+    return spec | ({"files": "each in its place"} if shares else {})  # before, the last of one name was all there was
 
 
 @stage(

@@ -47,6 +47,19 @@ def test_annotations_and_archives_come_to_their_places(tmp_path, server, manifes
     assert not list((tmp_path / "cache" / "downloads").glob("mine*")), "nothing is kept twice"
 
 
+def test_files_of_one_name_each_have_a_place_and_no_record_is_lost(server, manifest, call):
+    """train/ and val/ with an annotations.json each: the last one was all that there was, without a word."""
+    rows = {f"/{part}/a.json": json.dumps([{"id": part, "conversations": []}]).encode() for part in ("train", "val")}
+    server.files = rows | {"/z.zip": zipped({"train/a.json": b"[]"})}
+    files = [{"url": f"{server.url}{path}"} for path in rows]
+    out, result = call(manifest(annotations={"files": files, "format": "llava"}))
+    found = [json.loads(line) for line in (out / result.annotations).read_text().splitlines()]
+    assert [(row["id"], row["_from"]["file"]) for row in found] == [("train", "train/a.json"), ("val", "val/a.json")]
+    unpacked = {"url": f"{server.url}/z.zip", "unpack": True}
+    with pytest.raises(BadInput, match=r"a\.json: 'a\.json' is there already, from another of the files"):
+        call(manifest(annotations={"files": [unpacked, *files], "format": "llava"}))
+
+
 def test_a_url_table_brings_images_and_keeps_what_failed(server, manifest, call, photos):
     table = [{"where": "pictures/1", "as": "p/1.jpg"}, {"where": "pictures/gone", "as": "p/2.jpg"}]
     server.files = {

@@ -174,6 +174,10 @@ def test_a_shipped_manifest_is_named_like_its_file(written, tmp_path, monkeypatc
         ({"standalone": True}, "root, files and standalone are for kind: images"),
         ({"kind": "images", "annotations": None, "images": [{"embedded": True}]}, "an image set needs images"),
         (
+            {"annotations": {"files": [{"url": "http://a/b?sig=1"}, {"url": "http://a/b?sig=2"}], "format": "llava"}},
+            "files: http://a/b stands twice",
+        ),
+        (
             {"annotations": {"files": [{"url": "http://a/b", "only": ["x"]}], "format": "llava"}},
             "annotations.files.0: only is for what is unpacked",
         ),

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tinyllava_core.data.web import remote
-from tinyllava_core.data.web.fetch import Fetched, NoHost, fetch, file_name
+from tinyllava_core.data.web.fetch import Fetched, NoHost, fetch, file_name, file_places
 from tinyllava_core.data.web.patience import Patience
 from tinyllava_core.errors import BadInput
 
@@ -331,3 +331,18 @@ def test_a_file_in_a_store_comes_and_is_checked_like_any_other(tmp_path, bucket)
 )
 def test_a_file_is_named_by_its_url_as_a_folder_can_hold_it(path, name):
     assert file_name(f"https://host/{path}") == name
+
+
+@pytest.mark.parametrize(
+    ("paths", "places"),
+    [
+        (["x/a.json", "x/b.json", "y/c.json"], ["a.json", "b.json", "c.json"]),
+        (["train/a.json", "val/a.json", "b.json"], ["train/a.json", "val/a.json", "b.json"]),
+        (["a.json?part=1", "a.json?part=2"], ["1/a.json", "2/a.json"]),
+        (["b.json", ".x/a.json", "y/a.json"], ["b.json", "2/a.json", "3/a.json"]),  # what is hidden is read by nobody
+        (["A" + "n" * 70, "B" + "n" * 70], ["1/" + "n" * 60, "2/" + "n" * 60]),
+    ],
+)
+def test_files_of_several_urls_each_have_a_place_of_their_own(paths, places):
+    urls = [f"https://host/{path}" for path in paths]
+    assert file_places(urls) == dict(zip(urls, places, strict=True))

@@ -25,7 +25,7 @@ from tinyllava_core.data.download.table.rows import read_rows
 from tinyllava_core.data.download.table.table import Failure, fetch_images, write_failures
 from tinyllava_core.data.files.archive import unpack
 from tinyllava_core.data.files.checksums import remember
-from tinyllava_core.data.files.packed import is_packed, laid
+from tinyllava_core.data.files.packed import is_packed, laid, put
 from tinyllava_core.data.manifest.hub import HubImages, HubRows
 from tinyllava_core.data.manifest.images import Archive, UrlTable
 from tinyllava_core.data.manifest.local_files import (
@@ -163,8 +163,7 @@ class _Download:
             elif file.unpack:
                 unpack(fetched, target, only=file.only)
             else:
-                target.mkdir(exist_ok=True)
-                shutil.copyfile(fetched, target / fetched.name)
+                put(fetched, target / wanted.places()[file.url])
         return read_path(wanted, target, manifest.name)
 
     def archive(self, archive: Archive) -> None:

@@ -28,6 +28,21 @@ def laid(file: Path, to: Path) -> Path:
     return Path(shutil.copyfile(file, to.with_name(f"{to.name}{ending}")))
 
 
+def put(file: Path, to: Path) -> None:
+    """Copy a file to `to`, with its folder. Raises BadInput if something is there, of an archive or another file."""
+    try:
+        to.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        taken = True
+    else:
+        taken = to.exists()
+    if taken:
+        raise BadInput(
+            f"{file.name}: {to.name!r} is there already, from another of the files; leave one out of the manifest"
+        )
+    shutil.copyfile(file, to)
+
+
 def unpack_file(file: Path, to: Path) -> Path:
     """Unpack `file` to `to`, which appears whole; give `to`.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from tinyllava_core.data.manifest.fields import Sha256, Url, relative
 from tinyllava_core.data.manifest.hub import HubRows
+from tinyllava_core.data.web.fetch import file_places
 from tinyllava_core.frozen import Frozen
+from tinyllava_core.secret import without_secrets
 
 
 class OfficialFile(Frozen):
@@ -66,6 +69,9 @@ class Annotations(Frozen):
             raise ValueError("sha256 and bytes are of one file; of several, each says its own")
         if self.hub and (self.sha256 or self.bytes):
             raise ValueError("sha256 and bytes are of a file; of a hub's rows, pin the revision")
+        plain = Counter(without_secrets(file.url) for file in self.files if not file.unpack)
+        if twice := next((url for url, times in plain.items() if times > 1), None):
+            raise ValueError(f"files: {twice} stands twice; its records would be there twice: leave one out")
         return self
 
     @property
@@ -79,3 +85,12 @@ class Annotations(Frozen):
             return list(self.files)
         one = OfficialFile(url=self.url, sha256=self.sha256, bytes=self.bytes, unpack=self.unpack, only=self.only)
         return [one]
+
+    def places(self) -> dict[str, str]:
+        """Say where in their folder those of several files lie that are not unpacked, by their URLs."""
+        return file_places([file.url for file in self.files if not file.unpack])
+
+    @property
+    def shares_names(self) -> bool:
+        """Tell whether some of several files have one name."""
+        return any("/" in place for place in self.places().values())

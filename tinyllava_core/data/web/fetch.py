@@ -7,9 +7,10 @@ The bytes grow in `<to>.part` (attempt.py); `to` appears by a rename.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from tinyllava_core.artifact import file_sha256
@@ -89,6 +90,21 @@ def file_name(url: str) -> str:
     """Give the name of the file behind a URL, as any folder can hold it."""
     name = unquote(urlsplit(url).path).rpartition("/")[2][-_LONGEST_NAME:]
     return name if safe_path(name) else "file"
+
+
+def file_places(urls: Collection[str]) -> dict[str, str]:
+    """Give each URL's file a place of its own in one folder: its name; where several share one, with the URL's folder, or a number.
+
+    `.../train/a.json` and `.../val/a.json` become train/a.json and val/a.json; where the folders are the same too, 1/a.json and so on.
+    """
+    names = {url: file_name(url) for url in urls}
+    longer = {url: f"{file_name(url.partition('?')[0].rpartition('/')[0])}/{name}" for url, name in names.items()}
+    shared = {name for name, times in Counter(names.values()).items() if times > 1}
+    alike = {PurePosixPath(one).name for one, times in Counter(longer.values()).items() if times > 1 or one[0] == "."}
+    return {
+        url: name if name not in shared else longer[url] if name not in alike else f"{number}/{name}"
+        for number, (url, name) in enumerate(names.items(), 1)
+    }
 
 
 def _copied(url: str, to: Path, sha256: str | None, size_bytes: int | None, on_bytes: OnBytes | None) -> Fetched:
