@@ -161,10 +161,12 @@ def run_mixes(name: str, overrides: dict[str, Any], workspace: Path) -> None:
 def tell(story: str, workspace: Path, *given: Any, **named: Any) -> Any:
     """Run a flow, MODULE:NAME, on Prefect's pages; plainly, in a third of the time, where all that it makes is there."""
     from tasks.running.alive import home
+    from tasks.running.alone import stand_alone
     from tasks.running.server import api, offered
 
     os.environ.setdefault("PREFECT_HOME", str(home(workspace)))
     os.environ.update(SETTINGS)
+    stand_alone()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     named["workspace"] = str(workspace)

@@ -20,7 +20,9 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from tasks.running import alone
 from tasks.running.alive import bury, end_orphans, home, owned
+from tasks.running.alone import NOWHERE
 from tasks.running.key import VARIABLE, fitting, is_ours, key_file, key_of, status
 from tasks.running.watched import watched
 from tinyllava_core import process_tree as tree
@@ -173,14 +175,12 @@ def _planted(workspace: Path, port: int, *, guarded: bool, mark: str | None = No
         VARIABLE: key,
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port},http://localhost:{port}",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(CLONE), os.environ.get("PYTHONPATH", "")))),
+        "PYTHONSAFEPATH": "1",
     }
     command = [sys.executable, "-m", "tasks.running.served", str(port)]
     with (folder / "server.log").open("ab") as output:
-        # Its folder comes first on its path: one in which no Python lies.
-        environment = SETTINGS | here
-        return tree.plant(
-            command, output, environment=environment, folder=folder, guarded=guarded, grace_s=10, mark=mark
-        )
+        told = SETTINGS | alone.environment() | here
+        return tree.plant(command, output, environment=told, folder=NOWHERE, guarded=guarded, grace_s=10, mark=mark)
 
 
 class Again:

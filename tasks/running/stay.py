@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from tasks.running.alive import bury, home
+from tasks.running.alone import NOWHERE, environment, stand_alone
 from tasks.running.key import VARIABLE, is_ours, key_file, key_of, lets_in, write_private
 from tasks.running.server import CLONE, SETTINGS, STAYING_URL, Server, healthy, marks, start, using
 from tinyllava_core import process_tree as tree
@@ -51,7 +52,14 @@ def up(workspace: Path) -> None:
         _write_marks(workspace, there := {**there, "server": planted.mark})
         print(f"server    {server.ui_url}, its pages ask for the key in {key_file(workspace)}")
     _tell_commands(server)
-    here = {**SETTINGS, "PREFECT_API_URL": server.api_url, "PREFECT_UI_URL": server.ui_url, VARIABLE: str(server.key)}
+    stand_alone()
+    here = {
+        **SETTINGS,
+        **environment(),
+        "PREFECT_API_URL": server.api_url,
+        "PREFECT_UI_URL": server.ui_url,
+        VARIABLE: str(server.key),
+    }
     here |= {"PREFECT_HOME": str(home(workspace)), "TINYLLAVA_WORKSPACE": str(workspace.resolve())}
     template = home(workspace) / "pool.json"
     job = {
@@ -73,7 +81,7 @@ def up(workspace: Path) -> None:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
         with log.open("ab") as output:
             quick = here | {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # Prefect's default of 10 makes a person wait
-            planted = tree.plant(command, output, environment=quick | SAFE, folder=home(workspace), guarded=False)
+            planted = tree.plant(command, output, environment=quick | SAFE, folder=NOWHERE, guarded=False)
         _write_marks(workspace, there | {"worker": planted.mark})
         print(f"worker    on pool {POOL!r}, log: {log}")
     with using(server):
@@ -143,14 +151,12 @@ def down(workspace: Path) -> None:
         file.unlink()
 
 
-def _prefect(environment: dict[str, str], *arguments: str) -> None:
+def _prefect(told: dict[str, str], *arguments: str) -> None:
     """Run one of Prefect's own commands, in the workspace's folder of Prefect. Raises RuntimeError with what it said if it fails."""
     ran = subprocess.run(
         [sys.executable, "-m", "prefect", *arguments],
-        cwd=environment[
-            "PREFECT_HOME"
-        ],  # where no Python lies; installed, the package's own folder is all of site-packages
-        env=os.environ | environment | SAFE,
+        cwd=NOWHERE,
+        env=os.environ | told | SAFE,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -251,6 +251,38 @@ def test_a_workspace_without_lineage_is_the_users_fault(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_signal_in_the_middle_of_a_merge_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Raised there, it left a database half closed, and the same process waited for ever as it published on its way out."""
+    write, begun = store._write_published, []
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
+
+    def interrupted(work: duckdb.DuckDBPyConnection, workspace: Path) -> None:
+        begun.append(len(begun))
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        write(work, workspace)
+
+    monkeypatch.setattr(store, "_write_published", interrupted)
+    leave_edge(tmp_path, "a")
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(Stopped):
+            publish(tmp_path)
+        assert (tmp_path / "lineage.duckdb").is_file(), "the merge came to its end first"
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert begun == [0]
+    monkeypatch.setattr(store, "_write_published", write)
+    publish(tmp_path)
+    assert edges(tmp_path) == [("a", "v")]
+
+
 def test_publishing_waits_for_the_lock(tmp_path: Path):
     leave_edge(tmp_path, "a")
     with FileLock(tmp_path / "lineage/.lock"):

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,8 +123,31 @@ def _merging(workspace: Path) -> Iterator[None]:
     with (
         told("the lineage's database", _home(workspace), lambda: _clear(workspace)),
         FileLock(_home(workspace) / ".lock"),
+        _uninterrupted(),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let signals that would raise wait for the end of the block.
+
+    An exception out of the middle of DuckDB's work leaves a database half closed, for which whoever opens the same file in this process
+    then waits for ever: a run that was ended as it published did so once more on its way out, and never ended.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    raising = [number for number in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(number))]
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in raising]
+    try:
+        yield
+    finally:
+        for number, handler in zip(raising, before, strict=True):
+            signal.signal(number, handler)
+        for waiting in dict.fromkeys(came):
+            signal.raise_signal(waiting)
 
 
 def _clear(workspace: Path) -> None:

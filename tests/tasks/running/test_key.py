@@ -176,8 +176,8 @@ def test_a_server_that_is_killed_is_started_again_and_that_is_said(
                 if c.laddr and c.laddr.port == port and c.status == "LISTEN"
             ]
             os.kill(listening[0], signal.SIGKILL)
-            wait_until(lambda: any("does not answer" in line for line in told), seconds=60)
-            wait_until(lambda: any("answers again" in line for line in told), seconds=60)
+            wait_until(lambda: any("does not answer" in line for line in told), seconds=180)
+            wait_until(lambda: any("answers again" in line for line in told), seconds=180)
             assert lets_in(ours.api_url, ours.key)
 
 
