@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer.answer import Answerer, Asked
 from tinyllava_core.evaluate.answer.ask import main
-from tinyllava_core.evaluate.answer.ask_many import ask_many, read_requests
+from tinyllava_core.evaluate.answer.ask_many import ask_many, check_out, read_requests
 from tinyllava_core.job import AskJob
 
 ROWS = [
@@ -78,6 +79,52 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(
     assert lines(out) == told
     ask_many(answerer, requests, out, 16, 6)
     assert asked == [2]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"my only notes, one line without an end", "line 1: has no line end, and is no answer that was cut off"),
+        (b'{"question": "another?"}', "line 1: has no line end"),
+        (json.dumps({**ROWS[0], "answer": "x"}).encode() + b"\n" + b"notes", "line 2: has no line end"),
+        (json.dumps(ROWS[0]).encode() + b"\n", "line 1: is no answer to"),  # a question, without an answer
+        (b"[" * 200_000 + b"\n", "line 1: is no answer to"),
+    ],
+)
+def test_a_file_that_holds_anything_but_answers_to_these_questions_stays_as_it_is(
+    answerer: Answerer, questions: Path, tmp_path: Path, content: bytes, fault: str
+) -> None:
+    """A person's notes were taken for an answer that a kill had cut off, and were gone."""
+    out, requests = tmp_path / "notes.txt", read_requests(questions)
+    out.write_bytes(content)
+    for look in (lambda: check_out(out, questions, requests), lambda: ask_many(answerer, requests, out, 2, 6)):
+        with pytest.raises(BadInput, match=fault):
+            look()
+        assert out.read_bytes() == content
+
+
+def test_answers_go_to_no_questions_no_device_and_no_folder_that_is_not_there(
+    questions: Path, checkpoint_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = questions.read_bytes()
+    for out, fault in (
+        (questions, "are the questions themselves"),
+        (Path("/dev/null"), "is no regular file"),
+        (tmp_path / "none" / "a.jsonl", "no folder"),
+    ):
+        sizes = {"batch_size": 2, "max_new_tokens": 6}
+        todo = AskJob(checkpoint=checkpoint_folder, batch=questions, out=out, device="cpu", **sizes)
+        assert main([todo.model_dump_json()]) == 2
+        assert fault in capsys.readouterr().err
+    assert questions.read_bytes() == before
+
+
+def test_two_commands_do_not_write_to_one_file(answerer: Answerer, questions: Path, tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    with out.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(BadInput, match="another command is writing answers there"):
+            ask_many(answerer, read_requests(questions), out, 2, 6)
 
 
 def test_answers_to_other_questions_are_not_gone_on_with(answerer: Answerer, questions: Path, tmp_path: Path) -> None:

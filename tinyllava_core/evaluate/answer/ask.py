@@ -15,7 +15,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from tinyllava_core.errors import BadInput, visible
 from tinyllava_core.evaluate.answer.answer import Answerer, Asked, pick_device
-from tinyllava_core.evaluate.answer.ask_many import ask_many, read_requests
+from tinyllava_core.evaluate.answer.ask_many import ask_many, check_out, read_requests
 from tinyllava_core.job import AskJob
 from tinyllava_core.tokenizer import Tokenizer
 
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
             ask(todo.checkpoint, todo.images, todo.question, todo.max_new_tokens, todo.device)
         else:
             requests = read_requests(todo.batch)  # a fault in the file is told before a model is loaded
+            check_out(todo.out, todo.batch, requests)
             answerer = load(todo.checkpoint, todo.device)
             ask_many(answerer, requests, todo.out, todo.batch_size, todo.max_new_tokens)
     except BadInput as error:

@@ -6,6 +6,7 @@ keys come out again as they were. An answer is the question's line with "answer"
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
 from collections.abc import Sequence
@@ -43,13 +44,35 @@ def read_requests(path: Path) -> list[Request]:
     return found
 
 
+def check_out(out: Path, batch: Path, requests: Sequence[Request]) -> None:
+    """Raise BadInput unless answers may be written to `out`: nothing there yet, or answers to these questions. It changes nothing."""
+    if not out.parent.is_dir():
+        raise BadInput(f"--out {out}: no folder {out.parent}; make it, or name another file")
+    if not out.exists():
+        return
+    if not out.is_file():
+        raise BadInput(f"--out {out}: is no regular file; name another, where the answers are kept as they come")
+    if out.samefile(batch):
+        raise BadInput(f"--out {out}: are the questions themselves; name another file for the answers")
+    _answered(out, out.read_bytes(), requests)
+
+
 def ask_many(answerer: Answerer, requests: Sequence[Request], out: Path, batch_size: int, max_new_tokens: int) -> None:
     """Append the answers that `out` does not have yet, in the file's order, each batch on the disk before the next.
 
-    Raises BadInput if `out` holds answers to other questions, or a picture cannot be read.
+    Raises BadInput if `out` holds anything but answers to these questions, another command is writing there, or a picture cannot
+    be read.
     """
-    done = _answered(out, requests)
-    with out.open("a", encoding="utf-8", newline="\n") as file:
+    with out.open("a+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                f"{out}: another command is writing answers there; wait for its end, or name another --out"
+            ) from None
+        file.seek(0)
+        done, whole = _answered(out, file.read(), requests)
+        file.truncate(whole)
         for first in range(done, len(requests), batch_size):
             batch = requests[first : first + batch_size]
             asked = [_asked(answerer, request) for request in batch]
@@ -95,31 +118,44 @@ def _asked(answerer: Answerer, request: Request) -> Asked:
     return Asked(ids=answerer.ids(request.question, [one.size for one in pictures]), pictures=pictures)
 
 
-def _line(request: Request, answer: str) -> str:
-    line = json.dumps({**request.row, "answer": answer}, ensure_ascii=False) + "\n"
-    return line if not is_no_text(line) else json.dumps({**request.row, "answer": answer}) + "\n"
+def _line(request: Request, answer: str) -> bytes:
+    row = {**request.row, "answer": answer}
+    line = json.dumps(row, ensure_ascii=False)
+    return f"{json.dumps(row) if is_no_text(line) else line}\n".encode()
 
 
-def _answered(out: Path, requests: Sequence[Request]) -> int:
-    """Count the answers in `out`, of an earlier life; a last line that was cut off in the middle is dropped."""
-    if not out.exists():
-        return 0
-    with out.open("r+b") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        file.truncate(whole)
-    lines = content[:whole].decode("utf-8", errors="replace").split("\n")[:-1]
+def _answered(out: Path, content: bytes, requests: Sequence[Request]) -> tuple[int, int]:
+    """Count the answers in `out`, of an earlier life, and their bytes; behind them only a line of ours may begin that a kill cut off.
+
+    Raises BadInput, before anything is cut, if there is anything else.
+    """
+    *lines, torn = content.split(b"\n")
     for number, (line, request) in enumerate(zip(lines, requests, strict=False), 1):
         if _question_of(line) != request.row:
             raise BadInput(f"{out}, line {number}: is no answer to {request.where}; name another --out, or remove it")
     if len(lines) > len(requests):
         raise BadInput(f"{out}: {len(lines)} answers to {len(requests)} questions; name another --out, or remove it")
-    return len(lines)
+    torn = torn.rstrip(b"\0")  # what a power cut may leave of a line
+    if torn and not (len(lines) < len(requests) and _may_begin(torn, requests[len(lines)])):
+        raise BadInput(
+            f"{out}, line {len(lines) + 1}: has no line end, and is no answer that was cut off; name another --out, or remove it"
+        )
+    return len(lines), len(content) - len(content.rpartition(b"\n")[2])
 
 
-def _question_of(line: str) -> dict[str, Any] | None:
+def _may_begin(torn: bytes, request: Request) -> bool:
+    """Tell whether an answer's line was cut off there."""
+    begins = _line(request, "").removesuffix(b'"}\n')
+    escaped = json.dumps({**request.row, "answer": ""}).encode().removesuffix(b'"}')  # where the answer was no text
+    return any(torn.startswith(one) or one.startswith(torn) for one in (begins, escaped))
+
+
+def _question_of(line: bytes) -> dict[str, Any] | None:
+    """Give the question of an answer's line; None: it is none."""
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = json.loads(line.decode("utf-8", errors="replace"))
+    except (ValueError, RecursionError):
         return None
-    return {key: value for key, value in row.items() if key != "answer"} if isinstance(row, dict) else None
+    if not isinstance(row, dict) or not isinstance(row.get("answer"), str):
+        return None
+    return {key: value for key, value in row.items() if key != "answer"}
