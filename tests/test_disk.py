@@ -107,6 +107,30 @@ def test_what_a_killed_removal_left_goes_with_the_next_one(workspace: Path) -> N
     assert not left.exists()
 
 
+def test_a_cache_that_is_a_link_is_emptied_and_stays_and_of_an_artifact_that_is_one_the_link_alone_goes(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parts on another disk, by links: `gc --delete` ended in a traceback and left the cache under a name that nobody looks at."""
+    other = tmp_path_factory.mktemp("other disk")
+    (workspace / "cache").rename(other / "cache")
+    (other / "cache" / "downloads").mkdir()
+    (workspace / "cache").symlink_to(other / "cache")
+    (workspace / ".cache.removed").mkdir()  # of a killed removal
+    (old,) = (thing.path for thing in disk.weigh(workspace, 1) if thing.what == "sft" and not thing.needed)
+    old.rename(other / "trained")
+    old.symlink_to(other / "trained")
+    assert free(workspace, 1) == {"sft": 1, "unfinished": 1, "cache": 2}
+    assert cli.main(["gc", "--keep", "1", "--delete", "--workspace", str(workspace)]) == 0
+    told = capsys.readouterr().err
+    assert f"{old}: was a link: {other}/trained stays" in told
+    assert f"{workspace}/cache: is a link: {other}/cache was emptied" in told
+    assert not old.is_symlink()
+    assert (other / "trained" / "bytes").is_file()
+    assert (workspace / "cache").is_symlink()
+    assert list((other / "cache").iterdir()) == []
+    assert not (workspace / ".cache.removed").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"junk"])
 def test_a_runs_rows_that_cannot_be_read_are_one_line_and_nothing_is_removed(
     workspace: Path, capsys: pytest.CaptureFixture[str], content: bytes

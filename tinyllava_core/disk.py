@@ -50,30 +50,50 @@ def weigh(workspace: Path, keep: int | None = None) -> list[Thing]:
             stays = keep is None or not _is_free(folder)
         what = folder.parent.name if done else "unfinished"
         found.append(Thing(what=what, path=folder, size_bytes=_size(folder, seen), needed=stays))
-    for what, name in BESIDE.items():
-        if (workspace / name).is_dir():
-            found.append(
-                Thing(
-                    what=what, path=workspace / name, size_bytes=_size(workspace / name, seen), needed=what != "cache"
-                )
-            )
+    beside = [*BESIDE.items(), ("cache", _aside(workspace / "cache").name)]  # the last of a killed `remove`
+    for what, place in ((what, workspace / name) for what, name in beside):
+        if place.is_dir():
+            found.append(Thing(what=what, path=place, size_bytes=_size(place, seen), needed=what != "cache"))
     return found
 
 
-def remove(workspace: Path, things: Iterable[Thing]) -> None:
-    """Remove things that nothing needs. Raises BadInput while a run is at work: it may be about to take one of them."""
+def remove(workspace: Path, things: Iterable[Thing]) -> list[str]:
+    """Remove things that nothing needs -> what stays of them, and why. Raises BadInput while a run is at work: it may be about to take one.
+
+    Where the cache is a link to another disk, what is behind it goes and the link stays: a person put it there for the next cache.
+    Of an artifact that is a link only the link goes: what it names may be another workspace's.
+    """
     if busy := at_work(workspace):
         raise BadInput(
             f"{', '.join(busy)} is at work in {workspace}: wait for its end, or end it, before removing things"
         )
+    stays = []
     for thing in things:
         assert not thing.needed, thing
-        aside = thing.path.with_name(
-            f".{thing.path.name.strip('.').removesuffix(_REMOVED)}{_REMOVED}"
-        )  # gone at once, whatever happens to the rest
+        if thing.path.is_symlink():
+            stays.append(_let_go(thing))
+            continue
+        aside = _aside(thing.path)  # gone at once, whatever happens to the rest
         if aside != thing.path:
             thing.path.rename(aside)
         shutil.rmtree(aside)
+    return stays
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name.strip('.').removesuffix(_REMOVED)}{_REMOVED}")
+
+
+def _let_go(thing: Thing) -> str:
+    """Remove a thing that is a link -> what stays of it."""
+    target = thing.path.resolve()
+    if thing.what == "cache":
+        for path in target.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if thing.path.name == "cache":
+            return f"{thing.path}: is a link: {target} was emptied, and the link stays"
+    thing.path.unlink()
+    return f"{thing.path}: was a link: {target} stays; remove it if nothing else uses it"
 
 
 def _needed(workspace: Path, keep: int | None) -> set[tuple[str, str]] | None:

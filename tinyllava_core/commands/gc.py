@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from tinyllava_core.commands.arguments import add_format, add_workspace
 from tinyllava_core.errors import BadInput
@@ -41,7 +42,8 @@ def act(args: argparse.Namespace) -> None:
             f"\nin all {len(things):,} things, {_mb(things):,.1f} MB, of which runs need {_mb([thing for thing in things if thing.needed]):,.1f} MB"
         )
     if args.delete:
-        remove(workspace, free)
+        for line in remove(workspace, free):
+            print(line, file=sys.stderr)
     if args.format == "table" and free:
         told = f"{len(free)} thing{'s' * (len(free) > 1)}, {_mb(free):,.1f} MB"
         print(f"removed {told}" if args.delete else f"`tinyllava gc --delete` removes {told}; --keep N keeps less")
