@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from tinyllava_core.artifact import Artifact, make_once
+from tinyllava_core.checkpoints import find
+from tinyllava_core.data.manifest.located import newest
 from tinyllava_core.errors import BadInput
+from tinyllava_core.intact import finished
+from tinyllava_core.results import StartResult
 
 
 @dataclass(frozen=True)
@@ -91,3 +95,32 @@ def test_tars_are_not_read_through_and_an_artifact_of_before_there_were_hashes_i
     (mix.folder / "result.json").write_text(json.dumps(old))
     (mix.folder / "inner" / "mix.parquet").write_bytes(b"other")
     assert used(mix, tmp_path / "elsewhere") == ["made"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"result": []}',
+        b'{"result": {}, "spec": {}, "inputs": {}, "made_at": 3}',
+        b"[" * 99_999,
+    ],
+)
+def test_a_result_that_cannot_be_read_costs_itself_and_none_of_the_others(tmp_path, capsys, content):
+    """One broken inspection ended `data stats`, `judge` and `show` of every source with a traceback, a broken training `ask`."""
+    stages = ("inspect", "sft")
+    result = StartResult(source="mine", size_bytes=1, checkpoint_sha256="0")
+    good = {stage: make_once(tmp_path, stage, 1, {}, {}, lambda _: result) for stage in stages}
+    for stage in stages:
+        broken = tmp_path / "artifacts" / stage / "00000000000000aa"
+        broken.mkdir()
+        (broken / "result.json").write_bytes(content)
+        assert [folder for folder, _ in finished(broken.parent)] == [good[stage].folder]
+        assert f"passed over: {broken}/result.json: is not what its stage left" in capsys.readouterr().err
+    assert newest(tmp_path, "inspect", "mine") == (good["inspect"].folder, dataclasses.asdict(result))
+    assert find(tmp_path, "latest") == dataclasses.replace(good["sft"], made=False)
+    with pytest.raises(BadInput, match="there is none in"):
+        find(tmp_path, "00000000000000aa")

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.errors import BadInput, nearest
+from tinyllava_core.intact import finished, opened
 from tinyllava_core.parts import LANGUAGES, VISIONS
 from tinyllava_core.results import TRAININGS
 from tinyllava_core.settings.tiling import tiling_of
@@ -128,16 +129,16 @@ def _exported_from(workspace: Path, folder: Path) -> Artifact | None:
     """Give the checkpoint that an export of the workspace was made of, if it is still there."""
     for place in (folder, folder.parent):
         if place.parent == (workspace / "artifacts" / "export").resolve() and (place / "result.json").is_file():
-            of = json.loads((place / "result.json").read_text(encoding="utf-8"))["inputs"]["checkpoint"]
+            of = opened(place / "result.json").get("inputs", {}).get("checkpoint")
             return next((one for one in _made(workspace) if one.fingerprint == of), None)
     return None
 
 
 def _made(workspace: Path) -> list[Artifact]:
     return [
-        Artifact(stage=kind, fingerprint=file.parent.name, folder=file.parent, made=False)
+        Artifact(stage=kind, fingerprint=folder.name, folder=folder, made=False)
         for kind in KINDS
-        for file in (workspace / "artifacts" / kind).glob("[0-9a-f]*/result.json")
+        for folder, _ in finished(workspace / "artifacts" / kind)
     ]
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tinyllava_core.errors import BadInput
 
 _ELSEWHERE = ("*.tar", "features.bin", "images/**/*", "result.json")
+_SAYS = {"spec": dict, "inputs": dict, "result": dict, "made_at": str}
 _checked: dict[Path, tuple[int, int]] = {}  # file -> size and time when this process found it intact
 
 
@@ -35,11 +37,27 @@ def opened(file: Path) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(file.read_bytes())
         seal = told.pop("sha256", None)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise _changed(file, f"no JSON object ({error})") from None
     if (seal is None and "files" in told) or (seal is not None and seal != _sum(told)):
         raise _changed(file, "its hash is another than it says")
     return told
+
+
+def finished(stage: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Give the folder of each finished artifact of a stage with its result.json; one that was changed is told on stderr and passed over.
+
+    `stage`: <workspace>/artifacts/<stage>. For whoever looks for one among them: a broken one costs itself, not the others.
+    """
+    for file in sorted(stage.glob("[0-9a-f]*/result.json")):
+        try:
+            told = {"spec": {}, "inputs": {}} | opened(file)
+            if not all(isinstance(told.get(key), kind) for key, kind in _SAYS.items()):
+                raise _changed(file, f"it has no {', '.join(_SAYS)}")
+        except BadInput as error:
+            print(f"passed over: {error}", file=sys.stderr)
+        else:
+            yield file.parent, told
 
 
 def check(folder: Path) -> None:

@@ -25,6 +25,7 @@ from tinyllava_core.estimate.cached import find_plan
 from tinyllava_core.estimate.gpus import gpu_row
 from tinyllava_core.estimate.stage import estimate
 from tinyllava_core.evaluate.compare.power import Plan, smallest_difference
+from tinyllava_core.intact import finished
 from tinyllava_core.recipe import Recipe, read_overrides
 from tinyllava_core.recipe import load as load_recipe
 from tinyllava_core.show import show
@@ -85,10 +86,9 @@ def _made(workspace: Path, recipe: Recipe, stage: Any, plan: Path | None, start:
     if plan is None or recipe.start is not None:  # what it starts from, likewise
         return None
     spec = spec_of(stage, train_spec(recipe, stage))
-    for file in sorted((workspace / "artifacts" / stage).glob("[0-9a-f]*/result.json")):
-        told = json.loads(file.read_text(encoding="utf-8"))
+    for folder, told in finished(workspace / "artifacts" / stage):
         if (told["spec"], told["inputs"].get("plan"), told["inputs"].get("start")) == (spec, plan.name, start):
-            return file.parent.name
+            return folder.name
     return None
 
 

@@ -5,7 +5,6 @@ A plan is found by what it was made for: the same choices of the recipe, on a mi
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tinyllava_core.data.manifest.local_copies import missing, with_copies
 from tinyllava_core.data.manifest.manifest import load
 from tinyllava_core.data.mix.spec import mix_spec
 from tinyllava_core.data.plan.plan import spec_choices
+from tinyllava_core.intact import finished, opened
 from tinyllava_core.recipe import Recipe
 
 
@@ -22,8 +22,7 @@ def find_plan(workspace: Path, recipe: Recipe, stage: str) -> Path | None:
     wanted = canonical(spec_choices(recipe, stage))
     mix = canonical(mix_spec(recipe, stage))
     found: list[tuple[str, Path]] = []
-    for file in workspace.glob("artifacts/plan/[0-9a-f]*/result.json"):
-        told = json.loads(file.read_text(encoding="utf-8"))
+    for folder, told in finished(workspace / "artifacts" / "plan"):
         spec = told["spec"]
         if {key: value for key, value in spec.items() if key in wanted} != wanted:
             continue
@@ -31,8 +30,8 @@ def find_plan(workspace: Path, recipe: Recipe, stage: str) -> Path | None:
             spec.get(name) is not None for name in ("void_sha256", "sorted_sha256")
         ):
             continue
-        if _spec(workspace, "mix", _inputs(workspace, "shard", told["inputs"]["shard"]).get("mix", "")) == mix:
-            found.append((told["made_at"], file.parent))
+        if _spec(workspace, "mix", _inputs(workspace, "shard", told["inputs"].get("shard", "")).get("mix", "")) == mix:
+            found.append((told["made_at"], folder))
     return max(found)[1] if found else None
 
 
@@ -49,8 +48,7 @@ def is_here(recipe: Recipe) -> bool:
 
 def _told(workspace: Path, stage: str, fingerprint: str) -> dict[str, Any]:
     file = workspace / "artifacts" / stage / fingerprint / "result.json"
-    read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return read
+    return opened(file) if file.is_file() else {}
 
 
 def _inputs(workspace: Path, stage: str, fingerprint: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tinyllava_core import checkpoints
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.errors import BadInput
+from tinyllava_core.intact import finished
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import EvaluateResult
 from tinyllava_core.settings.condition import SEEN
@@ -67,6 +68,6 @@ def checks_of(workspace: Path, store: Artifact) -> list[Artifact]:
 
 def _made(workspace: Path, stage: str) -> list[Artifact]:
     return [
-        Artifact(stage=stage, fingerprint=file.parent.name, folder=file.parent, made=False)
-        for file in sorted((workspace / "artifacts" / stage).glob("[0-9a-f]*/result.json"))
+        Artifact(stage=stage, fingerprint=folder.name, folder=folder, made=False)
+        for folder, _ in finished(workspace / "artifacts" / stage)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from tinyllava_core.data.files.places import ImagePlaces
 from tinyllava_core.data.manifest.local_files import beside
 from tinyllava_core.data.manifest.manifest import Manifest
 from tinyllava_core.errors import BadInput
+from tinyllava_core.intact import finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +50,11 @@ def locate(manifest: Manifest, workspace: Path, kind: Literal["source", "benchma
 
 
 def newest(workspace: Path, stage: str, source: str) -> tuple[Path, dict[str, Any]] | None:
-    """Find the newest finished artifact of a stage for a source -> folder, result."""
-    found = []
-    for file in (workspace / "artifacts" / stage).glob("[0-9a-f]*/result.json"):
-        told = json.loads(file.read_text(encoding="utf-8"))
-        if told["result"].get("source") == source:
-            found.append((told["made_at"], file.parent, told["result"]))
+    """Find the newest finished artifact of a stage for a source -> folder, result; one that was changed is told and passed over."""
+    made = finished(workspace / "artifacts" / stage)
+    found = [
+        (told["made_at"], folder, told["result"]) for folder, told in made if told["result"].get("source") == source
+    ]
     newest = max(found, key=lambda one: one[:2], default=None)
     return (newest[1], newest[2]) if newest else None
 
