@@ -16,6 +16,7 @@ from tinyllava_core.artifact import make_once, write_aside
 from tinyllava_core.data.files.archive import merge
 from tinyllava_core.data.files.packed import unpack_file
 from tinyllava_core.data.inspect.tables import write_whole
+from tinyllava_core.errors import BadInput
 from tinyllava_core.lineage.fragments import leave
 
 
@@ -175,3 +176,22 @@ def test_a_training_state_is_on_the_disk_before_its_name_is(tmp_path: Path, disk
     assert final in disk.renamed
     assert disk.torn == []
     assert holds(disk, final)
+
+
+def test_no_file_takes_the_place_of_a_device_a_pipe_or_a_socket(tmp_path: Path) -> None:
+    """`--out /dev/null` made a plain file of it, for everybody."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(
+        BadInput, match="pipe: is a device, a pipe or a socket, which a file would replace; name a file"
+    ):
+        write_aside(pipe, "a")
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_link_that_somebody_planted_beside_a_file_is_not_written_through(tmp_path: Path) -> None:
+    (target := tmp_path / "mine").write_text("mine")
+    (tmp_path / ".a.json.partial").symlink_to(target)
+    with pytest.raises(OSError, match="symbolic links"):
+        write_aside(tmp_path / "a.json", "{}")
+    assert target.read_text() == "mine"

@@ -212,11 +212,17 @@ def write_aside(path: Path, text: str) -> None:
     """Write a whole file under another name, then rename it: a reader sees the old or the new one, never half."""
     aside = path.with_name(f".{path.name}.partial")
     try:
-        aside.write_text(text, encoding="utf-8")
+        with open(aside, "w", encoding="utf-8", opener=_no_link) as file:
+            file.write(text)
         publish(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open what is no link: whoever may write in the folder could have planted one, whose target would be written over."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def aside_of(path: Path) -> Path:

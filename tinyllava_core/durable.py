@@ -10,11 +10,20 @@ import ctypes
 import os
 from pathlib import Path
 
+from tinyllava_core.errors import BadInput
+
 MANY = 500  # files: from here on the whole file system is told at once, which costs less than each file's own turn
 
 
 def publish(aside: Path, final: Path) -> None:
-    """Give a finished file or folder its name. After a power cut it is there whole, or not at all."""
+    """Give a finished file or folder its name. After a power cut it is there whole, or not at all.
+
+    Raises BadInput where something stands there that no file may take the place of: /dev/null would be gone for everybody.
+    """
+    if final.exists() and not (final.is_file() or final.is_dir()):
+        if aside.is_file():
+            aside.unlink()
+        raise BadInput(f"{final}: is a device, a pipe or a socket, which a file would replace; name a file")
     sync(aside)
     aside.rename(final)
     sync_folder(final.parent)

@@ -290,6 +290,13 @@ def test_new_captions_are_a_source_of_their_own_each_picture_once(
     written = json.loads((tmp_path / "mine-captions" / "captions.json").read_text())
     assert [one["caption_of"] for one in written] == ["mine-00000000", "mine-00000001"]
     assert written[0]["caption_by"].startswith("judge-2026, prompt ")
+    with judge_server(lambda request: "A dog.") as server:  # once more, other captions in the place of its own
+        assert ask(server, "recaption", "--prompt", str(prompt), "--out", str(tmp_path / "mine-captions")) == 0
+        (tmp_path / "captions.json").write_text(said := '[{"id": "a", "caption": "a person wrote this"}]')
+        assert ask(server, "recaption", "--prompt", str(prompt), "--out", str(tmp_path)) == 2
+        assert len(server.asked) == 0, "the replies are kept, and nothing is asked for a place that is taken"
+    assert "captions.json: is there already, and holds no new captions; name another folder" in capsys.readouterr().err
+    assert (tmp_path / "captions.json").read_text() == said
     record = parser("llava")("mine-captions", 0, written[0])
     assert (record.images, record.turns[1].text) == (("a.png",), "A cat, red, on a mat.")
     assert manifest.places(tmp_path, {}, []).find("a.png") == tmp_path / "pictures" / "a.png"

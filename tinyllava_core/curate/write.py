@@ -17,6 +17,7 @@ from tinyllava_core.curate.rows import Row, Source
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 
+CAPTIONS = "captions.json"
 ASKED_FOR = (
     "<image>\nDescribe the image in detail."  # the question that a new caption answers; a plain prompt leaves it out
 )
@@ -53,6 +54,17 @@ def write_scores(tables: Sequence[pa.Table], told: Mapping[str, str], out: Path)
     return whole
 
 
+def check_place(out: Path) -> None:
+    """Raise BadInput if new captions in a folder would take the place of what is none of them: asked before anything is paid."""
+    there = out / CAPTIONS
+    try:
+        ours = not there.exists() or all("caption_by" in record for record in json.loads(there.read_bytes()))
+    except (ValueError, TypeError, OSError):
+        ours = False
+    if not ours:
+        raise BadInput(f"{there}: is there already, and holds no new captions; name another folder with --out")
+
+
 def write_captions(source: Source, rows: Sequence[Row], answers: Sequence[Answered], out: Path) -> tuple[Path, int]:
     """Write a source of the captions that were given -> its manifest, how many there are. Raises BadInput if there is none.
 
@@ -76,16 +88,16 @@ def write_captions(source: Source, rows: Sequence[Row], answers: Sequence[Answer
         for (row, one), file in zip(given, files, strict=True)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    write_aside(out / "captions.json", json.dumps(records, indent=1, ensure_ascii=False))
+    write_aside(out / CAPTIONS, json.dumps(records, indent=1, ensure_ascii=False))
     manifest = {
         "kind": "source",
-        "name": out.name,
+        "name": out.resolve().name,
         "description": f"new captions of the pictures of {source.name}, by {given[0][1].by}",
         "licence": "unknown",
-        "annotations": {"path": "captions.json", "format": "llava"},
+        "annotations": {"path": CAPTIONS, "format": "llava"},
         "images": [{"folder": str(folder)}],
     }
-    write_aside(path := out / f"{out.name}.yaml", yaml.safe_dump(manifest, sort_keys=False))
+    write_aside(path := out / f"{out.resolve().name}.yaml", yaml.safe_dump(manifest, sort_keys=False))
     return path, len(records)
 
 

@@ -42,6 +42,7 @@ _HUB_NAMES = (
     ("lm_head.", "language_model.lm_head."),
 )
 _IN_A_LEVEL_MORE = ("clip_vision_model", "siglip_vision_model")
+CARD = "tinyllava.json"
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
@@ -111,8 +112,19 @@ def save(model: TinyLlava, parts: Model, prompt: str, tokenizer_from: Path, fold
     write(model, card, tokenizer_from, folder)
 
 
+def check_place(folder: Path) -> None:
+    """Raise BadInput if a checkpoint written here would take the place of what is none."""
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / CARD).is_file():
+        raise BadInput(f"{folder}: is there already, and is no checkpoint; name another folder")
+
+
 def write(model: TinyLlava, card: Card, tokenizer_from: Path, folder: Path) -> None:
-    """Write weights, configuration, tokenizer, processor, chat template, card. The folder appears whole or not at all."""
+    """Write weights, configuration, tokenizer, processor, chat template, card. The folder appears whole or not at all.
+
+    A checkpoint that is there is replaced. Raises BadInput where the folder holds anything else.
+    """
+    check_place(folder)
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -129,14 +141,14 @@ def write(model: TinyLlava, card: Card, tokenizer_from: Path, folder: Path) -> N
         if (tokenizer_from / name).is_file():
             shutil.copyfile(tokenizer_from / name, aside / name)
     write_processor(card.vision, card.image_mode, card.tokens_per_image, card.prompt, aside)
-    write_aside(aside / "tinyllava.json", json.dumps(dataclasses.asdict(card), indent=2))
+    write_aside(aside / CARD, json.dumps(dataclasses.asdict(card), indent=2))
     shutil.rmtree(folder, ignore_errors=True)
     publish(aside, folder)
 
 
 def load(folder: Path, *, precision: str = "fp32", device: str = "cpu") -> Loaded:
     """Load a checkpoint for use. Raises BadInput if the folder is not one, or of a newer schema."""
-    path = folder / "tinyllava.json"
+    path = folder / CARD
     if not path.is_file():
         raise BadInput(
             f"{folder}: not a checkpoint of this package (no tinyllava.json); a trained stage keeps its own in checkpoint/"

@@ -46,6 +46,7 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.data.manifest.manifest import load
     from tinyllava_core.paths import expanded
 
+    write.check_place(args.out)
     tariff = Tariff.of(args.price, args.picture_tokens, args.max_tokens)
     place = expanded(args.workspace).resolve()
     source = source_of(load(args.source), place)

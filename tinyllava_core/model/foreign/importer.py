@@ -56,6 +56,8 @@ def main(arguments: Sequence[str]) -> int:
             kind = gguf.bring_language(given.checkpoint, given.out)
             print(f"{given.out}: a language model ({kind}), for model.language={given.out}")
             return 0
+        if given.out.exists() and (not given.out.is_dir() or any(given.out.iterdir())):
+            raise BadInput(f"{given.out}: is there already; name another folder with --out")
         if given.prompt is not None:
             prompt_row(given.prompt)
         bring_in(given.checkpoint, given.out, given.vision, given.vision_weights, given.tokenizer, given.prompt)
