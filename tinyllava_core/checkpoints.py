@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tinyllava_core.artifact import Artifact
-from tinyllava_core.errors import BadInput, nearest
+from tinyllava_core.errors import BadInput, nearest, strange
 from tinyllava_core.intact import finished, opened
 from tinyllava_core.parts import LANGUAGES, VISIONS
 from tinyllava_core.results import TRAININGS
@@ -89,7 +89,9 @@ def card_of(folder: Path) -> dict[str, Any]:
             f"{folder}: not a checkpoint of this package (no tinyllava.json); "
             f"make it one with `tinyllava import {folder} --out FOLDER`"
         )
-    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    with strange(path):
+        read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        read["schema"]  # what is no card at all
     return read
 
 

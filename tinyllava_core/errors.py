@@ -6,10 +6,11 @@ Not for our own faults (those are assertions).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,6 +62,17 @@ def unforeseen(error: Exception) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     told = " ".join(f"{type(error).__name__}: {error}".encode(errors="backslashreplace").decode().split())
     return f"{told[:300]} ({Path(last.filename).name}, line {last.lineno})"
+
+
+@contextlib.contextmanager
+def strange(what: object) -> Iterator[None]:
+    """Turn whatever a stranger's bytes raise inside the block into BadInput: `what` cannot be read, and why."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        raise BadInput(f"{what}: cannot be read: {unforeseen(error)}; is it whole?") from None
 
 
 class Parser(argparse.ArgumentParser):

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tiny import png
 from transformers import LlavaForConditionalGeneration
 
+from tinyllava_core.checkpoints import card_of
 from tinyllava_core.data.inspect.decode import decode
 from tinyllava_core.data.plan.prompt import IGNORE, encode
 from tinyllava_core.data.record.record import Turn
@@ -116,6 +117,30 @@ def test_a_folder_that_is_no_checkpoint_or_a_newer_one_is_one_clear_error(
     (tmp_path / "checkpoint" / "tinyllava.json").write_text(json.dumps(card | {"schema": 99}))
     with pytest.raises(BadInput, match="checkpoint schema 99, this version reads 2"):
         checkpoint.load(tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("tinyllava.json", b"[]"),
+        ("tinyllava.json", b""),
+        ("tinyllava.json", b"{}"),
+        ("config.json", b""),
+        ("model.safetensors", b"junk"),
+        ("model.safetensors", (2**60).to_bytes(8, "little") + b"{}"),
+    ],
+)
+def test_a_checkpoint_that_was_copied_by_half_is_one_line(
+    name: str, data: bytes, tiny_model: TinyLlava, tiny_choice: Model, tiny_parts: Path, tmp_path: Path
+) -> None:
+    checkpoint.save(tiny_model, tiny_choice, "short", tiny_parts / "language", tmp_path / "checkpoint")
+    (tmp_path / "checkpoint" / name).write_bytes(data)
+    with pytest.raises(BadInput, match=r"cannot be read: .*; is it whole") as told:
+        checkpoint.load(tmp_path / "checkpoint")
+    assert "\n" not in str(told.value)
+    if name == "tinyllava.json":
+        with pytest.raises(BadInput, match=r"cannot be read: .*; is it whole"):
+            card_of(tmp_path / "checkpoint")
 
 
 def test_an_encoder_reads_the_layer_the_recipe_names(tiny_model: TinyLlava) -> None:

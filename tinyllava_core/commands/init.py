@@ -78,9 +78,9 @@ def act(args: argparse.Namespace) -> None:
             path.write_text(text, encoding="utf-8")
         load(str(recipe))
         found = _looked_at(manifest, args.workspace, args.out / f"preview-{name}.html")
-    except BadInput:
+    except BaseException:
         for path in laid_out:
-            path.unlink()
+            path.unlink(missing_ok=True)
         raise
     print(f"{manifest}: {found.num_records:,} records of format {form}")
     print(f"{recipe}: {args.extends} with them")

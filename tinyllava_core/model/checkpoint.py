@@ -21,7 +21,7 @@ from transformers.initialization import no_init_weights
 
 from tinyllava_core.artifact import write_aside
 from tinyllava_core.durable import publish
-from tinyllava_core.errors import BadInput
+from tinyllava_core.errors import BadInput, strange
 from tinyllava_core.model import lora
 from tinyllava_core.model.assemble import without_head
 from tinyllava_core.model.portable import portable_config
@@ -153,14 +153,16 @@ def load(folder: Path, *, precision: str = "fp32", device: str = "cpu") -> Loade
         raise BadInput(
             f"{folder}: not a checkpoint of this package (no tinyllava.json); a trained stage keeps its own in checkpoint/"
         )
-    data = json.loads(path.read_text())
-    if data["schema"] != SCHEMA:
-        raise BadInput(
-            f"{path}: checkpoint schema {data['schema']}, this version reads {SCHEMA}; load it with the version that wrote it"
-        )
-    scheme = Scheme(**_tuples(data["scheme"])) if data.get("scheme") else None
-    card = Card(**{**data, "vision": Vision(**_tuples(data["vision"])), "scheme": scheme})
-    model = _load_model(folder).to(device)
+    with strange(path):
+        data = json.loads(path.read_text())
+        if data["schema"] != SCHEMA:
+            raise BadInput(
+                f"{path}: checkpoint schema {data['schema']}, this version reads {SCHEMA}; load it with the version that wrote it"
+            )
+        scheme = Scheme(**_tuples(data["scheme"])) if data.get("scheme") else None
+        card = Card(**{**data, "vision": Vision(**_tuples(data["vision"])), "scheme": scheme})
+    with strange(f"checkpoint {folder}"):
+        model = _load_model(folder).to(device)
     if precision == "bf16":
         cast_parameters(model, torch.bfloat16)
     return Loaded(model=model.eval(), card=card, folder=folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from tinyllava_core.model.tinyllava import TinyLlava
 from tinyllava_core.model.trainable import BEHIND
 from tinyllava_core.parts import VISIONS, Shape, Vision
 from tinyllava_core.parts.prompts import prompt_row
+from tinyllava_core.room import disk_full, is_full
 from tinyllava_core.tokenizer import Tokenizer, load_tokenizer
 
 _SCALED = ("gemma", "gemma2")  # families whose inputs older transformers multiplied by sqrt(width), image tokens too
@@ -65,10 +67,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except Exception as error:  # a stranger's folder may raise anything in what reads it
-        print(
-            f"error: {given.checkpoint}: cannot be read as a checkpoint: {unforeseen(error)}; is it whole?",
-            file=sys.stderr,
-        )
+        shutil.rmtree(given.out.with_name(f".{given.out.name}.partial"), ignore_errors=True)
+        what = f"{given.checkpoint}: cannot be read as a checkpoint: {unforeseen(error)}; is it whole?"
+        print(f"error: {disk_full(str(given.out), given.out) if is_full(error) else what}", file=sys.stderr)
         return 2
     print(f"{given.out}: a checkpoint of this package")
     return 0
