@@ -93,6 +93,19 @@ def test_a_fault_is_one_line(folder, fields, message):
     assert not (folder / "images").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "fault"), [("x" * 300, "File name too long"), ("1.jpg/2.jpg", "Not a directory|File")]
+)
+def test_a_name_that_no_disk_takes_is_one_line(folder, photos, name, fault):
+    rows = [{"image": {"bytes": photos["coffee.png"], "path": None}, "file": one} for one in ("1.jpg", name)]
+    (folder / "dataset" / "data" / "train-00000-of-00002.parquet").write_bytes(parquet(rows))
+    (folder / "dataset" / "data" / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(
+        BadInput, match=rf"row 1: no file here can be called .* \(({fault})[^)]*\); give another name_column"
+    ):
+        bring_images(HubImages(repo="./dataset", name_column="file"), folder, folder / "images", folder / "work")
+
+
 def test_a_hub_is_asked_once_and_then_its_cache_also_when_it_is_away(folder, photos, monkeypatch):
     files = {f"data/{path.name}": path.read_bytes() for path in (folder / "dataset" / "data").iterdir()}
     hub = HubImages(repo="owner/name", name_column="file")

@@ -249,6 +249,8 @@ def test_a_packed_tar_behind_a_url_is_rows_too_and_does_not_stay(tmp_path, serve
         ("a.parquet", b"PAR1 no more", r"a\.parquet: broken: .*; download it again or mend it"),
         ("a.csv", b"image,caption\n1.jpg\n", r"a\.csv, line 2: another number of columns than the head has"),
         ("a.csv", b"image,caption\n\xff,x\n", r"a\.csv: broken: 'utf-8' codec can't decode"),
+        ("a.csv", b"image,caption,caption\n1.jpg,x,y\n", r"a\.csv, line 1: column 'caption' stands twice in the head"),
+        ("a.json", b'{"images": [], "annotations": [{"id": 1, "bbox": []}]}', r"a\.json: one object, and not COCO's"),
         ("a.json", b'{"images": []}', r"a\.json: one object, and not COCO's captions .*KeyError"),
         ("a.tar", b"not a tar", r"a\.tar: neither a zip nor a tar"),
         ("a.rows", b"", r"a\.rows: expected a file of rows \(\.parquet, "),
@@ -259,6 +261,37 @@ def test_a_broken_file_of_rows_is_one_line(tmp_path, name, data, message):
     with pytest.raises(BadInput, match=message) as error:
         rows_of(tmp_path, {"path": name}, True)
     assert "\n" not in str(error.value)
+
+
+def test_one_odd_row_of_a_file_costs_itself_alone(tmp_path, photos):
+    """Each of these ended its whole file, some with a traceback."""
+    coco = {"images": [{"id": 1, "file_name": "a.jpg"}, {"id": []}, 3], "annotations": [
+        {"id": 1, "image_id": [1], "caption": "x"}, {"id": 2}, 7, {"id": 3, "image_id": 1, "caption": "a cat"},
+    ]}  # fmt: skip
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    lines, _ = rows_of(tmp_path, {"path": "coco.json"}, False, "coco")
+    assert [list(line) for line in lines[:3]] == [["unreadable"]] * 3
+    assert lines[3] == {"id": 3, "image": "a.jpg", "caption": "a cat"}
+
+    (tmp_path / "long.csv").write_text(f"image,caption\n1.jpg,{'x' * 200_000}\n2.jpg,ok\n")
+    lines, _ = rows_of(tmp_path, {"path": "long.csv"}, False, "long")
+    assert [len(line["caption"]) for line in lines] == [200_000, 2]
+    (tmp_path / "quote.tsv").write_text('image\tcaption\n1.jpg\t"Stop" says the sign\n2.jpg\t"open\n')
+    lines, _ = rows_of(tmp_path, {"path": "quote.tsv"}, False, "quote")
+    assert [line["caption"] for line in lines] == ['"Stop" says the sign', '"open']
+
+    with tarfile.open(tmp_path / "pairs.tar", "w") as tar:
+        cat = photos["cats/chelsea.jpg"]
+        for name, data in {
+            "a.jpg": cat, "a.json": b'{"caption": "x"', "b.txt": b"\xff", "b.jpg": cat, "c.jpg": cat, "c.txt": b"a cat",
+        }.items():  # fmt: skip
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    lines, _ = rows_of(tmp_path, {"path": "pairs.tar"}, True, "pairs")
+    assert ["unreadable" in line for line in lines] == [True, True, False]
+    assert "member 'a.json': " in lines[0]["unreadable"]
+    assert lines[2]["caption"] == "a cat"
 
 
 def test_bytes_in_rows_of_a_manifest_without_embedded_pictures_say_what_to_write(tmp_path, photos):

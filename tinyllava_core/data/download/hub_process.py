@@ -5,6 +5,7 @@ Started by hub.py as `python -m tinyllava_core.data.download.hub_process ARGUMEN
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -23,6 +24,12 @@ from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput, nearest
 from tinyllava_core.job import Progress, tell
 
+_OF_A_NAME = {
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+}  # too long, or a file and a folder of one name
 _TELL_EVERY_S = 0.5
 
 
@@ -106,8 +113,15 @@ def _write_images(dataset: Any, asked: dict[str, Any]) -> dict[str, Any]:
         if data is None:
             missing.append(name)
             continue
-        (into / name).parent.mkdir(parents=True, exist_ok=True)
-        size += (into / name).write_bytes(data)
+        try:
+            (into / name).parent.mkdir(parents=True, exist_ok=True)
+            size += (into / name).write_bytes(data)
+        except OSError as error:
+            if error.errno not in _OF_A_NAME:
+                raise
+            raise BadInput(
+                f"{asked['written']}, row {number}: no file here can be called {name[:80]!r} ({error.strerror}); give another name_column"
+            ) from None
         digest.update(f"{name}\t{hashlib.sha256(data).hexdigest()}\n".encode())
     return {"num_rows": len(dataset), "size_bytes": size, "sha256": digest.hexdigest(), "without_picture": missing}
 

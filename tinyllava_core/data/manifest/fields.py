@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, PlainSerializer, StringConstraints
 
+from tinyllava_core.errors import BadInput
 from tinyllava_core.secret import has_password, without_secrets
 
 
@@ -27,7 +29,16 @@ Url = Annotated[
 ]
 Host = Annotated[str, StringConstraints(pattern=r"^[^/\s@]+$", to_lower=True)]
 # no dots: WebDataset keys and record ids hang on it
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+_NAME = r"^[a-z0-9][a-z0-9-]*$"
+Name = Annotated[str, StringConstraints(pattern=_NAME)]
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise BadInput unless a manifest may be called so. `where`: what named it, for the message."""
+    if not re.fullmatch(_NAME, name):
+        raise BadInput(
+            f"{where}: a source cannot be called {name!r}; expected small letters, digits and -, as in my-photos"
+        )
 
 
 def relative(path: str) -> bool:

@@ -62,6 +62,8 @@ def num_void(planned: pa.Table) -> int:
 
 def read_ids(path: Path) -> Void:
     """Read a file with a record_id a line. Raises BadInput if it cannot be read or holds none."""
+    if path.exists() and not path.is_file():
+        raise BadInput(f"void: {path}: is no regular file; expected a text file, a record_id a line")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

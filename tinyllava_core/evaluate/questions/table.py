@@ -8,13 +8,12 @@ from __future__ import annotations
 import ast
 import csv
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tinyllava_core.data.files.cells import wide_cells
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.questions.questions import (
     Files,
@@ -178,16 +177,6 @@ def _object(row: Any, file: Path, name: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise BadInput(f"{file}, [{shown(name)}]: found a JSON {type(row).__name__}; expected an object")
     return row
-
-
-@contextmanager
-def wide_cells() -> Iterator[None]:
-    """Let a cell of a table be as long as a picture is, for as long as the block lasts: the limit is the whole process's."""
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
 
 
 def separated(file: Path) -> Iterator[dict[str, str]]:

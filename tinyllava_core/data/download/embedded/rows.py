@@ -8,14 +8,17 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tinyllava_core.data.files.archive_members import members
+from tinyllava_core.data.files.cells import quotes_pair, wide_cells
 from tinyllava_core.data.record.json_items import json_items
 from tinyllava_core.errors import BadInput
 
@@ -85,9 +88,15 @@ def _values(batch: pa.RecordBatch) -> list[dict[str, Any]]:
 
 
 def _table(file: Path) -> Iterator[dict[str, Any]]:
+    """Read a CSV or TSV with a head; a cell may be as long as a page, and a quote that no other closes is one of a TSV's letters."""
+    tabs = file.suffix.lower() == ".tsv"
     try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.DictReader(text, delimiter="\t" if file.suffix.lower() == ".tsv" else ",", strict=True)
+        with wide_cells(), file.open(encoding="utf-8-sig", newline="") as text:
+            quoting: Literal[0, 3] = csv.QUOTE_NONE if tabs and not quotes_pair(file) else csv.QUOTE_MINIMAL
+            reader = csv.DictReader(text, delimiter="\t" if tabs else ",", strict=True, quoting=quoting)
+            names = Counter(reader.fieldnames or ())
+            if twice := next((name for name, times in names.items() if times > 1), None):
+                raise BadInput(f"{file}, line 1: column {twice!r} stands twice in the head; rename one")
             for row in reader:
                 if None in row or None in row.values():
                     raise BadInput(f"{file}, line {reader.line_num}: another number of columns than the head has")
@@ -113,22 +122,39 @@ def is_coco_captions(file: Path) -> bool:
 
 
 def _coco_captions(file: Path) -> Iterator[dict[str, Any]]:
+    """Give each caption with its picture's name. One that is none costs itself; a file without any is another kind of file."""
+    said, faults = list[dict[str, Any]](), list[Exception]()
     try:
         whole = json.loads(file.read_bytes())
-        names = {image["id"]: image["file_name"] for image in whole["images"]}
-        said = [(one["id"], one["image_id"], one["caption"]) for one in whole["annotations"]]
+        images, annotations = list(whole["images"]), list(whole["annotations"])
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise BadInput(
-            f"{file}: one object, and not COCO's captions (images with id and file_name, annotations with id, image_id and "
-            f"caption): {type(error).__name__}: {error!s:.80}; a file of records is an array, or lines named *.jsonl"
-        ) from None
-    for number, image, caption in said:
-        yield {"id": number, "image": names.get(image, f"{image}"), "caption": caption}
+        raise _not_coco(file, error) from None
+    names: dict[Any, Any] = {}
+    for image in images:
+        with suppress(KeyError, TypeError):
+            names[image["id"]] = image["file_name"]
+    for one in annotations:
+        try:
+            named = names.get(one["image_id"], f"{one['image_id']}")
+            said.append({"id": one["id"], "image": named, "caption": one["caption"]})
+        except (KeyError, TypeError) as error:
+            faults.append(error)
+            said.append({UNREADABLE: f"{type(error).__name__}: {error!s:.200}"})
+    if faults and len(faults) == len(said):
+        raise _not_coco(file, faults[0])
+    yield from said
+
+
+def _not_coco(file: Path, error: Exception) -> BadInput:
+    return BadInput(
+        f"{file}: one object, and not COCO's captions (images with id and file_name, annotations with id, image_id and "
+        f"caption): {type(error).__name__}: {error!s:.80}; a file of records is an array, or lines named *.jsonl"
+    )
 
 
 def _tar(file: Path) -> Iterator[dict[str, Any]]:
-    """Group the members of a WebDataset tar by their name up to the first dot, as its readers do."""
-    key, row = None, dict[str, Any]()
+    """Group the members of a WebDataset tar by their name up to the first dot, as its readers do. A broken member costs its row."""
+    key, row, fault = None, dict[str, Any](), ""
     with members(file) as (_, entries):
         for member in entries:
             if member.is_folder:
@@ -139,28 +165,31 @@ def _tar(file: Path) -> Iterator[dict[str, Any]]:
             stem, _, field = path.name.partition(".")
             found = str(path.with_name(stem)) if stem else str(path)
             if found != key and row:
-                yield row
+                yield {UNREADABLE: fault} if fault else row
             if found != key:
-                key, row = found, {"id": found}
+                key, row, fault = found, {"id": found}, ""
             stream = member.open()
             assert stream is not None, "a plain file can be opened"
-            _take(row, field.lower(), stream.read(), f"{file.name}: member {member.name!r}")
+            try:
+                _take(row, field.lower(), stream.read())
+            except (ValueError, RecursionError) as error:  # ValueError: of text that is no UTF-8, too
+                fault = f"member {member.name!r}: {' '.join(str(error).split()):.120}"
     if row:
-        yield row
+        yield {UNREADABLE: fault} if fault else row
 
 
-def _take(row: dict[str, Any], field: str, data: bytes, where: str) -> None:
-    """Put one member into its row: pictures in order, JSON's keys as they are, any other text under its ending."""
+def _take(row: dict[str, Any], field: str, data: bytes) -> None:
+    """Put one member into its row: pictures in order, JSON's keys as they are, any other text under its ending.
+
+    Raises ValueError or RecursionError for a text that is none, JSON too.
+    """
     if field.rpartition(".")[2] in _PICTURES:
         row.setdefault("images", []).append(data)
         return
-    try:
-        if field != "json":
-            row["caption" if field == "txt" else re.sub(r"\W+", "_", field) or "text"] = data.decode()
-            return
-        value = json.loads(data)
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise BadInput(f"{where}: {' '.join(str(error).split()):.120}; mend the tar") from None
+    if field != "json":
+        row["caption" if field == "txt" else re.sub(r"\W+", "_", field) or "text"] = data.decode()
+        return
+    value = json.loads(data)
     if isinstance(value, dict):
         row.update({key: one for key, one in value.items() if key not in ("image", "images") or "images" not in row})
     else:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from tinyllava_core.data.download.table.fault import FetchFault
 from tinyllava_core.data.download.table.table import UrlRow
 from tinyllava_core.data.files.archive import safe_path
+from tinyllava_core.data.files.cells import quotes_pair
 from tinyllava_core.data.record.json_items import json_items
 from tinyllava_core.errors import BadInput, nearest
 from tinyllava_core.secret import has_password, without_secrets
@@ -142,7 +143,7 @@ def _separated(delimiter: str) -> Callable[[Path], Iterator[Any]]:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter, strict=True)
             try:
-                if delimiter == "\t" and not _quotes_pair(table):
+                if delimiter == "\t" and not quotes_pair(table):
                     reader = csv.DictReader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
                 _ = reader.fieldnames  # reads the first line
                 last = reader.reader.line_num
@@ -172,17 +173,6 @@ def _next(reader: csv.DictReader[str]) -> dict[str, Any] | _Broken | None:
         csv.Error
     ) as error:  # a field of more than 131,072 characters, a quote within one: the next line may be better
         return _Broken(str(error))
-
-
-def _quotes_pair(table: Path) -> bool:
-    """Tell whether a table's quotes are CSV's own, or may be; where none of them means anything, a cell may begin with one."""
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            for _ in csv.reader(file, delimiter="\t", strict=True):
-                pass
-        except csv.Error as error:
-            return "limit" in str(error)  # of a cell's length
-    return True
 
 
 def _parquet(table: Path) -> Iterator[Any]:
