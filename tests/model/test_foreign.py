@@ -354,6 +354,12 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
+def edit(folder: Path, section: str | None, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (config[section] if section else config).update(values)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 BAD_FOLDERS = {
     "config.json is empty": lambda folder: (folder / "config.json").write_text(""),
     "config.json is no JSON": lambda folder: (folder / "config.json").write_text("{"),
@@ -362,6 +368,11 @@ BAD_FOLDERS = {
     "a number is a word": lambda folder: (folder / "config.json").write_text(
         (folder / "config.json").read_text().replace('"hidden_size": ', '"hidden_size": "many", "was": ')
     ),
+    # a model of ten million blocks was built before anybody looked: it never ended
+    "more blocks than weights": lambda folder: edit(folder, "text_config", num_hidden_layers=10**7),
+    "a state that no encoder has": lambda folder: edit(folder, None, vision_feature_layer=10**30),
+    "several states": lambda folder: edit(folder, None, vision_feature_layer=[-2, -1]),
+    "no number": lambda folder: edit(folder, None, vision_feature_layer=float("nan")),
     "the weights are cut": lambda folder: cut(folder / "model.safetensors"),
     "the weights are text": lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs"),
     "the tokenizer is cut": lambda folder: cut(folder / "tokenizer.json"),

@@ -119,6 +119,20 @@ def text_config(config: dict[str, Any]) -> Any:
     return AutoConfig.for_model(kind or "llama", **nested)
 
 
+def check_sizes(config: dict[str, Any], text_config: Any, row: Vision, weights: Weights, folder: Path) -> None:
+    """Raise BadInput where config.json names blocks that the weights do not have: a model of ten million is not even built."""
+    found = {int(place[1]) for name in weights if (place := re.match(r"model\.language_model\.layers\.(\d+)\.", name))}
+    told = text_config.num_hidden_layers
+    if isinstance(told, int) and found and told > len(found):
+        raise BadInput(f"{folder}: config.json: num_hidden_layers {told}, and the weights have {len(found)}")
+    layer = config.get("vision_feature_layer", config.get("mm_vision_select_layer", -2))
+    if not isinstance(layer, int) or not -row.num_layers - 1 <= layer <= row.num_layers:
+        raise BadInput(
+            f"{folder}: config.json: vision_feature_layer {layer!r:.40}; expected a number from {-row.num_layers - 1} to "
+            f"{row.num_layers}: the encoder has {row.num_layers} blocks"
+        )
+
+
 def shape(config: dict[str, Any], layout: str, row: Vision, width: int) -> Shape:
     """Translate a connector's name and sizes into one of our rows."""
     name = (

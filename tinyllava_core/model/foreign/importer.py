@@ -105,6 +105,7 @@ def bring_in(
     # TinyLLaVABench cut SigLIP's last block off and read the last state: the same as the last but one of the whole
     num_cut = VISIONS[key].num_layers - row.num_layers if layout == "llava" else 0
     text_config = foreign_config.text_config(config)
+    foreign_config.check_sizes(config, text_config, VISIONS[key], weights, folder)
     shape = foreign_config.shape(config, layout, row, text_config.hidden_size)
     if raw:
         names = foreign.connector_names(shape.kind, raw)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,18 @@ _DINO = (
 )
 
 
+def _a_number(path: Path, word: str) -> float:
+    if word == "NaN":
+        raise BadInput(f"{path}: has NaN, which is no number; write what it stands for")
+    return float(word)  # Infinity: of a limit that is none
+
+
 def layout_of(folder: Path) -> tuple[str, dict[str, Any]]:
     """Tell which layout a folder has, by what is in it -> layout, its config.json. Raises BadInput for none of them."""
     path = folder / "config.json"
     if not path.is_file():
         raise BadInput(f"{folder}: no config.json; expected the folder of a checkpoint")
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=partial(_a_number, path))
     if (folder / "tinyllava.json").is_file():
         raise BadInput(f"{folder}: already a checkpoint of this package")
     if "connector_type" in config:
