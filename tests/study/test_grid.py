@@ -83,6 +83,16 @@ def test_a_variant_that_is_no_recipe_is_named_before_anything_runs() -> None:
         runs(study(variants=[{"name": "a"}, {"name": "b", "set": {"sft.lrr": 1}}]), {})
 
 
+def test_a_grid_without_a_run_or_with_more_than_anybody_runs_is_one_line_at_once() -> None:
+    """A million variants were compared by name, each with each: that did not end."""
+    with pytest.raises(BadInput, match=r"grid\.sft\.lr: has no value, so there would be no run"):
+        study(grid={"sft.lr": [], "sft.epochs": [1]})
+    many = {"sft.lr": list(range(1, 101)), "sft.epochs": list(range(1, 101)), "sft.global_batch": list(range(1, 101))}
+    with pytest.raises(BadInput, match="its grid has 1,000,000 variants; 10,000 at most"):
+        study(grid=many)
+    assert len(study(grid={"sft.lr": list(range(100)), "sft.epochs": list(range(100))}).all_variants()) == 10_000
+
+
 def test_studies_are_found_by_name_and_by_path(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(yaml.safe_dump({"name": "x", "recipe": "toy", "variants": [{"name": "a"}]}))
     assert load(str(tmp_path / "x.yaml")).name == "x"

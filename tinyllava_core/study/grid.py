@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tinyllava_core.study.halving import Halving
 from tinyllava_core.study.mixes import MixSearch
 
 STUDIES = Path(__file__).parent
+MOST_VARIANTS = 10_000  # of a grid: each is a whole run, and their recipes are all checked before the first
 
 
 class Variant(Frozen):
@@ -65,8 +68,13 @@ class Study(Frozen):
             raise ValueError("mixes: one order of the records decides as much as a mix; give orders: [0, 1, 2] or more")
         if not (self.variants or self.grid or self.leave_out or len(self.orders) > 1):
             raise ValueError("nothing varies: give either variants or a grid, sources to leave_out, or several orders")
-        names = [variant.name for variant in self.all_variants()]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        if empty := next((key for key, values in self.grid.items() if not values), None):
+            raise ValueError(f"grid.{empty}: has no value, so there would be no run; give it one, or take it out")
+        number = math.prod(map(len, self.grid.values())) * (1 + len(self.leave_out))
+        if number > MOST_VARIANTS:
+            raise ValueError(f"its grid has {number:,} variants; {MOST_VARIANTS:,} at most: vary less at once")
+        names = Counter(variant.name for variant in self.all_variants())
+        twice = next((name for name, times in names.items() if times > 1), None)
         if twice is not None:
             raise ValueError(f"two variants are called {twice!r}; rename one")
         return self
