@@ -104,4 +104,6 @@ def test_a_name_that_is_no_name_leaves_nothing_behind(here: Path, capsys: pytest
     before = set(here.iterdir())
     assert cli.main(["init", "shots", "My Photos.json", "--name", "No Name"]) == 2
     assert "No Name" in capsys.readouterr().err
+    assert cli.main(["init", "shots", "My Photos.json", "--name", "../../evil"]) == 2
+    assert "--name ../../evil: a source cannot be called '../../evil'" in capsys.readouterr().err
     assert set(here.iterdir()) == before

@@ -87,7 +87,7 @@ ELSEWHERE = {
 }
 _OF_A_PLACE = {
     getattr(errno, name)
-    for name in ("EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENAMETOOLONG")
+    for name in ("ENOENT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EISDIR", "EEXIST", "ELOOP", "ENAMETOOLONG")
 }
 FIRST = """\
 to begin with:
@@ -136,7 +136,12 @@ def _not_ours(words: Sequence[str], error: Exception) -> str | None:
     if is_full(error):
         return f"the disk is full ({error}); make room and give the same command again"
     if isinstance(error, OSError) and error.errno in _OF_A_PLACE and error.filename is not None:
-        return visible(f"{error.filename}: {error.strerror}; name another place, or get the right to this one")
+        act = (
+            "make it, or name another place"
+            if error.errno == errno.ENOENT
+            else "name another place, or get the right to this one"
+        )
+        return visible(f"{error.filename}: {error.strerror}; {act}")
     if odd := next((word for word in words if is_no_text(word)), None):
         return f"{odd!r}: bytes that are no text in UTF-8; write it in others"
     return None

@@ -18,6 +18,7 @@ from judge_server import JudgeServer, Reply, judge_server
 from tiny import png
 
 from tinyllava_core import cli
+from tinyllava_core.commands.of_data.judge import OWN
 from tinyllava_core.curate import asking, columns
 from tinyllava_core.curate.priced import of_sources
 from tinyllava_core.curate.rows import Row, source_of
@@ -302,6 +303,26 @@ def test_new_captions_are_a_source_of_their_own_each_picture_once(
     assert manifest.places(tmp_path, {}, []).find("a.png") == tmp_path / "pictures" / "a.png"
 
 
+def test_a_source_that_could_not_be_called_so_is_told_before_a_caption_is_paid_for(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (prompt := tmp_path / "caption.txt").write_text("Describe it.")
+    with judge_server(lambda request: "A cat.") as server:
+        assert ask(server, "recaption", "--prompt", str(prompt), "--out", str(tmp_path / "Bad Name")) == 2
+        assert not server.asked
+    assert "a source cannot be called 'Bad Name'; expected small letters" in capsys.readouterr().err
+
+
+def test_no_rating_may_be_called_what_the_command_writes_itself(tmp_path: Path) -> None:
+    """The names are checked before there are tables: so they must be theirs."""
+    nothing = {"record_id": [], "step": [], "loss_sum": [], "num_supervised": []}
+    kinds = [pa.string(), pa.int32(), pa.float64(), pa.int64()]
+    pq.write_table(pa.table(nothing, pa.schema(zip(nothing, kinds, strict=True))), tmp_path / "record_losses.parquet")
+    found = {"sha256": [], "alike": [], "alike_to": [], "first": [], "benchmark_alike": [], "benchmark_alike_to": []}
+    tables = [columns.said([]), columns.losses(tmp_path, pa.array([], pa.string())), columns.alike(pa.table(found), [])]
+    assert {name for table in tables for name in table.column_names} | {"similarity", "similarity_cut"} == OWN
+
+
 def test_losses_are_of_the_last_epoch_and_the_worst_answer_stands_beside_the_mean(tmp_path: Path) -> None:
     ids = ["r0", "r0", "r0", "r1", "other"]
     table = {
@@ -324,10 +345,26 @@ def test_losses_are_of_the_last_epoch_and_the_worst_answer_stands_beside_the_mea
         (["--ask", "Help=x"], "--ask Help=x: expected NAME=PROMPT"),
         (["--ask", "help=nowhere.txt"], "prompt nowhere.txt: cannot be read"),
         (["--loss", "nothing"], "nothing"),
+        (
+            ["--ask", "num_words={help}"],
+            "column 'num_words' is written by this command itself; give the rating another",
+        ),
+        (["--ask", "record_id={help}"], "column 'record_id' is"),
+        (["--ask", "question={help}"], "column 'question' is a record's own"),
+        (["--ask", "a={help}", "a={help}"], "column 'a' is of --ask a=... already"),
+        (["--ask", "a={help}", "a_by={help}"], "column 'a_by' is of --ask a=... already"),
+        (["--ask", "a=/dev/zero"], "prompt /dev/zero: more than 1,000 kB"),
+        (["--at-once", "0"], "--at-once 0: expected 1 to 1,000"),
+        (["--at-once", "1000000"], "--at-once 1000000: expected 1 to 1,000"),
+        (["--at-most", "-1"], "--at-most -1: expected 0 or more"),
+        (["--max-tokens", "0"], "--max-tokens 0: expected 1 or more"),
     ],
 )
-def test_a_wrong_word_is_one_line(ask: Ask, capsys: pytest.CaptureFixture[str], words: list[str], fault: str) -> None:
-    assert ask(None, "judge", *words) == 2
+def test_a_wrong_word_is_one_line(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], fault: str
+) -> None:
+    """Before anything is asked and paid for: some of them were told by a traceback after the last reply."""
+    assert ask(None, "judge", *(word.replace("{help}", str(tmp_path / "help.txt")) for word in words)) == 2
     said = capsys.readouterr().err
     assert fault in said
     assert said.count("\n") == 1

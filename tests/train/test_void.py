@@ -132,6 +132,8 @@ def test_ids_that_are_no_record_are_one_clear_error(make_job: MakeJob, tmp_path:
         of_ids([" ", ""], "a query")
     with pytest.raises(BadInput, match="cannot be read"):
         read_ids(tmp_path / "nothing.txt")
+    with pytest.raises(BadInput, match="void: /dev/zero: is no regular file"):
+        read_ids(Path("/dev/zero"))
     (tmp_path / "ids.txt").write_text("tiny-00000001\n\n tiny-00000002 \n")
     assert read_ids(tmp_path / "ids.txt").record_ids == {"tiny-00000001", "tiny-00000002"}
     voiding(job, of_ids(["elsewhere-1", "tiny-00000001"], "a query", all_there=False))

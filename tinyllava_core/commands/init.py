@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def act(args: argparse.Namespace) -> None:
     """Look, write, check, preview. Raises BadInput if the records cannot be read or none of the looked at is good."""
+    from tinyllava_core.data.manifest.fields import check_name
     from tinyllava_core.data.record.formats import sniff_file
     from tinyllava_core.recipe import load
 
@@ -61,6 +62,7 @@ def act(args: argparse.Namespace) -> None:
         if not is_there:
             raise BadInput(f"{path}: no such {what}; expected: tinyllava init PICTURES RECORDS")
     name = args.name or re.sub(r"[^a-z0-9]+", "-", args.annotations.stem.lower()).strip("-") or "mine"
+    check_name(name, f"--name {name}")
     form, sft = sniff_file(args.annotations), load(args.extends).training("sft")
     manifest, recipe = args.out / f"{name}.yaml", args.out / f"{name}-recipe.yaml"
     if there := next((path for path in (manifest, recipe) if path.exists()), None):

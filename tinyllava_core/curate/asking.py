@@ -25,6 +25,7 @@ PLACES = ("{question}", "{answer}")
 _PLACE = re.compile("|".join(map(re.escape, PLACES)))
 MOST_REFUSED = 8  # replies in a row that the endpoint refuses: then it is not the records
 CHARS_A_TOKEN = 4  # of English, about
+MOST_BYTES = 1_000_000  # of a prompt: beyond what any model reads
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -38,11 +39,17 @@ class Prompt:
 
     @classmethod
     def read(cls, name: str, path: Path, max_tokens: int) -> Prompt:
-        """Read it. Raises BadInput if the file cannot be read, is empty, or has other places than {question} and {answer}."""
+        """Read it. Raises BadInput if the file cannot be read, is empty or too large, or has other places than {question} and {answer}."""
         try:
-            text = path.read_text(encoding="utf-8").strip()
+            with path.open("rb") as file:  # a pipe is a prompt too, and a device without an end is none
+                content = file.read(MOST_BYTES + 1)
+            text = "" if len(content) > MOST_BYTES else content.decode().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"prompt {path}: cannot be read ({error}); expected a text file") from None
+        if len(content) > MOST_BYTES:
+            raise BadInput(
+                f"prompt {path}: more than {MOST_BYTES // 1000:,} kB; expected a text file that says what to ask"
+            )
         if not text:
             raise BadInput(
                 f"prompt {path}: is empty; write what to ask, with {' and '.join(PLACES)} where a record's words go"

@@ -6,6 +6,7 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,12 @@ DESCRIPTION = (
     "a rating by the model that TINYLLAVA_JUDGE_URL and TINYLLAVA_JUDGE_MODEL name. It drops nothing."
 )
 AT_ONCE, AT_MOST, MAX_TOKENS = 4, 1000, 64
+MOST_AT_ONCE = 1000
+# columns that this command writes itself: no rating is called one of them, nor what a record says itself
+OWN = frozenset({
+    "record_id", "num_words", "script", "loss", "worst_loss", "similarity", "similarity_cut",
+    "alike", "alike_to", "alike_first", "benchmark_alike", "benchmark_alike_to",
+})  # fmt: skip
 ALIKE_ABOVE = 0.6  # measured: docs/mix.md
 
 
@@ -99,10 +106,13 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.why.found import trained
 
     _check_alike(args)
+    check_asking(args)
+    named = [_named(one) for one in args.ask]
+    _check_columns([name for name, _ in named], described_columns())
     tariff = Tariff.of(args.price, args.picture_tokens, args.max_tokens)
     place = expanded(args.workspace).resolve()
     source = source_of(load(args.source), place)
-    prompts = [Prompt.read(*_named(one), args.max_tokens) for one in args.ask]
+    prompts = [Prompt.read(name, path, args.max_tokens) for name, path in named]
     out = args.out or Path(f"scores-{source.name}.parquet")
     rows = list(source.rows())
     tables = [columns.said(rows)]
@@ -135,13 +145,18 @@ def act(args: argparse.Namespace) -> None:
         return
     table = write.write_scores(tables, told, out)
     score_columns(str(out), described_columns())  # a filter can name them
+    _tell(table, source.name, out)
+
+
+def _tell(table: pa.Table, source: str, out: Path) -> None:
+    """Say what was written, and how many records are without which column."""
     missing = ", ".join(
         f"{name} {table[name].null_count:,}"
         for name in table.column_names
         if table[name].null_count and not name.endswith(("_fault", "_by"))
     )
     print(
-        f"{out}: {len(table):,} records of {source.name}, columns {', '.join(table.column_names[1:])}"
+        f"{out}: {len(table):,} records of {source}, columns {', '.join(table.column_names[1:])}"
         + (f"; without: {missing}" if missing else "")
     )
 
@@ -151,6 +166,24 @@ def _check_alike(args: argparse.Namespace) -> None:
         raise BadInput(f"--alike-above {args.alike_above}: expected a cosine, more than 0 and at most 1")
     if args.against and not args.alike:
         raise BadInput("--against: has no effect without --alike, which names the encoder that compares pictures")
+
+
+def check_asking(args: argparse.Namespace) -> None:
+    """Raise BadInput for bounds of the asking that are none, before anything is paid for."""
+    for name, least, most in (("at_once", 1, MOST_AT_ONCE), ("at_most", 0, None), ("max_tokens", 1, None)):
+        if (given := getattr(args, name)) < least or (most is not None and given > most):
+            expected = f"{least} to {most:,}" if most else f"{least} or more"
+            raise BadInput(f"--{name.replace('_', '-')} {given}: expected {expected}")
+
+
+def _check_columns(names: Sequence[str], of_a_record: Collection[str]) -> None:
+    """Raise BadInput if a rating's columns (NAME, NAME_by, NAME_fault) are there already: before anything is paid for."""
+    seen = dict.fromkeys(OWN, "written by this command itself") | dict.fromkeys(of_a_record, "a record's own")
+    for name in names:
+        for column in (name, f"{name}_by", f"{name}_fault"):
+            if column in seen:
+                raise BadInput(f"--ask {name}=...: column {column!r} is {seen[column]}; give the rating another name")
+            seen[column] = f"of --ask {name}=... already"
 
 
 def _named(word: str) -> tuple[str, Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinyllava_core.commands.arguments import add_workspace
-from tinyllava_core.commands.of_data.judge import add_asking
+from tinyllava_core.commands.of_data.judge import add_asking, check_asking
 
 if TYPE_CHECKING:
     from tinyllava_core.curate.rows import Row
@@ -43,10 +43,13 @@ def act(args: argparse.Namespace) -> None:
     from tinyllava_core.curate.asking import Prompt, ask, bounded
     from tinyllava_core.curate.rows import source_of
     from tinyllava_core.curate.tariff import Tariff
+    from tinyllava_core.data.manifest.fields import check_name
     from tinyllava_core.data.manifest.manifest import load
     from tinyllava_core.paths import expanded
 
     write.check_place(args.out)
+    check_asking(args)
+    check_name(args.out.resolve().name, f"--out {args.out}")
     tariff = Tariff.of(args.price, args.picture_tokens, args.max_tokens)
     place = expanded(args.workspace).resolve()
     source = source_of(load(args.source), place)
