@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tinyllava_core.data.manifest.lint import lint
 from tinyllava_core.data.manifest.manifest import load as load_manifest
 from tinyllava_core.evaluate.score.benchmarks import BENCHMARKS
 from tinyllava_core.recipe import load
+from tinyllava_core.report import preview
 
 
 @pytest.fixture
@@ -98,6 +100,23 @@ def test_whatever_the_folder_and_the_file_are_called_their_own_pictures_are_foun
     assert (manifest.name, manifest.local(manifest.annotations.path or "")) == (name, here / records)
     assert manifest.folders == [here / pictures]
     assert load(f"{name}-recipe.yaml").name == name
+
+
+def test_a_disk_that_is_full_leaves_nothing_in_the_way_of_the_next_try(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(here.iterdir())
+
+    def full(path: Path, text: str) -> None:
+        path.with_name(f".{path.name}.partial").write_text(text[:9])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(preview, "write_aside", full)  # the last that is written: the page
+        assert cli.main(["init", "shots", "My Photos.json"]) == 2
+    assert "the disk is full" in capsys.readouterr().err
+    assert {path for path in here.iterdir() if not path.name.startswith(".")} == before
+    assert cli.main(["init", "shots", "My Photos.json"]) == 0
 
 
 def test_a_name_that_is_no_name_leaves_nothing_behind(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from tinyllava_core.artifact import write_aside
 from tinyllava_core.data.inspect.preview import Preview
 from tinyllava_core.data.inspect.small import inline
 from tinyllava_core.data.plan.reading import Reading
@@ -34,7 +35,7 @@ def write_preview(
         found=found, dropped=dropped, seed=seed, readings=readings or {}
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_aside(out, page.encode(errors="backslashreplace").decode())
 
 
 def _words(text: str) -> Markup:
