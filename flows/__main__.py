@@ -165,6 +165,7 @@ def tell(story: str, workspace: Path, *given: Any, **named: Any) -> Any:
     from tasks.running.server import api, offered
 
     os.environ.setdefault("PREFECT_HOME", str(home(workspace)))
+    home(workspace).mkdir(parents=True, exist_ok=True)
     os.environ.update(SETTINGS)
     stand_alone()
     for number in (signal.SIGINT, signal.SIGTERM):

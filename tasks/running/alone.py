@@ -44,4 +44,6 @@ def stand_alone() -> None:
         kept = (InitSettingsSource, EnvFilterSettingsSource, ProfileSettingsTomlLoader)
         return tuple(one for one in asked(cls, *given, **named) if type(one) in kept)
 
+    # a warning for each kind of file that is not read any more
+    PrefectBaseSettings._settings_warn_unused_config_keys = staticmethod(lambda *_: None)  # type: ignore[assignment]
     PrefectBaseSettings.settings_customise_sources = classmethod(without_files)  # type: ignore[assignment]

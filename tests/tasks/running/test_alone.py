@@ -45,6 +45,7 @@ def test_a_strangers_folder_or_workspace_configures_nothing(tmp_path: Path) -> N
         command = [sys.executable, "-c", ASK.format(first=first)]
         ran = subprocess.run(command, cwd=tmp_path, env=there, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr[-1500:]
+        assert ran.stderr == "", "not a warning either"
         was_made = made.exists()
         made.unlink(missing_ok=True)
         return ran.stdout.split()[0], was_made
