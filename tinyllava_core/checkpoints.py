@@ -18,6 +18,7 @@ from tinyllava_core.results import TRAININGS
 from tinyllava_core.settings.tiling import tiling_of
 
 LATEST = "latest"
+CARD = "tinyllava.json"  # in a checkpoint of this package
 EXPORT_CARD = "tinyllava_export.json"  # in a folder that this package exported: what its checkpoint's card said
 MIN_LETTERS = 4  # of a fingerprint
 KINDS = (*TRAININGS, "start")  # the stages whose artifacts hold a checkpoint
@@ -83,7 +84,7 @@ def vision_of(card: dict[str, Any]) -> str | None:
 
 def card_of(folder: Path) -> dict[str, Any]:
     """Read `tinyllava.json`. Raises BadInput if there is none."""
-    path = folder / "tinyllava.json"
+    path = folder / CARD
     if not path.is_file():
         raise BadInput(
             f"{folder}: not a checkpoint of this package (no tinyllava.json); "

@@ -22,7 +22,6 @@ from filelock import FileLock
 
 from tasks.running import alone
 from tasks.running.alive import bury, end_orphans, home, owned
-from tasks.running.alone import NOWHERE
 from tasks.running.key import VARIABLE, fitting, is_ours, key_file, key_of, status
 from tasks.running.watched import watched
 from tinyllava_core import process_tree as tree
@@ -180,7 +179,9 @@ def _planted(workspace: Path, port: int, *, guarded: bool, mark: str | None = No
     command = [sys.executable, "-m", "tasks.running.served", str(port)]
     with (folder / "server.log").open("ab") as output:
         told = SETTINGS | alone.environment() | here
-        return tree.plant(command, output, environment=told, folder=NOWHERE, guarded=guarded, grace_s=10, mark=mark)
+        return tree.plant(
+            command, output, environment=told, folder=alone.NOWHERE, guarded=guarded, grace_s=10, mark=mark
+        )
 
 
 class Again:

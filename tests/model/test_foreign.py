@@ -396,16 +396,3 @@ def test_a_folder_that_is_broken_is_one_line(
     assert line.startswith("error: ")
     assert str(tmp_path) in line
     assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_with_anything_in_it_is_not_imported_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All that it held was removed, without a word."""
-    (tmp_path / "models" / "mine").mkdir(parents=True)
-    (tmp_path / "models" / "mine" / "thesis.txt").write_text("thesis")
-    assert main([str(tmp_path / "elsewhere"), "--out", str(tmp_path / "models")]) == 2
-    assert (
-        capsys.readouterr().err == f"error: {tmp_path / 'models'}: is there already; name another folder with --out\n"
-    )
-    with pytest.raises(BadInput, match="models: is there already, and is no checkpoint; name another folder"):
-        checkpoint.check_place(tmp_path / "models")
-    assert (tmp_path / "models" / "mine" / "thesis.txt").read_text() == "thesis"

@@ -19,6 +19,7 @@ from tinyllava_core.data.tensors.example import blank, fit, join, normalise
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model import checkpoint
 from tinyllava_core.model.assemble import assemble
+from tinyllava_core.model.foreign.importer import main as import_main
 from tinyllava_core.model.records import Layout
 from tinyllava_core.model.tinyllava import TinyLlava, part_of, splice
 from tinyllava_core.parts import VISIONS
@@ -215,3 +216,16 @@ def test_a_checkpoint_in_half_precision_keeps_its_rotary_frequencies_exact(
     width = tiny_model.config.text_config.hidden_size // 2  # two heads
     exact = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     torch.testing.assert_close(half.model.language_model.rotary_emb.inv_freq.double(), exact, atol=0, rtol=1e-6)
+
+
+def test_a_folder_with_anything_in_it_is_not_imported_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All that it held was removed, without a word."""
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "models" / "mine" / "thesis.txt").write_text("thesis")
+    assert import_main([str(tmp_path / "elsewhere"), "--out", str(tmp_path / "models")]) == 2
+    assert (
+        capsys.readouterr().err == f"error: {tmp_path / 'models'}: is there already; name another folder with --out\n"
+    )
+    with pytest.raises(BadInput, match="models: is there already, and is no checkpoint; name another folder"):
+        checkpoint.check_place(tmp_path / "models")
+    assert (tmp_path / "models" / "mine" / "thesis.txt").read_text() == "thesis"

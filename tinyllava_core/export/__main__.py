@@ -18,6 +18,7 @@ from transformers import AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.checkpoints import CARD, EXPORT_CARD
 from tinyllava_core.data.plan.picture_ids import picture_ids
 from tinyllava_core.data.plan.prompt import ask_on
 from tinyllava_core.data.record.record import IMAGE_TAG, Turn
@@ -29,7 +30,6 @@ from tinyllava_core.export import formats, in_parts
 from tinyllava_core.job import ExportJob, Progress, tell, write_result
 from tinyllava_core.model import checkpoint, lora
 from tinyllava_core.model.checkpoint import Loaded
-from tinyllava_core.model.foreign.layout import EXPORT_CARD
 from tinyllava_core.model.portable import make_tokenizer_portable
 from tinyllava_core.model.tinyllava import splice
 from tinyllava_core.results import ExportResult
@@ -85,9 +85,9 @@ def export(source: Path, out: Path, kind: ExportFormat = "hf-llava") -> ExportRe
     elif kind != "hf-llava":
         formats.write(loaded, out, kind)
     make_tokenizer_portable(out)
-    card = json.loads((out / "tinyllava.json").read_text(encoding="utf-8"))
+    card = json.loads((out / CARD).read_text(encoding="utf-8"))
     write_aside(out / EXPORT_CARD, json.dumps(without_places(card), indent=2))
-    (out / "tinyllava.json").unlink()
+    (out / CARD).unlink()
     if kind == "vllm-llava" and loaded.model.lm_head.bias is not None:
         print("export: for vLLM; transformers' own Llava class would drop the bias of its head", flush=True)
     if (note := checkpoint.other_in_transformers_4(loaded.model)) is not None:

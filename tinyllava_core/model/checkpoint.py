@@ -20,6 +20,7 @@ from transformers import GenerationConfig, LlavaConfig
 from transformers.initialization import no_init_weights
 
 from tinyllava_core.artifact import write_aside
+from tinyllava_core.checkpoints import CARD
 from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput, strange
 from tinyllava_core.model import lora
@@ -42,7 +43,6 @@ _HUB_NAMES = (
     ("lm_head.", "language_model.lm_head."),
 )
 _IN_A_LEVEL_MORE = ("clip_vision_model", "siglip_vision_model")
-CARD = "tinyllava.json"
 _TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tinyllava_core.checkpoints import CARD
 from tinyllava_core.checkpoints import EXPORT_CARD as EXPORT_CARD
 from tinyllava_core.errors import BadInput
 from tinyllava_core.model.checkpoint import our_name
@@ -61,7 +62,7 @@ def layout_of(folder: Path) -> tuple[str, dict[str, Any]]:
     if not path.is_file():
         raise BadInput(f"{folder}: no config.json; expected the folder of a checkpoint")
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=partial(_a_number, path))
-    if (folder / "tinyllava.json").is_file():
+    if (folder / CARD).is_file():
         raise BadInput(f"{folder}: already a checkpoint of this package")
     if "connector_type" in config:
         return ("factory-parts" if (folder / "language_model").is_dir() else "factory"), config
