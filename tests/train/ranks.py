@@ -1,4 +1,6 @@
-"""Run training jobs, one after the other, on gloo ranks of this machine: `python ranks.py PARTS_FOLDER RANKS REQUEST.json ...`.
+"""Run training jobs, one after the other, on gloo ranks of this machine: `python ranks.py PARTS_FOLDER REQUESTS`.
+
+REQUESTS is JSON, a list for each number of ranks. All ranks are forks of one process, which imports once what all of them need.
 
 A request names its job file, and may ask for more: `die_at` a step (the job is left as a kill leaves it), `pieces` (numbers of logits
 that stand at once, for each rank), `spy` (pretend that CUDA's autocast is on, as it is on a GPU, and write down what types the linear
@@ -8,6 +10,7 @@ layers give: dtypes.json), `note` (write down how often weights were read, and h
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import socket
@@ -27,7 +30,7 @@ class Died(BaseException):
     """This rank's job was killed here."""
 
 
-def one_rank(rank: int, parts_folder: str, world: int, requests: list[str], port: int) -> None:
+def one_rank(rank: int, parts_folder: str, world: int, requests: list[dict[str, Any]], port: int) -> None:
     """Be one rank."""
     import torch
     from tiny import tiny_rows
@@ -41,12 +44,11 @@ def one_rank(rank: int, parts_folder: str, world: int, requests: list[str], port
         "WORLD_SIZE": str(world),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "DS_ACCELERATOR": "cpu",
     }
     parts.VISIONS["tiny"], parts.LANGUAGES["tiny"] = tiny_rows(Path(parts_folder))
     torch.distributed.destroy_process_group = lambda: None  # DeepSpeed remembers its groups: one group for all jobs
     for request in requests:
-        code = one_job(rank, **json.loads(request))
+        code = one_job(rank, **request)
         if code:
             sys.exit(code)
 
@@ -132,11 +134,11 @@ def noted(file: Path) -> Iterator[None]:
         file.write_text(json.dumps({"reads": reads, "sent": sent}))
 
 
-def run_on_ranks(parts_folder: Path, world: int, *requests: dict[str, Any]) -> None:
-    """Do all that in processes of their own, and wait for them."""
-    told = [json.dumps(request | {"job": str(request["job"])}) for request in requests]
-    command = [sys.executable, __file__, str(parts_folder), str(world), *told]
-    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+def run_on_ranks(parts_folder: Path, requests: dict[int, list[dict[str, Any]]]) -> None:
+    """Do all that, number of ranks by number of ranks, in processes of their own, and wait for them."""
+    told = {world: [request | {"job": str(request["job"])} for request in asked] for world, asked in requests.items()}
+    command = [sys.executable, __file__, str(parts_folder), json.dumps(told)]
+    alone = os.environ | {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, env=alone, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
 
@@ -149,5 +151,9 @@ def free_port() -> int:
 
 
 if __name__ == "__main__":
-    _, folder, ranks, *asked = sys.argv
-    multiprocessing.spawn(one_rank, (folder, int(ranks), asked, free_port()), nprocs=int(ranks))
+    for needed in ("tiny", "deepspeed", "tinyllava_core.train.__main__", "tinyllava_core.train.engines.zero"):
+        importlib.import_module(needed)
+    _, folder, asked = sys.argv
+    for world, requests in json.loads(asked).items():
+        given = (folder, int(world), requests, free_port())
+        multiprocessing.start_processes(one_rank, given, nprocs=int(world), start_method="fork")
