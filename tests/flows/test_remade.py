@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import importlib.metadata
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -305,16 +304,10 @@ def test_another_minor_of_a_library_remakes_what_it_computes_and_a_patch_nothing
     tell: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tokenizers count the plan's tokens; both plans and what follows them are made anew, nothing before them."""
-    version = importlib.metadata.version
-
-    def installed(number: str) -> None:
-        monkeypatch.setattr(
-            importlib.metadata, "version", lambda name: number if name == "tokenizers" else version(name)
-        )
-
-    found = []
+    installed, found = tasks.record.installed, []
     for number in ("9.3.1", "9.3.2", "9.4.0"):
-        installed(number)
+        there = {"tokenizers": number}
+        monkeypatch.setattr(tasks.record, "installed", lambda name, there=there: there.get(name) or installed(name))
         found.append(tell(**{"description": number}))
     patch, release = ({stage for (stage, _), _ in set(new.items()) - set(found[0].items())} for new in found[1:])
     assert patch == {"report"}  # which shows the description
