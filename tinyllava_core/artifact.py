@@ -54,6 +54,16 @@ class Artifact:
             if (home / of / "result.json").is_file()
         }
 
+    def input_from(self, stage: str, workspace: Path) -> Artifact:
+        """Find the input that a stage of that name made. Raises BadInput if it is gone."""
+        found = self.inputs_from(stage, workspace).get(stage)
+        if found is None:
+            raise BadInput(
+                f"{self.stage} {self.fingerprint}: the {stage} that it was made of is gone from {workspace}; "
+                "run its recipe again, which makes it anew"
+            )
+        return found
+
     def result(self, kind: type[R]) -> R:
         """Give the stage's result as the dataclass that it returned."""
         fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from tinyllava_core.why.found import evaluations_of
 @stage("attribute")
 def attribute(run: Run, trained: Artifact, layers: bool = False) -> Artifact:
     """Keep a small gradient of every record of a training's plan and of every answer of its checkpoint, and the ends of each ranking."""
-    plan, shards = (trained.inputs_from(name, run.workspace)[name] for name in ("plan", "shard"))
+    plan, shards = (trained.input_from(name, run.workspace) for name in ("plan", "shard"))
     evaluations = evaluations_of(run.workspace, trained)
 
     def job(folder: Path) -> AttributeJob:

@@ -25,7 +25,7 @@ def check_halves(run: Run, trained: Artifact, store: Artifact, count: int, order
     opened = Store.read(store.folder)
     left_out = checking.draw_halves(opened, count)
     made, table = _without(run, trained, left_out, orders)
-    shards = trained.inputs_from("shard", run.workspace)["shard"].folder
+    shards = trained.input_from("shard", run.workspace).folder
     spec = {"what": checking.HALVES, "count": count, "orders": orders}
     return _record(run, store, made, spec, lambda: checking.halves_rows(opened, left_out, table, shards))
 

@@ -43,8 +43,8 @@ class Search:
 
     @cached_property
     def groups(self) -> list[Group]:
-        plan, shards = (self.trained.inputs_from(name, self.run.workspace)[name] for name in ("plan", "shard"))
-        return mixes.groups_of(plan.folder, shards.inputs_from("mix", self.run.workspace)["mix"].folder, self.asked)
+        plan, shards = (self.trained.input_from(name, self.run.workspace) for name in ("plan", "shard"))
+        return mixes.groups_of(plan.folder, shards.input_from("mix", self.run.workspace).folder, self.asked)
 
     @cached_property
     def mixes(self) -> list[Mix]:

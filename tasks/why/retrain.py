@@ -55,9 +55,9 @@ def start_of(trained: Artifact, workspace: Path) -> Artifact | None:
 
 def _plan(run: Run, trained: Artifact, order: int) -> Artifact:
     """Give the plan in one of the orders: the training's own, or laid out anew."""
-    stage, shards = trained.stage, trained.inputs_from("shard", run.workspace)["shard"]
+    stage, shards = trained.stage, trained.input_from("shard", run.workspace)
     if order == run.recipe.training(stage).order:
-        return trained.inputs_from("plan", run.workspace)["plan"]
+        return trained.input_from("plan", run.workspace)
     training = run.recipe.training(stage).model_copy(update={"order": order})
     return plan.fn(replace(run, recipe=run.recipe.model_copy(update={stage: training})), stage, shards)
 
@@ -80,10 +80,9 @@ class _Work:
 
     @cached_property
     def inputs(self) -> dict[str, Artifact]:
-        shards = self.trained.inputs_from("shard", self.run.workspace)
         started = self.start
         answers = {f"answers {n}": one for n, one in enumerate(evaluations_of(self.run.workspace, self.trained))}
-        return {**shards, "plan": self.plan, **({"start": started} if started else {}), **answers}
+        return {"shard": self.trained.input_from("shard", self.run.workspace), "plan": self.plan, **({"start": started} if started else {}), **answers}
 
     @property
     def start(self) -> Artifact | None:

@@ -13,6 +13,7 @@ from tasks.why import retrain as stage
 from tasks.why.retrain import Wanted
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.attribute.retrain import retrain as retrain_now
+from tinyllava_core.errors import BadInput
 from tinyllava_core.job import RetrainJob
 from tinyllava_core.results import RetrainResult, TrainResult
 
@@ -52,3 +53,15 @@ def test_each_retraining_is_made_once_and_without_nothing_it_is_the_training(
     assert (launched, [artifact.made for artifact in again]) == ([4], [False, False])
     edges = json.loads((found[2].folder / "result.json").read_text())["inputs"]
     assert edges["plan"] != training.manifest()["inputs"]["plan"]  # another order is another plan
+
+
+def test_a_plan_that_is_gone_is_one_line(trained: tuple[Run, Artifact]) -> None:
+    run, training = trained
+    plan = training.input_from("plan", run.workspace).folder
+    away = plan.with_name("away")
+    plan.rename(away)
+    try:
+        with pytest.raises(BadInput, match="the plan that it was made of is gone from .*; run its recipe again"):
+            stage.retrain.fn(run, training, [Wanted(order=0)])
+    finally:
+        away.rename(plan)

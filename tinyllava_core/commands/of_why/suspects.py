@@ -47,7 +47,7 @@ def act(args: argparse.Namespace) -> None:
         values = {"checkpoint": training.fingerprint, "by": args.by, "top": str(args.top)}
         found = ask(connection, "suspects", values)
     rows = [dict(zip(found.columns, row, strict=True)) for row in found.rows]
-    shards = training.inputs_from("shard", args.workspace)["shard"].folder
+    shards = training.input_from("shard", args.workspace).folder
     shown = records.read(shards, (row["record_id"] for row in rows), pictures=args.page is not None)
     if args.page is None:
         table = [(*row.values(), *_words(shown[row["record_id"]], row["turn"])) for row in rows]

@@ -72,7 +72,7 @@ def _show(args: argparse.Namespace, training: Artifact, store: Artifact, found: 
     right = {True: "right", False: "wrong", None: "the right answer is not public"}[found.was_right]
     head = f"{found.benchmark} {found.question_id}: {' '.join(found.text.split())} -> {found.answer!r} ({right})"
     print(f"{head}\n" + "".join(f"  {sentence}\n" for sentence in (*found.checked, NOT_A_CAUSE)))
-    shards = training.inputs_from("shard", args.workspace)["shard"].folder
+    shards = training.input_from("shard", args.workspace).folder
     ends = {"Pull for it": found.pulls_for, "Pull against it": found.pulls_against}
     shown = records.read(shards, (pull.record_id for pulls in ends.values() for pull in pulls), pictures=True)
     show(
