@@ -82,7 +82,12 @@ class _Work:
     def inputs(self) -> dict[str, Artifact]:
         started = self.start
         answers = {f"answers {n}": one for n, one in enumerate(evaluations_of(self.run.workspace, self.trained))}
-        return {"shard": self.trained.input_from("shard", self.run.workspace), "plan": self.plan, **({"start": started} if started else {}), **answers}
+        return {
+            "shard": self.trained.input_from("shard", self.run.workspace),
+            "plan": self.plan,
+            **({"start": started} if started else {}),
+            **answers,
+        }
 
     @property
     def start(self) -> Artifact | None:

@@ -1,6 +1,7 @@
 import re
 import socket
 import ssl
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,6 +17,7 @@ from tinyllava_core.data.web import address as module
 from tinyllava_core.data.web import opener
 from tinyllava_core.data.web.address import Refused, addresses, asked_by, is_public
 from tinyllava_core.data.web.opener import Floor, open_url
+from tinyllava_core.errors import BadInput
 
 FLOOR = Floor(silence_s=1.0, slowest_bytes_s=1.0, window_s=1.0)
 
@@ -155,7 +157,8 @@ def test_a_certificate_is_held_against_the_name_though_an_address_is_connected_t
     monkeypatch.setattr(
         module.socket, "getaddrinfo", lambda *a, **o: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
     )
-    monkeypatch.setattr(opener, "_trusted", lambda: ssl.create_default_context(cafile=str(cert)))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))
+    opener._trusted.cache_clear()
     try:
         with open_url(f"https://right.example:{port}/", FLOOR, asked={"right.example"}) as answer:
             assert answer.status_code == 418
@@ -165,6 +168,37 @@ def test_a_certificate_is_held_against_the_name_though_an_address_is_connected_t
         assert re.fullmatch(
             r"gives no answer \(.*CERTIFICATE_VERIFY.*; SSL_CERT_FILE names an authority of your own\)", said
         )
+        monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "none.pem"))
+        opener._trusted.cache_clear()
+        with pytest.raises(BadInput, match=r"CURL_CA_BUNDLE=.*none\.pem: no such file"):
+            opener.open_url(f"https://right.example:{port}/", FLOOR, asked={"right.example"}).__enter__()
     finally:
+        opener._trusted.cache_clear()
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "proxy"),
+    [
+        ("https_proxy", "http://proxy.example:3128", "http://proxy.example:3128"),
+        ("ALL_PROXY", "http://proxy.example:3128", "http://proxy.example:3128"),
+        ("https_proxy", "proxy.example:3128", "http://proxy.example:3128"),
+        ("http_proxy", "http://proxy.example:3128", None),
+    ],
+)
+def test_the_environment_s_proxy_is_that_of_the_scheme_or_of_all(monkeypatch, name, value, proxy):
+    for one in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(one, raising=False)
+        monkeypatch.delenv(one.upper(), raising=False)
+    monkeypatch.setenv(name, value)
+    assert opener.proxy_of("https://right.example/") == proxy
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:secret@proxy.example:1080", "gopher://proxy.example"])
+def test_a_proxy_that_cannot_be_spoken_to_is_one_line(monkeypatch, proxy):
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    with pytest.raises(BadInput, match=r"the environment's proxy .*: expected one that speaks http") as refused:
+        opener.open_url("https://right.example/", FLOOR, asked={"right.example"}).__enter__()
+    assert "secret" not in str(refused.value)

@@ -18,6 +18,7 @@ import time
 import urllib.request
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import certifi
@@ -33,6 +34,7 @@ USER_AGENT = "tinyllava-pipelines (+https://arxiv.org/abs/2402.14289)"  # a libr
 _HEADERS = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
 _MOST_REDIRECTS = 10
 _PIECE_BYTES = 4096  # of what is sent, where sending has a limit of time: how much goes to the socket at once
+_OWN = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # each names an authority; the first is OpenSSL's own
 HTTP_FAULTS = (OSError, httpx.HTTPError)  # what opening a URL and reading from it may raise
 # of these, what no further attempt cures: a circle of redirects, or one to what is no http(s) URL
 MISLED = (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL)
@@ -113,7 +115,7 @@ def no_answer(error: Exception, longest_s: float) -> str:
     told = " ".join(str(error).split())[:200]
     if isinstance(error, (httpx.ConnectError, ConnectionError, socket.gaierror)) and "SSL" not in told:
         return "cannot be reached"
-    own = "; SSL_CERT_FILE names an authority of your own" if "CERTIFICATE_VERIFY" in told else ""
+    own = f"; {_OWN[0]} names an authority of your own" if "CERTIFICATE_VERIFY" in told else ""
     return f"gives no answer ({told or type(error).__name__}{own})"
 
 
@@ -122,7 +124,9 @@ def proxy_of(url: httpx.URL | str) -> str | None:
     url = httpx.URL(url)
     if url.host in ("127.0.0.1", "localhost", "::1") or urllib.request.proxy_bypass(url.host):
         return None
-    return urllib.request.getproxies().get(url.scheme)
+    named = urllib.request.getproxies()
+    proxy = named.get(url.scheme) or named.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy  # as curl reads it
 
 
 class _Transport(httpx.BaseTransport):
@@ -138,7 +142,10 @@ class _Transport(httpx.BaseTransport):
             port = request.url.port or (443 if request.url.scheme == "https" else 80)
             refuse_private(request.url.host, port, self._asked)
             asked = {httpx.URL(proxy).host}  # the connection goes there, and a person said so
-        sender = httpx.HTTPTransport(verify=_trusted(), proxy=proxy)
+        try:
+            sender = httpx.HTTPTransport(verify=_trusted(), proxy=proxy)
+        except (ImportError, ValueError) as error:  # SOCKS without its package; no proxy's scheme
+            raise BadInput(f"the environment's proxy {proxy}: expected one that speaks http ({error})") from None
         assert hasattr(sender._pool, "_network_backend"), "httpx has no parameter for it; another release, another way"
         sender._pool._network_backend = _Network(self._floor, asked)
         answer = self._open.enter_context(sender).handle_request(request)
@@ -155,6 +162,11 @@ class _Transport(httpx.BaseTransport):
 def _trusted() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())  # besides the system's own, which a small container lacks
+    for name in _OWN[1:]:
+        if (place := os.environ.get(name)) and not Path(place).exists():
+            raise BadInput(f"{name}={place}: no such file; name the certificates of your authority, or unset it")
+        if place:
+            context.load_verify_locations(**{"capath" if Path(place).is_dir() else "cafile": place})
     return context
 
 
