@@ -61,7 +61,7 @@ def test_a_plan_that_is_gone_is_one_line(trained: tuple[Run, Artifact]) -> None:
     away = plan.with_name("away")
     plan.rename(away)
     try:
-        with pytest.raises(BadInput, match="the plan that it was made of is gone from .*; run its recipe again"):
+        with pytest.raises(BadInput, match=r"the plan that it was made of is gone from .*; run its recipe again"):
             stage.retrain.fn(run, training, [Wanted(order=0)])
     finally:
         away.rename(plan)
