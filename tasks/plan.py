@@ -38,7 +38,7 @@ def plan(run: Run, stage: str, shards: Artifact) -> Artifact:
             how: dict[str, Any] = {"processes": processes, "run_parts": parts, "on_progress": show}
             return core.plan(shards.folder, spec, folder, void=void, sort=sort, **how)
 
-    return record(run, "plan", stage, core.VERSION, spec, {"shard": shards}, make, resumable=True)
+    return record(run, "plan", stage, core.version_of(spec), spec, {"shard": shards}, make, resumable=True)
 
 
 def void_of(run: Run, stage: str) -> Void:

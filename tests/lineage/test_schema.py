@@ -9,12 +9,27 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from small_workspace import BLIND, CATS, CATS_DOWN, PLAN, SEEN, TALK, TALK_DOWN, TRAIN, folder, jsonl, named, parquet
+from small_workspace import (
+    BLIND,
+    CATS,
+    CATS_DOWN,
+    PLAN,
+    SEEN,
+    TALK,
+    TALK_DOWN,
+    TRAIN,
+    folder,
+    jsonl,
+    leave_artifact,
+    leave_result,
+    named,
+    parquet,
+)
 
 from tinyllava_core.lineage import views
 from tinyllava_core.lineage.store import leave, open_read_only, publish, rebuild
 from tinyllava_core.lineage.tables import file_tables, schema_tables
-from tinyllava_core.results import RESULTS
+from tinyllava_core.results import RESULTS, DownloadResult
 
 SQL_TYPES = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
 
@@ -135,6 +150,20 @@ def test_source_sets_a_download_beside_its_inspection(made_once: Path):
     assert rows[0] == ("cats", "source", 3, 0, CATS_DOWN, CATS)
     assert rows[1][:4] == ("pope", "benchmark", None, None)
     assert rows[2] == ("talk", "source", 1, 1, TALK_DOWN, TALK)
+
+
+def test_an_image_set_is_one_source_however_many_inspections_looked_at_it(workspace: Path):
+    pictures = "d4" + "0" * 14
+    leave_artifact(workspace, pictures, "download", {})
+    of_disk = {"annotations": None, "annotations_sha256": None, "image_root": "images", "num_files": 3}
+    counts = {"num_expected": 3, "size_bytes": 297, "num_requested": 0, "num_failed": 0}
+    found = DownloadResult(source="coco", kind="images", licence="CC0-1.0", urls="", **of_disk, **counts)
+    leave_result(workspace, "download", pictures, found)
+    for inspected, down in ((CATS, CATS_DOWN), (TALK, TALK_DOWN)):
+        leave_artifact(workspace, inspected, "inspect", {"download": down, "images coco": pictures})
+    publish(workspace)
+    rows = fetched(workspace, "SELECT source, kind, num_good FROM source ORDER BY 1")
+    assert rows == [("cats", "source", 3), ("coco", "images", None), ("pope", "benchmark", None), ("talk", "source", 1)]
 
 
 def test_score_names_the_run_and_the_training(made_once: Path):

@@ -138,6 +138,17 @@ def test_adapters_begin_at_the_block_that_the_stage_names(tokenizer: Path) -> No
     assert blocks == {"1"}
 
 
+def test_adapters_of_other_blocks_than_the_stage_names_are_merged_and_new_ones_put_on(tokenizer: Path) -> None:
+    """The stage before adapted block 1 alone: one that trains from block 0 on would leave block 0 as it is."""
+    model = matrix.make(matrix.choice("tiny-siglip", "mlp", "llama"))
+    lora.start(model, SMALL, 1, seed=1)
+    train(model, training(1), steps=2)
+    trained = logits(model)
+    lora.start(model, SMALL, 0, seed=1)
+    assert {name.split(".layers.")[1].split(".")[0] for name in model.state_dict() if lora.MARK in name} == {"0", "1"}
+    torch.testing.assert_close(logits(model), trained, atol=2e-5, rtol=1e-5)
+
+
 def test_an_export_is_merged_and_plain(tokenizer: Path, tmp_path: Path) -> None:
     model = matrix.make(matrix.choice("tiny-siglip", "mlp", "llama"))
     lora.start(model, SMALL, 0, seed=1)

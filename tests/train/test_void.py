@@ -17,6 +17,8 @@ from tinyllava_core.errors import BadInput
 from tinyllava_core.job import TrainJob
 from tinyllava_core.train.__main__ import run
 from tinyllava_core.train.ledger import read_rows
+from tinyllava_core.train.moved import check_after
+from tinyllava_core.train.planned import PlannedSteps
 
 MakeJob = Callable[..., TrainJob]
 FIRST_STEP = {f"tiny-{number:08d}" for number in range(4)}
@@ -138,3 +140,16 @@ def test_ids_that_are_no_record_are_one_clear_error(make_job: MakeJob, tmp_path:
     assert read_ids(tmp_path / "ids.txt").record_ids == {"tiny-00000001", "tiny-00000002"}
     voiding(job, of_ids(["elsewhere-1", "tiny-00000001"], "a query", all_there=False))
     assert sum(row["void"] for row in planned(job)) == 1
+
+
+def test_whether_the_parts_move_is_looked_at_when_a_picture_was_first_learned_from(make_job: MakeJob) -> None:
+    """Twelve void records are all of the first three steps, with pictures among them: nothing can have moved there."""
+    job = make_job("late")
+    assert check_after(PlannedSteps(job.plan), 6) == 2
+    voiding(job, Void(record_ids=frozenset(row["record_id"] for row in planned(job)[:12]), named_in="test"))
+    assert check_after(PlannedSteps(job.plan), 6) == 3
+    run(job, [False])
+    texts = make_job("texts")
+    pictures = frozenset(row["record_id"] for row in planned(texts) if row["num_images"])
+    voiding(texts, Void(record_ids=pictures, named_in="test"))
+    assert check_after(PlannedSteps(texts.plan), 6) == 2  # no picture is learned from: told soon

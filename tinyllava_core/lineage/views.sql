@@ -22,9 +22,9 @@ LEFT JOIN (
         inspect.*,
         edge.input_fingerprint
     FROM inspect
-    JOIN edge ON edge.fingerprint = inspect.fingerprint
+    JOIN edge ON edge.fingerprint = inspect.fingerprint AND edge.input = 'download' -- not the image sets that it draws on
 ) AS inspected ON inspected.input_fingerprint = download.fingerprint;
-COMMENT ON VIEW source IS 'One row per downloaded source, image set or benchmark, with what inspection found in it (only sources are inspected).';
+COMMENT ON VIEW source IS 'One row per downloaded source, image set or benchmark, with what inspection found in it (image sets are inspected with the sources that draw on them).';
 
 CREATE VIEW run_state AS
 SELECT

@@ -71,22 +71,22 @@ class LoraLinear(nn.Linear):
 
 
 def start(model: TinyLlava, lora: Lora | None, first_block: int, seed: int) -> None:
-    """Bring a model's adapters to what a stage asks for: continue those of the same rank and alpha, else merge them and put on new ones.
+    """Bring a model's adapters to what a stage asks for: continue those of the same layers, rank and alpha, else merge them and put on new
+    ones.
 
     `first_block`: the blocks in front of it get none.
     """
-    found = adapted(model)
-    if lora is not None and found is not None and (found.rank, found.alpha) == (lora.rank, lora.alpha):
+    found, have = adapted(model), [name for name, _ in _layers(model)]
+    linear = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
+    names = [name for name in linear if name.startswith(_LANGUAGE) and _block(name) >= first_block]
+    if lora is not None and found is not None and (found.rank, found.alpha, have) == (lora.rank, lora.alpha, names):
         for _, layer in _layers(model):
             layer.dropout = lora.dropout
         return
     merge(model)
     if lora is not None:
         torch.manual_seed(seed)
-        names = [
-            name for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and name.startswith(_LANGUAGE)
-        ]
-        put_on(model, lora, [name for name in names if _block(name) >= first_block])
+        put_on(model, lora, names)
 
 
 def put_on(model: TinyLlava, lora: Lora, names: list[str]) -> None:

@@ -36,6 +36,7 @@ class Moved:
 
 
 def check_after(planned: PlannedSteps, num_steps: int) -> int:
-    """Give the step after which every trained part must have moved: soon, but not before a step with images."""
-    seen = next((step for step in range(num_steps) if planned.num_tiles(step)), 0)
+    """Give the step after which every trained part must have moved: soon, but not before one that learns from a picture, if any does."""
+    learned = (planned.first_learned(with_pictures=True), planned.first_learned(with_pictures=False), 0)
+    seen = next(step for step in learned if step is not None)
     return min(max(_SOON - 1, seen), num_steps - 1)

@@ -47,6 +47,11 @@ class PlannedSteps:
         """Count the pictures that the step sends through the encoder: images, or tiles of them."""
         return int(self._tiles[self._rows(step)].sum())
 
+    def first_learned(self, *, with_pictures: bool) -> int | None:
+        """Find the first step that learns from a record (with pictures): one that is not void; None: no step does."""
+        learned = (self._supervised > 0) & ((self._tiles > 0) | (not with_pictures))
+        return int(self._step[learned.argmax()]) if learned.any() else None
+
     def describe(self, step: int) -> str:
         """Name a step's first records, and how to ask for all of them."""
         ids = pq.read_table(self._file, columns=["step", "record_id"], filters=[("step", "=", step)])[

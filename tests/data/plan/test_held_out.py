@@ -35,3 +35,14 @@ def test_the_choice_is_the_seeds_and_more_only_adds() -> None:
     assert choose(2, 4) == choose(2, 4)
     assert choose(1, 4) <= choose(3, 4) <= choose(5, 4)
     assert choose(0, 4) == set()
+
+
+def test_the_places_of_one_record_go_together_though_it_has_no_image() -> None:
+    """A share of 3 puts a text into a mix three times: measured on one place of it, none of the others is trained on."""
+    ids = pa.chunked_array([[f"talk-{number % 4}" for number in range(12)]])
+    images = pa.chunked_array([pa.array([[]] * 12, pa.list_(pa.string()))])
+    for seed in range(10):
+        chosen = held_out(ids, images, 4, seed)
+        names = np.array(ids.to_pylist())
+        assert not set(names[chosen]) & set(names[~chosen]), seed
+        assert chosen.sum() == 6, seed  # two of the four records, each in three places

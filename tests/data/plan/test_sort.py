@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from tiny import make_shards, png
 
-from tinyllava_core.data.plan.again import smaller_plan
+from tinyllava_core.data.plan.again import smaller_plan, voided_plan
 from tinyllava_core.data.plan.plan import plan, plan_spec
 from tinyllava_core.data.plan.sort import Sort, read_sort
+from tinyllava_core.data.plan.void import of_ids
 from tinyllava_core.errors import BadInput
 from tinyllava_core.recipe import load
 from tinyllava_core.settings.training import SortBy
@@ -123,3 +124,19 @@ def test_numbers_of_other_records_alone_are_refused() -> None:
     elsewhere = Sort(record_ids=pa.array(["b"]), value_N=np.ones(1), named_in="mine.parquet")
     with pytest.raises(BadInput, match=r"sort_by \(mine.parquet\): names no record of this mix"):
         elsewhere.of(pa.chunked_array([["a"]]))
+
+
+def test_of_a_plan_with_void_records_more_are_voided_or_some_planned_alone(tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    planned(tmp_path, None)
+    spec, first = plan_spec(load("toy", {"sft.global_batch": 2, "sft.max_length": 64}), "sft"), tmp_path / "first"
+    plan(shards, spec, first, void=of_ids([IDS[1]], "test"))
+    (first / "result.json").write_text(json.dumps({"spec": spec.model_dump(mode="json")}))
+    for name in ("more", "fewer"):
+        (tmp_path / name).mkdir()
+    voided_plan(first, [IDS[4]], tmp_path / "more")
+    smaller_plan(first, IDS[:3], tmp_path / "fewer")
+    for name, void in (("more", {IDS[1], IDS[4]}), ("fewer", {IDS[1]})):
+        rows = pq.read_table(tmp_path / name / "plan.parquet").to_pylist()
+        assert {row["record_id"] for row in rows if row["void"]} == void
+        assert {row["record_id"] for row in rows if row["num_supervised"] == 0} == void

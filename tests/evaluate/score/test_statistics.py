@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tinyllava_core.evaluate.score import statistics
+from tinyllava_core.evaluate.score.scoring import Item, all_right, mean_of_means
 
 
 def mean_of(sums):
@@ -79,3 +80,32 @@ def test_asking_every_question_twice_makes_nobody_surer() -> None:
 def test_the_mean_does_not_depend_on_the_order() -> None:
     values = [0.1, 0.2, 0.3, 0.6, 0.9] * 1000
     assert statistics.mean(values) == statistics.mean(sorted(values)) == pytest.approx(0.42)
+
+
+def test_scores_that_are_all_the_same_have_wilsons_interval_whatever_rounding_makes_of_their_spread() -> None:
+    """Ten questions worth 0.3 each are known no better than three right answers of ten."""
+    expected = (10.779126740630094, 60.322185253885454)  # scipy 1.17, binomtest(3, 10).proportion_ci(method="wilson")
+    found = statistics.estimate(statistics.mean_measure("", [0.3] * 10), *statistics.codes(list("abcdefghij")))
+    assert found.stderr == 0
+    assert (found.ci_low, found.ci_high) == pytest.approx(expected)
+
+
+def item(place: int, score: float, *, facet: str = "", cluster: str = "") -> Item:
+    return Item(question_id=place, image=None, parsed="", score=score, cluster=cluster or str(place), facets=(facet,))
+
+
+def test_no_resample_takes_a_kind_that_it_did_not_draw_for_one_that_is_all_wrong() -> None:
+    """All answers are right, one of a rare kind: a third of the draws miss it, and are right all the same."""
+    items = [item(0, 1, facet="rare"), *(item(place, 1, facet="common") for place in range(1, 40))]
+    measure = mean_of_means("", items, {"rare": 1.0, "common": 1.0})
+    found = statistics.estimate(measure, *statistics.codes([one.cluster for one in items]))
+    assert (found.value, found.stderr, found.ci_low, found.ci_high) == (100, 0, 100, 100)
+
+
+def test_no_right_pair_of_twenty_is_not_known_to_be_none_at_all() -> None:
+    """One of each pair is right, so no pair: at most 16 % of all such pairs, scipy 1.17, binomtest(0, 20)'s Wilson interval."""
+    items = [item(place, place % 2, cluster=str(place // 2)) for place in range(40)]
+    clusters = [one.cluster for one in items]
+    found = statistics.estimate(all_right("pairs", items, clusters), *statistics.codes(clusters))
+    assert (found.value, found.n, found.num_clusters) == (0, 20, 20)
+    assert (found.ci_low, found.ci_high) == pytest.approx((0, 16.112515805281934))

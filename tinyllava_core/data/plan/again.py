@@ -27,7 +27,7 @@ def voided_plan(plan: Path, record_ids: Collection[str], out: Path) -> pa.Table:
 
 
 def smaller_plan(plan: Path, record_ids: Collection[str], out: Path) -> pa.Table:
-    """Plan some of the records alone, in their order, by the plan's own spec: fewer steps, each as full as before."""
+    """Plan some of the records alone, in their order, by the plan's own spec: fewer steps, each as full as before. What is void stays void."""
     told = json.loads((plan / "result.json").read_text(encoding="utf-8"))["spec"]
     spec = PlanSpec.parse({key: told[key] for key in PlanSpec.model_fields if key in told}, str(plan))
     planned = pq.read_table(plan / "plan.parquet")
@@ -44,4 +44,7 @@ def smaller_plan(plan: Path, record_ids: Collection[str], out: Path) -> pa.Table
     placed = lay_out(lengths, mine["num_images"].to_numpy(), spec, value)
     taken = mine.take(pa.array(placed.pop("which")))
     columns = {name: pa.array(placed[name]) if name in placed else taken[name] for name in PLAN_SCHEMA.names}
-    return write_plan(pa.table(columns, schema=PLAN_SCHEMA), out)[0]
+    smaller = pa.table(columns, schema=PLAN_SCHEMA)
+    if "void" in taken.column_names:
+        smaller = smaller.append_column("void", taken["void"])
+    return write_plan(smaller, out)[0]

@@ -67,6 +67,11 @@ def plan_spec(recipe: Recipe, stage: str, void: Void = NOTHING, sort: Sort | Non
     return PlanSpec(tokenizer_sha256=tokenizer_sha256, **hashes, **spec_choices(recipe, stage))
 
 
+def version_of(spec: PlanSpec) -> int:
+    """Give the version of the code that lays a plan out. What is held out was chosen otherwise once: by images alone."""
+    return VERSION + (spec.held_out > 0)
+
+
 def spec_choices(recipe: Recipe, stage: str) -> dict[str, Any]:
     """Give what a recipe says of a plan: its spec, but for the tokenizer's own bytes."""
     training = recipe.training(stage)

@@ -43,10 +43,12 @@ class Void:
             )
 
     def of(self, planned: pa.Table) -> pa.Table:
-        """Mark the places of the void records in a plan, and take their supervised tokens from it."""
+        """Mark the places of the void records in a plan, beside those that are void, and take their supervised tokens from it."""
         if not self.record_ids:
             return planned
         void = pc.is_in(planned["record_id"], pa.array(sorted(self.record_ids)))
+        if "void" in planned.column_names:
+            void, planned = pc.or_(void, planned["void"]), planned.drop_columns(["void"])
         counted = pc.if_else(void, pa.scalar(0, pa.int32()), planned["num_supervised"])
         where = planned.schema.get_field_index("num_supervised")
         return planned.set_column(where, planned.schema.field(where), counted).append_column("void", void)

@@ -15,7 +15,7 @@ from tinyllava_core.errors import BadInput, unknown
 from tinyllava_core.evaluate.questions.answers import Join, OwnAnswers, Texts, check_complete
 from tinyllava_core.evaluate.questions.questions import Files, Question, QuestionId
 from tinyllava_core.evaluate.score.judge import Judge
-from tinyllava_core.evaluate.score.statistics import Estimate, Floats, Measure, codes, estimate, mean_measure
+from tinyllava_core.evaluate.score.statistics import Estimate, Floats, Measure, codes, estimate, mean_measure, ratio
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,10 @@ def mean_and_facets(items: Sequence[Item]) -> list[Measure]:
 
 
 def mean_of_means(name: str, items: Sequence[Item], weights: Mapping[str, float]) -> Measure:
-    """Measure a weighted mean of facets' mean scores, in percent: what tables call a macro average."""
+    """Measure a weighted mean of facets' mean scores, in percent: what tables call a macro average.
+
+    A resample that drew nothing of a facet is the mean of the others: as a zero it would be the error of no one's answers.
+    """
     rows = facet_rows(items)
     columns_IC = np.zeros((len(items), 2 * len(weights)))
     for place, facet in enumerate(weights):
@@ -204,8 +207,9 @@ def mean_of_means(name: str, items: Sequence[Item], weights: Mapping[str, float]
     weight_F = np.array(list(weights.values()))
 
     def statistic(sums_RC: Floats) -> Floats:
-        mean_RF = sums_RC[:, ::2] / np.maximum(sums_RC[:, 1::2], 1)
-        return 100 * (mean_RF @ weight_F) / weight_F.sum()
+        count_RF = sums_RC[:, 1::2]
+        mean_RF = sums_RC[:, ::2] / np.maximum(count_RF, 1)
+        return ratio(np.stack([mean_RF @ weight_F, (count_RF > 0) @ weight_F], axis=1))
 
     rows_I = np.flatnonzero(columns_IC[:, 1::2].any(axis=1))
     return Measure(name=name, rows_I=rows_I, columns_IC=columns_IC[rows_I], statistic=statistic)
@@ -220,5 +224,4 @@ def all_right(name: str, items: Sequence[Item], groups: Sequence[str]) -> Measur
     values = [0.0] * len(items)
     for mine in places.values():
         values[mine[0]] = float(all(items[place].score == 1 for place in mine))
-    whole = mean_measure(name, values, sorted(mine[0] for mine in places.values()))
-    return Measure(name=name, rows_I=whole.rows_I, columns_IC=whole.columns_IC, statistic=whole.statistic)
+    return mean_measure(name, values, sorted(mine[0] for mine in places.values()))

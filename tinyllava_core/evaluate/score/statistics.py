@@ -22,6 +22,7 @@ RESAMPLES = 2000
 SEED = 0  # fixed: the same answers give the same error bar
 UNKNOWN = 0.5  # the most that scores between 0 and 1 can spread: what one cluster alone tells about its error
 Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
+_ROUNDING = 1e-12  # of an error between 0 and 1
 _CELLS = 4_000_000  # of one block of resamples: 32 MB
 
 
@@ -150,13 +151,15 @@ def _ratio_error(sums_GC: Floats) -> float:
     """Give the standard error of a ratio of cluster sums, in 0..1.
 
     sqrt(G/(G-1) * sum over clusters of (sum of deviations)^2) / I; with one item per cluster this is the sample
-    standard deviation / sqrt(I). One cluster alone: `UNKNOWN`.
+    standard deviation / sqrt(I). One cluster alone: `UNKNOWN`. What rounding leaves of no spread is none: `wilson` would take it for
+    certainty.
     """
     if len(sums_GC) < 2:
         return UNKNOWN
     whole, num_clusters = sums_GC.sum(axis=0), len(sums_GC)
     deviation_G = sums_GC[:, 0] - whole[0] / whole[1] * sums_GC[:, 1]
-    return math.sqrt(num_clusters / (num_clusters - 1) * float(deviation_G @ deviation_G)) / float(whole[1])
+    error = math.sqrt(num_clusters / (num_clusters - 1) * float(deviation_G @ deviation_G)) / float(whole[1])
+    return error if error > _ROUNDING else 0.0
 
 
 def bootstrap(sums_GC: Floats, statistic: Statistic) -> Floats:
