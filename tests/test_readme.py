@@ -6,17 +6,12 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-import small_workspace
 import yaml
 
-from tinyllava_core.cli import main
 from tinyllava_core.lineage.query import shipped
-from tinyllava_core.lineage.store import open_read_only
 from tinyllava_core.recipe import all_fields, known_recipes
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -26,13 +21,6 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[str]:
     return [line.split("#")[0].strip() for block in blocks("bash") for line in block.splitlines() if line.strip()]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_linked_path_exists(page: Path) -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if not (page.parent / link).exists()]
-    assert not missing
 
 
 def test_what_cites_and_what_installs_name_one_version_and_one_licence() -> None:
@@ -62,14 +50,9 @@ def test_every_setting_that_is_named_is_a_field_of_a_recipe() -> None:
     assert set(re.findall(r"recipe=([a-z]+)", TEXT)) <= set(known_recipes())
 
 
-def test_the_five_questions_run_and_have_an_answer_each(tmp_path: Path) -> None:
-    questions = blocks("sql")
-    assert len(questions) == 5
+def test_the_five_questions_have_an_answer_each() -> None:
+    assert len(blocks("sql")) == 5
     assert len(re.findall(r"```sql\n.*?```\n\n```text\n", TEXT, re.DOTALL)) == 5
-    small_workspace.make(tmp_path)
-    with open_read_only(tmp_path) as connection:
-        for question in questions:
-            assert connection.execute(question).description
 
 
 def test_the_deployment_that_is_named_is_the_one_in_prefect_yaml() -> None:
@@ -78,12 +61,3 @@ def test_the_deployment_that_is_named_is_the_one_in_prefect_yaml() -> None:
     assert "name: full-pipeline" in text
     assert "entrypoint: flows.full_pipeline:full_pipeline" in text
     assert '@flow(name="tinyllava"' in (ROOT / "flows" / "full_pipeline.py").read_text()
-
-
-def test_the_commands_of_the_program_are_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    shown = capsys.readouterr().out
-    named = {command.split()[1] for command in commands() if command.startswith("tinyllava ")}
-    assert named
-    assert all(name in shown for name in named)

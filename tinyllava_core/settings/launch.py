@@ -29,7 +29,7 @@ class Launch(Frozen):
     hostfile: str | None = Field(None, description="File that lists the machines, as DeepSpeed reads it (deepspeed).")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda if torch sees one, else cpu.")
     zero_stage: Literal[1, 2, 3] | None = Field(
-        None, description="DeepSpeed ZeRO stage; null: plain PyTorch. Needs launcher: deepspeed."
+        None, description="DeepSpeed ZeRO stage; null: plain PyTorch. Needs launcher: deepspeed, or torchrun."
     )
     fsdp: Literal["keep", "reshard"] | None = Field(
         None,
