@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tinyllava_core.data.manifest import manifest
 from tinyllava_core.data.manifest.images import Images
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.score.benchmarks import BENCHMARKS
-from tinyllava_core.lineage.store import open_read_only
+from tinyllava_core.lineage.answered import answer_page
 from tinyllava_core.recipe import Recipe, load
 from tinyllava_core.study import grid
 
@@ -113,6 +114,15 @@ def test_every_command_of_every_page_is_one_that_is_taken(
     assert all("no config.json there" in fault for fault in faults), faults  # a place of the reader's own
 
 
+def test_every_option_of_a_benchmark_that_a_page_names_is_its_own() -> None:
+    """Scripts of benchmarks/ are read, not started: many need minutes, or a GPU."""
+    named = [found for text in TEXTS.values() for found in re.findall(r"python (benchmarks/\w+\.py)([^`\n#]*)", text)]
+    assert len(named) > 20
+    for script, words in named:
+        source = (ROOT / script).read_text(encoding="utf-8")
+        assert all(f'"{option}"' in source for option in re.findall(r"--[a-z-]+", words)), (script, words)
+
+
 @with_blocks("yaml")
 def test_every_yaml_of_every_page_is_taken_by_what_reads_it(page: str, tmp_path: Path) -> None:
     for text in blocks(page, "yaml"):
@@ -150,10 +160,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @with_blocks("sql")  # of the cookbook: tests/lineage/test_answered.py
-def test_every_question_in_sql_of_every_page_can_be_asked(page: str, workspace: Path) -> None:
-    with open_read_only(workspace) as connection:
-        for question in blocks(page, "sql"):
-            assert connection.execute(question).description
+def test_every_question_in_sql_of_every_page_can_be_asked(page: str, workspace: Path, tmp_path: Path) -> None:
+    assert answer_page(Path(shutil.copy(PAGES[page], tmp_path)), workspace) == len(blocks(page, "sql"))
 
 
 def test_every_test_that_a_page_names_is_there() -> None:
