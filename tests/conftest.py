@@ -89,6 +89,7 @@ def prefect_server(prefect_workspace: Path, prefect_database: Path) -> Iterator[
                 database = home(prefect_workspace) / "prefect.db"
                 with closing(sqlite3.connect(database)) as used, closing(sqlite3.connect(prefect_database)) as copy:
                     used.backup(copy)
+                prefect_database.chmod(0o600)  # as a server makes it; a copy has its rights
         here = stack.enter_context(pytest.MonkeyPatch.context())
         here.setenv("PREFECT_API_AUTH_STRING", str(server.key))  # for what tests start as programs
         stack.enter_context(temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}))
