@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -11,14 +10,13 @@ import sys
 import threading
 from pathlib import Path
 
-import psutil
 import pytest
 from waiting import wait_until
 from web_page import basic, send
 
 from tasks.running import alive, server
 from tasks.running.key import fitting, is_ours, key_file, key_of, lets_in
-from tasks.running.server import Again, api, free_port, healthy
+from tasks.running.server import Again, free_port, healthy
 from tasks.running.watched import watched
 from tinyllava_core.errors import BadInput
 from tinyllava_core.process_tree import members, plant
@@ -158,27 +156,6 @@ server.serve_forever()
     asked = process.stdout.read().split("\n")
     assert "/api/hello None" in asked
     assert not any("Basic" in line for line in asked)
-
-
-def test_a_server_that_is_killed_is_started_again_and_that_is_said(
-    prefect_workspace: Path, prefect_server: str
-) -> None:
-    """It shares the session's database, as two runs in one workspace do."""
-    told: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-        with api(prefect_workspace, told.append) as ours:
-            told.clear()
-            port = int(ours.api_url.split(":")[2].split("/")[0])
-            listening = [
-                c.pid
-                for c in psutil.net_connections("tcp")
-                if c.laddr and c.laddr.port == port and c.status == "LISTEN"
-            ]
-            os.kill(listening[0], signal.SIGKILL)
-            wait_until(lambda: any("does not answer" in line for line in told), seconds=180)
-            wait_until(lambda: any("answers again" in line for line in told), seconds=180)
-            assert lets_in(ours.api_url, ours.key)
 
 
 def test_a_server_that_is_killed_with_its_keeper_is_planted_again_under_its_mark_but_not_for_ever(

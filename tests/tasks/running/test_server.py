@@ -10,12 +10,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
+import psutil
 import pytest
 from loopback import Quiet, answering
 from waiting import wait_until
 
+from tasks.running.key import key_of, lets_in
 from tasks.running.server import Server, _ended, api, free_port, healthy, wait_for_it
 from tinyllava_core.errors import BadInput
 from tinyllava_core.process_tree import members
@@ -70,7 +73,9 @@ def test_nobody_answers_at_a_free_port() -> None:
 
 
 @pytest.mark.slow
-def test_a_server_of_our_own_is_gone_when_its_user_is_killed(prefect_server: str, prefect_workspace: Path) -> None:
+def test_a_server_of_our_own_is_started_again_when_it_is_killed_and_gone_when_its_user_is(
+    prefect_server: str, prefect_workspace: Path
+) -> None:
     """It shares the database of a server that is at work, as two runs at once in one workspace do."""
     script = f"""
 import time
@@ -83,17 +88,30 @@ def told(*args, **kwargs):
     print(planted.mark, flush=True)
     return planted
 tree.plant = told
-with server.api(Path({str(prefect_workspace)!r}), say=lambda _: None) as ours:
+with server.api(Path({str(prefect_workspace)!r}), say=lambda text: print(text, flush=True)) as ours:
     print(ours.api_url, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
     environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
     assert process.stdout is not None
-    mark, url = process.stdout.readline().strip(), process.stdout.readline().strip()
-    assert healthy(url)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        lines = iter(process.stdout.readline, "")
+        assert next(lines).startswith("note: PREFECT_API_URL = http://127.0.0.1:9/api does not answer")
+        assert next(lines).startswith("server ")
+        mark, url = next(lines).strip(), next(lines).strip()
+        assert healthy(url)
+        port = urlsplit(url).port
+        listening = [
+            one.pid for one in psutil.net_connections("tcp") if one.laddr[1:] == (port,) and one.status == "LISTEN"
+        ]
+        os.kill(listening[0], signal.SIGKILL)
+        assert "does not answer" in next(lines)
+        assert "answers again" in next(lines)
+        wait_until(lambda: lets_in(url, key_of(prefect_workspace)), seconds=60)
+    finally:
+        process.kill()
+        process.wait()
     wait_until(lambda: not members(mark), seconds=60)
     assert not healthy(url)
     assert healthy(prefect_server)
