@@ -113,7 +113,7 @@ class PlanResult:
     num_steps: int
     num_records: int  # planned places: records x epochs
     num_voided: int  # each with its reason in voided.parquet
-    num_truncated: int
+    num_truncated: int  # planned places whose record is cut to max_length
     num_held_out: int  # left out of training, to measure the loss on
     num_void: int = 0  # planned places that weigh nothing, because the recipe's `void` names their records
     num_packs: int

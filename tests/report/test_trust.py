@@ -12,11 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 from made_up_run import MadeUp, lines, made_up_run
 
+from tinyllava_core.evaluate.compare.compare import Difference
 from tinyllava_core.recipe import load
 from tinyllava_core.report.facts import StageRow
 from tinyllava_core.report.gantt import draw_gantt, timeline
 from tinyllava_core.report.scores import Measured, ScoreRow
 from tinyllava_core.report.trust import CostRow, cost_rows, published_rows, shared_rows, subscores
+from tinyllava_core.settings.condition import BLIND
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -93,3 +95,16 @@ def test_the_numbers_behind_a_headline_are_told_without_it(tmp_path: Path):
     (_, artifact), *_ = run.facts().of("evaluate")
     lines(artifact.folder / "subscores.jsonl", [{"name": "accuracy", "n": 8}, {"name": "yes_ratio", "n": 8}])
     assert subscores(run.facts()) == {"toy-pope": [{"name": "yes_ratio", "n": 8}]}
+
+
+def test_what_pictures_are_worth_is_more_than_nothing_where_they_help_also_where_lower_is_better():
+    """CHAIR: 20 % of the things named are not there with the picture, 60 % without: it is worth 40 points, not -40."""
+    blind = Difference(
+        benchmark="chair", metric="chair_i", first=20, second=60, difference=40, stderr=5, ci_low=30, ci_high=50,
+        p_value=0.01, p_holm=0.01, num_questions=8, num_clusters=8, lower_is_better=True,
+    )  # fmt: skip
+    measured = {"seen": Measured(score=20, stderr=4), "blind": Measured(score=60, stderr=4)}
+    row = ScoreRow(benchmark="chair", metric="chair_i", num_questions=8, num_unparsed=0, changes={BLIND: blind}, lower_is_better=True, **measured)  # fmt: skip
+    assert (row.gain, row.gain_interval) == (40, (30, 50))
+    upward = dataclasses.replace(row, lower_is_better=False)
+    assert (upward.gain, upward.gain_interval) == (-40, (-50, -30))

@@ -160,7 +160,7 @@ CREATE TABLE plan (
     num_steps BIGINT,
     num_records BIGINT,        -- planned places: records x epochs
     num_voided BIGINT,         -- each with its reason: view voided
-    num_truncated BIGINT,
+    num_truncated BIGINT,      -- planned places whose record is cut to max_length
     num_held_out BIGINT,       -- left out of training, to measure the loss on
     num_void BIGINT,           -- planned places that weigh nothing, because the recipe's `void` names their records
     num_packs BIGINT,

@@ -60,16 +60,21 @@ class ScoreRow:
     changes: Mapping[str, Difference] = field(default_factory=dict)  # of blind and corrupted answers from the seen ones
     clean: Clean | None = None  # None: nothing was found, or looked for
     submission: str | None = None  # path of the upload file: the right answers are not public
+    lower_is_better: bool = False  # CHAIR counts what is not there
 
     @property
     def gain(self) -> float | None:
-        """Say how many points the images are worth."""
-        return self.seen.score - self.blind.score if self.seen and self.blind else None
+        """Say how many points the images are worth: more than 0 where the answers are better with them."""
+        if not (self.seen and self.blind):
+            return None
+        return (self.blind.score - self.seen.score) if self.lower_is_better else (self.seen.score - self.blind.score)
 
     @property
     def gain_interval(self) -> tuple[float, float] | None:
         """Give the 95 % interval of the gain: of the paired difference, pictures drawn alike for both."""
         change = self.changes.get(BLIND)
+        if change and self.lower_is_better:
+            return change.ci_low, change.ci_high
         return (0.0 - change.ci_high, 0.0 - change.ci_low) if change else None  # minus alone would make a -0.0
 
     @property
@@ -138,6 +143,7 @@ def _row(name: str, mine: Conditions, changes: Mapping[str, Difference], tainted
         num_questions=result.num_questions,
         num_unparsed=result.num_unparsed,
         variant=result.variant,
+        lower_is_better=benchmark(result.scorer).variant(result.variant).lower_is_better,
         corrupted={word: one for word, one in measured.items() if word not in (SEEN, BLIND)},
         changes=changes,
         clean=_clean(result, artifact, tainted) if tainted and SEEN in measured else None,

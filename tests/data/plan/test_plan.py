@@ -95,6 +95,17 @@ def test_what_cannot_be_trained_on_is_kept_under_its_reason(shards: Path, tmp_pa
         plan(shards, spec(max_length=16, tokens_per_image=1000, prompt="vicuna"), tmp_path)
 
 
+def test_cut_records_are_counted_where_they_are_planned(shards: Path, tmp_path: Path) -> None:
+    """Of 10 records 3 are cut: 6 places in two epochs, and none of those that are held out."""
+    for number, (asked, many) in enumerate(
+        (({"epochs": 1}, 3), ({"epochs": 2}, 6), ({"epochs": 2, "held_out": 4}, None))
+    ):
+        out = tmp_path / str(number)
+        told = plan(shards, spec(max_length=16, prompt="plain", **asked), out).num_truncated
+        assert told == sum(pq.read_table(out / "plan.parquet")["truncated"].to_pylist())
+        assert many in (told, None)
+
+
 @pytest.mark.parametrize(
     ("count", "batch", "steps"),
     [

@@ -152,7 +152,7 @@ def merge(work: PlanWork, void: Void = NOTHING, sort: Sort | None = None) -> Pla
         num_steps=len(steps),
         num_records=len(planned),
         num_voided=len(lengths.voided_rows),
-        num_truncated=int(lengths.truncated.sum()),
+        num_truncated=pc.sum(planned["truncated"]).as_py(),
         num_held_out=int(kept_out.sum()),
         num_void=num_void(planned),
         num_packs=int(packs.sum()),
