@@ -53,6 +53,14 @@ def test_what_a_run_cost_is_told_in_device_hours_and_energy_only_for_gpus(run: M
     assert (gpus.device_hours, gpus.kilowatt_hours) == (80.0, 56.0)
 
 
+def test_what_was_found_cost_what_its_making_did(run: MadeUp):
+    facts = run.facts()
+    found = [(stage, name, dataclasses.replace(artifact, made=False)) for stage, name, artifact in facts.stages]
+    times = {("evaluate", name): (BEGAN, 0.1) for stage, name, _ in found if stage == "evaluate"}
+    again = dataclasses.replace(facts, stages=found, times=times)
+    assert cost_rows(again) == cost_rows(facts)
+
+
 def test_shared_pictures_are_counted_by_the_way_they_are_equal(tmp_path: Path):
     run = made_up_run(tmp_path)
     mix = run.facts().one("mix", "sft")

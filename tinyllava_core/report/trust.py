@@ -93,8 +93,7 @@ def cost_rows(facts: RunFacts) -> list[CostRow]:
             rows.append(CostRow(what=stage, device=result.device, num_devices=result.world_size, hours=hours))
     evaluations = list(facts.of("evaluate"))
     if evaluations and rows:
-        spent = (facts.times.get(("evaluate", name), (None, one.manifest()["seconds"]))[1] for name, one in evaluations)
-        hours = sum(spent) / 3600
+        hours = sum(facts.seconds("evaluate", name, one) for name, one in evaluations) / 3600
         asked = sum(one.result(EvaluateResult).num_questions for _, one in evaluations)
         rows.append(CostRow(what=f"evaluate, {asked:,} answers", device=rows[-1].device, num_devices=1, hours=hours))
     return rows
