@@ -37,8 +37,8 @@ from tinyllava_core.tokenizer import IGNORE
 from tinyllava_core.train import flops
 from tinyllava_core.train.__main__ import spare_and_speed
 from tinyllava_core.train.engines.engine import Engine
+from tinyllava_core.train.kept.losses import RecordLosses
 from tinyllava_core.train.loop import Work, train
-from tinyllava_core.train.losses import RecordLosses
 
 SIGLIP, SIGLIP2 = "siglip-so400m-patch14-384", "siglip2-so400m-patch14-384"
 MODELS: dict[str, dict[str, Any]] = {  # fields of recipe `base`
@@ -193,7 +193,7 @@ def packed(
         training = training.model_copy(update={"data_workers": 0})
     with tempfile.TemporaryDirectory() as home:
         losses = RecordLosses(Path(home))
-        losses.cut(first)
+        losses.parts.cut(first)
         work: Any = {
             "engine": engine,
             "packs": packs,

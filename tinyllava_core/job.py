@@ -87,6 +87,9 @@ class EvaluateJob(Frozen):
     out: Path
 
 
+HEAD = {"hidden": 32, "error": 48, "seed": 0}  # of a head's gradient, in a store and in a training that keeps them
+
+
 class AttributeJob(Frozen):
     """Keep what ties answers to records: `python -m tinyllava_core.attribute JOB.yaml`. Goes on in `out`."""
 
@@ -99,11 +102,12 @@ class AttributeJob(Frozen):
     shards: Path
     plan: Path
     evaluations: tuple[Path, ...]  # artifact folders of stage evaluate, of this checkpoint: the answers
+    kept: Path | None = None  # record_gradients.parquet of the training, which stands for a pass over the records
     layers: bool = False  # gradients of all linear layers of the language model too, by a backward pass
-    hidden: int = Field(32, ge=1)  # numbers that a hidden state becomes
-    error: int = Field(48, ge=1)  # numbers that an error vector becomes
+    hidden: int = Field(HEAD["hidden"], ge=1)  # numbers that a hidden state becomes
+    error: int = Field(HEAD["error"], ge=1)  # numbers that an error vector becomes
     side: int = Field(16, ge=1)  # numbers that a layer's input becomes, and its error
-    seed: int = 0  # of the random matrices
+    seed: int = HEAD["seed"]  # of the random matrices
     damping: float = Field(1.0, gt=0)  # of the kernel, in units of the mean eigenvalue
     out: Path
 

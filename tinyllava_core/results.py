@@ -226,6 +226,7 @@ class AttributeResult:
     store_bytes: int  # of the records' gradients
     seconds: float  # of the gradients, in the last life
     score_seconds: float  # of comparing every record with every answer
+    in_run: bool = False  # the records' are those that the training kept, each at its own step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

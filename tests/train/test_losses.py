@@ -14,8 +14,8 @@ from tinyllava_core.job import TrainJob
 from tinyllava_core.tokenizer import IGNORE
 from tinyllava_core.train import loop
 from tinyllava_core.train.__main__ import run
+from tinyllava_core.train.kept.losses import _answers
 from tinyllava_core.train.ledger import read_rows
-from tinyllava_core.train.losses import _answers
 
 MakeJob = Callable[..., TrainJob]
 

@@ -5,6 +5,7 @@ Leaves records-*.parquet, questions.parquet, kernel.npy, attributions.parquet an
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -14,16 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from tinyllava_core.artifact import aside_of
 from tinyllava_core.attribute.asked import Given, given_answers
 from tinyllava_core.attribute.narrow import multiply
 from tinyllava_core.attribute.sketch import Sketches
-from tinyllava_core.attribute.store import questions, record_parts, write
+from tinyllava_core.attribute.store import questions, record_parts
 from tinyllava_core.data.tensors.stream import PlannedPacks
+from tinyllava_core.durable import publish
 from tinyllava_core.errors import BadInput
 from tinyllava_core.evaluate.answer.answer import Answerer, pick_device
 from tinyllava_core.job import AttributeJob, Progress, TrainJob, tell, write_result
 from tinyllava_core.results import AttributeResult
 from tinyllava_core.train.__main__ import reading
+from tinyllava_core.train.kept.gradients import write
 from tinyllava_core.why import ends, scores
 
 
@@ -44,16 +48,23 @@ def attribute(job: AttributeJob) -> AttributeResult:
     model, precision = answerer.loaded.model, job.recipe.training(job.stage).precision
     given = [one for evaluation in job.evaluations for one in given_answers(evaluation)]
     sketches = Sketches(model, hidden=job.hidden, error=job.error, side=job.side, layers=job.layers, seed=job.seed)
-    as_trained = TrainJob(stage=job.stage, recipe=job.recipe, shards=job.shards, plan=job.plan, start=None, out=job.out)
-    packs = PlannedPacks(job.shards, job.plan, reading(as_trained))
-    for done, total in record_parts(packs, job.plan, sketches, precision, device, job.out):
-        tell(Progress(done=done, total=total, unit="steps"))
+    if job.kept is not None:
+        shutil.copy(job.kept, aside := aside_of(first := job.out / "records-00000000.parquet"))
+        publish(aside, first)
+    else:
+        as_trained = TrainJob(
+            stage=job.stage, recipe=job.recipe, shards=job.shards, plan=job.plan, start=None, out=job.out
+        )
+        packs = PlannedPacks(job.shards, job.plan, reading(as_trained))
+        for done, total in record_parts(packs, job.plan, sketches, precision, device, job.out):
+            tell(Progress(done=done, total=total, unit="steps"))
     write(questions(answerer, given, sketches, precision, device), job.out / "questions.parquet")
     seconds = time.monotonic() - started
     files = compare(job.out, given, job.damping)
     result = AttributeResult(
         stage=job.stage,
         layers="all" if job.layers else "head",
+        in_run=job.kept is not None,
         num_records=sum(pq.read_metadata(file).num_rows for file in files),
         num_questions=len(given),
         num_numbers=job.hidden * job.error + (len(sketches.linear) * job.side**2),

@@ -1,11 +1,8 @@
 """Gradients of single records, small: of the output head by a forward pass alone, or of all linear layers by one backward pass more.
 
-A head's gradient is the sum over an answer's tokens of (probabilities - label) x hidden state. Both factors go through a small random
-matrix each, so a record is `hidden` x `error` numbers, whatever the vocabulary. Records of a pack do not see each other, so a pack's
-records are told apart at no cost. It reads no file and knows no plan.
+Records of a pack do not see each other, so a pack's records are told apart at no cost. It reads no file and knows no plan.
 
-Shapes: S supervised tokens, T tokens, D language width, V vocabulary, R records, H and E the projected sides.
-Source: the factored projection is LoGra's (arXiv 2405.13954); its sizes were measured on the toy world, docs/why.md.
+Shapes: S supervised tokens, T tokens, D language width, R records, H and E the projected sides of the head, model/sketch.py.
 """
 
 from __future__ import annotations
@@ -18,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinyllava_core.model import loss
+from tinyllava_core.model.sketch import HeadSketch, random_signs
 from tinyllava_core.model.tinyllava import TinyLlava
 
 
@@ -38,10 +35,10 @@ class Sketches:
 
     def __init__(self, model: TinyLlava, *, hidden: int, error: int, side: int, layers: bool, seed: int) -> None:
         self.model, self.side = model.requires_grad_(False), side  # gradients of activations alone
-        vocabulary, width = model.lm_head.weight.shape
-        device = model.lm_head.weight.device
-        self._hidden_DH = random_signs(width, hidden, seed).to(device)
-        self._error_VE = random_signs(vocabulary, error, seed + 1).to(device)
+        self._small, device = (
+            HeadSketch(model.lm_head, hidden=hidden, error=error, seed=seed),
+            model.lm_head.weight.device,
+        )
         modules = dict(model.model.language_model.named_modules()) if layers else {}
         self.linear = {name: module for name, module in modules.items() if isinstance(module, nn.Linear)}
         self._sides = {
@@ -68,31 +65,17 @@ class Sketches:
     def _head(
         self, hidden_SD: Tensor, labels_S: Tensor, record_S: Tensor, num_records: int, layers_RK: Tensor | None
     ) -> Found:
-        """Add up each record's head gradient, a piece at a time, as the loss is taken."""
-        places = max(1, loss.PIECE // len(self._error_VE))
-        size = self._hidden_DH.shape[1] * self._error_VE.shape[1]
-        device = hidden_SD.device
-        loss_R, wrong_R, tokens_R = (torch.zeros(num_records, device=device) for _ in range(3))
-        head_RK = torch.zeros(num_records, size, device=device)
-        for hidden, labels, record in zip(
-            hidden_SD.split(places), labels_S.split(places), record_S.split(places), strict=True
-        ):
-            logits = self.model.lm_head.logits(hidden).float()
-            log_p = logits.log_softmax(-1)
-            error = log_p.exp()
-            error[torch.arange(len(labels), device=device), labels] -= 1
-            if self.model.lm_head.softcap is not None:
-                error = error * (1 - (logits / self.model.lm_head.softcap) ** 2)
-            outer = (hidden.float() @ self._hidden_DH)[:, :, None] * (error @ self._error_VE)[:, None, :]
-            head_RK.index_add_(0, record, outer.flatten(1))
-            loss_R.index_add_(0, record, -log_p.gather(1, labels[:, None])[:, 0])
-            wrong_R.index_add_(0, record, (logits.argmax(-1) != labels).float())
-            tokens_R.index_add_(0, record, torch.ones_like(wrong_R)[:1].expand(len(labels)))
+        """Add up each record's head gradient, and what its tokens told."""
+        factors = self._small.factors(hidden_SD, labels_S)
+        loss_R, wrong_R, tokens_R = (torch.zeros(num_records, device=hidden_SD.device) for _ in range(3))
+        loss_R.index_add_(0, record_S, factors.loss_S)
+        wrong_R.index_add_(0, record_S, (~factors.greedy_S).float())
+        tokens_R.index_add_(0, record_S, torch.ones_like(factors.loss_S))
         return Found(
             loss_R=loss_R,
             tokens_R=tokens_R.int(),
             greedy_R=(wrong_R == 0) & (tokens_R > 0),
-            head_RK=head_RK,
+            head_RK=self._small.summed(factors, record_S, num_records),
             layers_RK=None if layers_RK is None else layers_RK.flatten(1),
         )
 
@@ -132,9 +115,3 @@ class Sketches:
         finally:
             for one in hooks:
                 one.remove()
-
-
-def random_signs(rows: int, columns: int, seed: int) -> Tensor:
-    """Draw a matrix of +-1 / sqrt(columns), the same on every machine: inner products are kept on average -> [rows, columns]."""
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randint(0, 2, (rows, columns), generator=generator).float() * 2 - 1) / columns**0.5

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from tinyllava_core.artifact import aside_of
 from tinyllava_core.attribute.asked import Given, packs
 from tinyllava_core.attribute.sketch import Found, Sketches
 from tinyllava_core.data.tensors.example import Pack
 from tinyllava_core.data.tensors.stream import PlannedPacks
-from tinyllava_core.durable import publish
 from tinyllava_core.evaluate.answer.answer import Answerer
+from tinyllava_core.model.sketch import Narrow
 from tinyllava_core.parts import Vision
+from tinyllava_core.train.kept.gradients import gradient_columns, write
 from tinyllava_core.train.passes import given as arguments
 
 RECORDS_A_PART = 4096
@@ -68,19 +68,6 @@ def outcomes(answerer: Answerer, given: list[Given], precision: str, device: tor
     return _with_losses(_told(given), found)
 
 
-def write(table: pa.Table, path: Path) -> None:
-    """Write a file of the store whole, or not at all. The gradients stand as they are: packed they save a tenth, and cost more than their scores."""
-    plain = [name for name in table.column_names if pa.types.is_fixed_size_binary(table.schema.field(name).type)]
-    packed = {name: "none" if name in plain else "zstd" for name in table.column_names}
-    pq.write_table(
-        table,
-        aside := aside_of(path),
-        compression=packed,
-        use_dictionary=[name for name in table.column_names if name not in plain],
-    )
-    publish(aside, path)
-
-
 def _run(sketches: Sketches, pack: Pack, vision: Vision, precision: str, device: torch.device) -> Found:
     there = pack.apart().to(device)  # a record's gradients are its own, also in front of a picture that another shows
     assert there.places is not None
@@ -106,12 +93,6 @@ def _with_gradients(table: pa.Table, found: list[Found]) -> pa.Table:
         parts = [getattr(one, f"{name}_RK") for one in found]
         if any(part is None for part in parts):
             continue
-        rows = torch.cat(parts).cpu().numpy()
-        scale = np.abs(rows).max(1, initial=0) / 127
-        small = np.round(rows / np.where(scale > 0, scale, 1)[:, None]).astype(np.int8)
-        size = rows.shape[1]
-        cells = pa.FixedSizeBinaryArray.from_buffers(pa.binary(size), len(small), [None, pa.py_buffer(small.tobytes())])
-        table = table.append_column(f"{name}_norm", pa.array(np.linalg.norm(rows, axis=1).astype(np.float32)))
-        table = table.append_column(f"{name}_scale", pa.array(scale.astype(np.float32)))
-        table = table.append_column(name, cells)
+        for column, cells in gradient_columns(name, Narrow.of(torch.cat(parts))).items():
+            table = table.append_column(column, cells)
     return table

@@ -192,6 +192,12 @@ class Training(Frozen):
         description="Encode each image once and train on what is kept: patches x width x 2 bytes an image in bf16 (SigLIP-384: "
         "1.7 MB). Pays where several connectors, seeds or epochs read the same images. pretrain only, with a frozen encoder.",
     )
+    keep_gradients: bool = Field(
+        False,
+        exclude_if=lambda kept: not kept,  # fingerprints from before there was this
+        description="Keep a small gradient of every record's output head (1.5 kB) from the pass that trains on it: `tinyllava attribute` "
+        "then makes no pass over the records. The weights are the same.",
+    )
     save_every: int = Field(
         500, ge=1, description="Optimizer steps between two checkpoints from which a killed run goes on."
     )

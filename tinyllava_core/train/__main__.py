@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.tensors.stream import PlannedPacks, Reading, lost_workers_told
 from tinyllava_core.errors import BadInput
-from tinyllava_core.job import TrainJob, write_result
+from tinyllava_core.job import HEAD, TrainJob, write_result
 from tinyllava_core.model import checkpoint, lora, quantize, trainable
 from tinyllava_core.model.assemble import assemble, pin
 from tinyllava_core.model.attention import name_of
@@ -44,9 +44,10 @@ from tinyllava_core.train.engines.plain import TorchEngine
 from tinyllava_core.train.engines.ranks import barrier, rank, start_ranks, world_size
 from tinyllava_core.train.engines.zero import DeepSpeedEngine
 from tinyllava_core.train.frozen import Frozen, worth_halving
+from tinyllava_core.train.kept.gradients import RecordGradients
+from tinyllava_core.train.kept.losses import RecordLosses
 from tinyllava_core.train.ledger import Ledger, append_rows, read_rows
 from tinyllava_core.train.loop import Paused, Stopped, Work, train
-from tinyllava_core.train.losses import RecordLosses
 from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.moved import Moved
 from tinyllava_core.train.observe import Observer
@@ -90,7 +91,10 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     make_repeatable(job.recipe, training, device)
     model, frozen = begin(job, training, device)
     spare_and_speed(model, training, job.recipe.launch)
+    gradients = RecordGradients(job.out, model.lm_head, HEAD) if training.keep_gradients else None
     engine = make_engine(model, job)
+    if gradients:
+        gradients.watch(model.lm_head)
     moved, attends = Moved(engine, model, job.stage), name_of(model.config.text_config, device, training.precision)
     packs = PlannedPacks(job.shards, job.plan, reading(job), job.features)
     ledger, losses = Ledger(job.out), RecordLosses(job.out)
@@ -100,7 +104,9 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     if rank() == 0:
         say_how(job, engine, device, attends)
         ledger.open_life(first_step, world_size(), device.type, started_at)
-        losses.cut(first_step)
+        losses.parts.cut(first_step)
+        if gradients:
+            gradients.parts.cut(first_step)
         curves = Curves.open(job, first_step)
     observer = Observer(packs, planned, ledger, curves, job.recipe.watch, flops.cost(model), device) if curves else None
     held_out = HeldOut.of(job, model, reading(job), partial(keep_best, engine, model, job, frozen))
@@ -115,6 +121,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
         watch=job.recipe.watch,
         ledger=ledger,
         losses=losses,
+        gradients=gradients,
         observer=observer,
         device=device,
         seed=job.recipe.seed,
@@ -137,7 +144,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
             leave_samples(packs, job.out)  # at the end: before, the tokenizer's threads would be forked
             rows = trainable.part_rows(model, training, names)
             how = {"device": device.type, "engine": engine.name, "attention": attends}
-            finish(model, job, rows, ledger, how, work.averaged)
+            finish(model, job, rows, work, how)
     barrier()
 
 
@@ -225,20 +232,20 @@ def finish(
     model: TinyLlava,
     job: TrainJob,
     rows: list[trainable.PartRow],
-    ledger: Ledger,
+    work: Work,
     how: dict[str, str],
-    averaged: Averaged | None,
 ) -> None:
     """Save the checkpoint, of the mean where that is asked for, leave the result, and say where not just the right tensors moved."""
-    out = job.out
+    out, ledger, kept = job.out, work.ledger, [one for one in (work.losses, work.gradients) if one]
     for wrong in trainable.not_as_wanted(rows, job.stage):
         print(f"warning: {wrong}; the checkpoint is kept, parts.jsonl has the numbers", file=sys.stderr, flush=True)
     (out / "parts.jsonl").unlink(missing_ok=True)
     append_rows(out / "parts.jsonl", [{field: getattr(row, field) for field in row.__slots__} for row in rows])
-    if averaged:
-        averaged.put()
+    if work.averaged:
+        work.averaged.put()
     save_checkpoint(model, job, out / "checkpoint")
-    (losses := RecordLosses(out)).join(job.plan)
+    for one in kept:
+        one.join(job.plan)
     steps, measured = read_rows(ledger.steps), read_rows(out / "held_out.jsonl")
     tail = steps[-max(1, len(steps) // 10) :]
     result = TrainResult(
@@ -259,9 +266,10 @@ def finish(
         **how,
     )
     write_result(out, "train", result)
-    for kept in ("resume", "average"):
-        shutil.rmtree(out / kept, ignore_errors=True)
-    losses.clear()
+    for folder in ("resume", "average"):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for one in kept:
+        one.parts.clear()
 
 
 def choose_device(name: str) -> torch.device:

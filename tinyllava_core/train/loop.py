@@ -21,8 +21,9 @@ from tinyllava_core.settings.watch import Watch
 from tinyllava_core.train.average import Averaged
 from tinyllava_core.train.engines.engine import Engine, Norms
 from tinyllava_core.train.engines.ranks import any_rank, rank, world_size
+from tinyllava_core.train.kept.gradients import RecordGradients
+from tinyllava_core.train.kept.losses import RecordLosses
 from tinyllava_core.train.ledger import Ledger
-from tinyllava_core.train.losses import RecordLosses
 from tinyllava_core.train.measure import HeldOut
 from tinyllava_core.train.memory import halves
 from tinyllava_core.train.moved import Moved, check_after
@@ -60,6 +61,7 @@ class Work:
     device: torch.device
     seed: int
     moved: Moved
+    gradients: RecordGradients | None = None
     held_out: HeldOut | None = None
     averaged: Averaged | None = None
     halving: int | None = None  # the image token: cut every pack in two
@@ -97,7 +99,9 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
             late = training.save_minutes is not None and time.monotonic() - saved_at > 60 * training.save_minutes
             stop, late = any_rank([should_stop[0], late], work.device)
             if stop or late or (step + 1) % training.save_every == 0 or step + 1 == end:
-                work.losses.save(step + 1)  # before the state: what goes on from there has them
+                for kept in (work.losses, work.gradients):
+                    if kept:
+                        kept.save(step + 1)  # before the state: what goes on from there has them
                 work.ledger.save(work.engine, step + 1)
                 saved_at = time.monotonic()
             if stop:
@@ -141,6 +145,8 @@ def run_packs(work: Work, step: int, dealt: list[tuple[Pack, bool]]) -> Tensor:
         losses = pack_losses(work.engine.losses, pack, work.packs.reading.vision, work.training.precision, work.device)
         if counts:
             work.losses.add(step, name[0], losses.detach(), pack)
+            if work.gradients:
+                work.gradients.add(step, name[0], pack)
         losses = losses / work.packs.num_supervised[step] * float(counts)
         work.engine.backward(losses.sum(), is_last=place + 1 == len(passes))
         total += by_source(losses.detach(), pack, sources, len(total))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tinyllava_core import checkpoints
 from tinyllava_core.artifact import Artifact
 from tinyllava_core.errors import BadInput
 from tinyllava_core.intact import finished
+from tinyllava_core.job import HEAD
 from tinyllava_core.recipe import Recipe
 from tinyllava_core.results import EvaluateResult
 from tinyllava_core.settings.condition import SEEN
@@ -44,6 +47,15 @@ def evaluations_of(workspace: Path, training: Artifact) -> list[Artifact]:
             f"checkpoint {training.fingerprint} has answered no benchmark here; `tinyllava evaluate {training.fingerprint} BENCHMARK` first"
         )
     return [found[name] for name in sorted(found)]
+
+
+def kept_gradients(training: Artifact) -> Path | None:
+    """Find the gradients that a training kept of its records, if they were made by the random matrices that answers get."""
+    path = training.folder / "record_gradients.parquet"
+    if not path.is_file():
+        return None
+    told = pq.read_schema(path).metadata or {}
+    return path if all(told.get(name.encode()) == str(value).encode() for name, value in HEAD.items()) else None
 
 
 def store_of(workspace: Path, training: Artifact) -> Artifact:

@@ -1,11 +1,10 @@
 """The loss of every answer of every record, at its record's own step, from the pass that trains on it: record_losses.parquet.
 
-It runs no model. Written beside each saved state, so that a killed run has every row once; about 20 bytes an answer.
+It runs no model. About 20 bytes an answer.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,8 @@ from torch import Tensor
 from tinyllava_core.artifact import aside_of
 from tinyllava_core.data.tensors.example import Pack
 from tinyllava_core.durable import publish
-from tinyllava_core.train.engines.ranks import rank
+from tinyllava_core.train.kept.parts import KEY, Parts, keys
 
-FILE = "record_losses.parquet"
 SCHEMA = pa.schema(
     [
         ("step", pa.int32()),
@@ -31,23 +29,15 @@ SCHEMA = pa.schema(
         ("num_supervised", pa.int32()),
     ]
 )
-_KEY = ("step", "pack", "slot")
 
 
 class RecordLosses:
     """What one rank has seen since the last saved state, and the parts on the disk."""
 
     def __init__(self, out: Path) -> None:
-        self.out, self._home = out, out / "record_losses"
+        self.parts = Parts(out, "record_losses", SCHEMA)
         self._rows: list[np.ndarray] = []  # [answers, 5] of each pass: step, pack, slot, turn, tokens
         self._sums: list[Tensor] = []  # [answers] of each pass, where the model is
-
-    def cut(self, first_step: int) -> None:
-        """Forget what a killed life saw from `first_step` on. Rank 0 calls this."""
-        self._home.mkdir(exist_ok=True)
-        for part in self._home.iterdir():
-            if _first(part) >= first_step:
-                part.unlink()
 
     def add(self, step: int, number: int, losses_S: Tensor, pack: Pack) -> None:
         """Take the loss of each supervised token of a pack, or of half of one; `number`: of the pack in its step."""
@@ -68,26 +58,19 @@ class RecordLosses:
         rows, sums = np.concatenate(self._rows), torch.cat(self._sums).cpu().numpy()
         columns = [rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3], sums.astype(np.float32), rows[:, 4]]
         table = pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
-        path = self._home / f"{int(rows[0, 0]):08d}-{next_step:08d}-{rank()}.parquet"
-        pq.write_table(table, aside := aside_of(path))
-        publish(aside, path)
+        self.parts.write(table, next_step)
         self._rows, self._sums = [], []
 
     def join(self, plan: Path) -> None:
         """Put the parts of all ranks together, in the plan's order, with each record's name and source."""
-        parts = [pq.read_table(part, schema=SCHEMA) for part in sorted(self._home.glob("[0-9]*.parquet"))]
-        seen = pa.concat_tables(parts or [SCHEMA.empty_table()])
-        planned = pq.read_table(plan / "plan.parquet", columns=[*_KEY, "record_id", "source"])
-        names = pc.index_in(_keys(seen), _keys(planned))  # the plan has each place once
+        seen = self.parts.read()
+        planned = pq.read_table(plan / "plan.parquet", columns=[*KEY, "record_id", "source"])
+        names = pc.index_in(keys(seen), keys(planned))  # the plan has each place once
         for column in ("record_id", "source"):
             seen = seen.append_column(column, planned[column].combine_chunks().take(names))
-        order = [(name, "ascending") for name in (*_KEY, "turn")]
-        pq.write_table(seen.sort_by(order), aside := aside_of(self.out / FILE))
-        publish(aside, self.out / FILE)
-
-    def clear(self) -> None:
-        """Take the parts away: they are in the file."""
-        shutil.rmtree(self._home, ignore_errors=True)
+        order = [(name, "ascending") for name in (*KEY, "turn")]
+        pq.write_table(seen.sort_by(order), aside := aside_of(self.parts.file))
+        publish(aside, self.parts.file)
 
 
 def _answers(answer_S: np.ndarray, record_S: np.ndarray) -> np.ndarray:
@@ -96,14 +79,3 @@ def _answers(answer_S: np.ndarray, record_S: np.ndarray) -> np.ndarray:
     slot = record_S[starts]
     first = np.searchsorted(slot, slot)  # slots ascend
     return np.column_stack([slot, np.arange(len(slot)) - first, np.diff(starts, append=len(answer_S))])
-
-
-def _keys(table: pa.Table) -> pa.Array:
-    """Make one number of step, pack and slot: 2**20 packs a step, 2**20 records a pack, and steps up to 2**23."""
-    step, pack, slot = (table[name].to_numpy().astype(np.int64) for name in _KEY)
-    return pa.array((step << 40) | (pack << 20) | slot)
-
-
-def _first(part: Path) -> int:
-    digits = part.name.split("-")[0].lstrip(".")
-    return int(digits) if digits.isdigit() else 0
