@@ -99,6 +99,21 @@ def test_a_forward_pass_alone_gives_the_same_head_gradients_and_losses(model: Ti
     assert float(alone.loss_R.sum()) == pytest.approx(float(losses_S.sum()), rel=1e-5)
 
 
+@pytest.mark.parametrize("layers", [False, True])
+def test_half_precision_gives_the_same_but_for_its_rounding(
+    model: TinyLlava, packs: PlannedPacks, job: TrainJob, tmp_path: Path, layers: bool
+) -> None:
+    """The random matrices multiply in float32, as what they give is added up."""
+    for precision in ("fp32", "bf16"):
+        list(record_parts(packs, job.plan, sketches(model, layers), precision, CPU, tmp_path / precision))
+    whole, half = (
+        np.concatenate([block.whole_NK for block in scores.blocks(scores.files(tmp_path / precision))])
+        for precision in ("fp32", "bf16")
+    )
+    length = np.linalg.norm(whole, axis=1) * np.linalg.norm(half, axis=1)
+    assert (np.einsum("nk,nk->n", whole, half) / length).min() > 0.99
+
+
 def test_a_killed_store_goes_on_to_the_same_bytes(
     model: TinyLlava, packs: PlannedPacks, job: TrainJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -22,6 +23,7 @@ from tinyllava_core.results import TrainResult
 from tinyllava_core.train.__main__ import run
 from tinyllava_core.train.engines.zero import deepspeed_config
 from tinyllava_core.train.ledger import read_rows
+from tinyllava_core.why.scores import block_of
 
 TORCH: dict[str, Any] = {"launcher": "torchrun", "processes": 2}
 ENGINES: dict[str, dict[str, Any]] = {
@@ -66,7 +68,7 @@ def world(tiny_parts: Path, tiny_shards: Path, tmp_path_factory: pytest.TempPath
     (compiled / "lock").touch()  # as a compilation leaves it that is killed: who wants to compile waits for ever
 
     def make(name: str, **fields: Any) -> TrainJob:
-        return new_job(tiny_shards, home, name, **{"max_length": 48} | fields)
+        return new_job(tiny_shards, home, name, **{"max_length": 48, "keep_gradients": True} | fields)
 
     one, short, dropping = make("one", max_length=128), make("short"), make("dropping-alone", language=DROPPING)
     mean = make("mean-alone", average=MEAN)
@@ -243,3 +245,12 @@ def test_buckets_are_even_for_a_model_of_an_odd_number_of_parameters() -> None:
 
 def test_deepspeed_compiles_nothing_and_waits_for_no_lock_that_a_killed_compilation_left(world: World) -> None:
     assert [file.name for file in world.extensions.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("name", [*ENGINES, "killed"])
+def test_every_engine_keeps_the_gradients_that_one_process_keeps(world: World, name: str) -> None:
+    """Where the weights of the head are in pieces on the ranks, too; of a job killed at each step each row once."""
+    job = world.killed if name == "killed" else world.jobs[name]
+    mine, theirs = (pq.read_table(one.out / "record_gradients.parquet") for one in (job, world.short))
+    assert mine["record_id"].to_pylist() == theirs["record_id"].to_pylist()
+    np.testing.assert_allclose(block_of(mine).head_NK, block_of(theirs).head_NK, atol=0.05)

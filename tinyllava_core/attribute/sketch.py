@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tinyllava_core.model.sketch import HeadSketch, random_signs
+from tinyllava_core.model.sketch import HeadSketch, product, random_signs
 from tinyllava_core.model.tinyllava import TinyLlava
 
 
@@ -87,10 +87,10 @@ class Sketches:
             enter, leave = self._sides[name]
 
             def hook(_: nn.Module, given: tuple[Tensor, ...], out: Tensor) -> None:
-                given_TH = given[0].detach().reshape(-1, given[0].shape[-1]).float() @ enter
+                given_TH = product(given[0].detach().reshape(-1, given[0].shape[-1]), enter)
 
                 def back(error: Tensor) -> None:
-                    error_TH = error.reshape(-1, error.shape[-1]).float() @ leave
+                    error_TH = product(error.reshape(-1, error.shape[-1]), leave)
                     outer = given_TH[:, :, None] * error_TH[:, None, :]
                     # the last block's MLP runs at the places alone that the head reads
                     of = record_T if len(outer) == len(record_T) else record_S

@@ -58,7 +58,12 @@ class HeadSketch:
         if self.head.softcap is not None:
             error = error * (1 - (logits / self.head.softcap) ** 2)
         losses = -log_p.gather(1, labels_S[:, None])[:, 0]
-        return hidden_SD.float() @ self._hidden_DH, error @ self._error_VE, losses, logits.argmax(-1) == labels_S
+        return (
+            product(hidden_SD, self._hidden_DH),
+            product(error, self._error_VE),
+            losses,
+            logits.argmax(-1) == labels_S,
+        )
 
     def summed(self, factors: Factors, record_S: Tensor, num_records: int) -> Tensor:
         """Add up each record's -> [R, H * E]."""
@@ -83,6 +88,12 @@ class Narrow:
         scale = rows_RK.abs().amax(1) / 127
         small = torch.round(rows_RK / torch.where(scale > 0, scale, 1)[:, None]).to(torch.int8)
         return cls(small_RK=small, scale_R=scale, norm_R=torch.linalg.vector_norm(rows_RK, dim=1))
+
+
+def product(rows: Tensor, signs: Tensor) -> Tensor:
+    """Multiply in float32, whatever half precision the model is run in."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows.float() @ signs
 
 
 def random_signs(rows: int, columns: int, seed: int) -> Tensor:
