@@ -127,6 +127,7 @@ CHANGED: dict[str, tuple[Any, ...]] = {
     "sft.precision": ({}, "bf16"),
     "sft.gradients_in": ({}, "bf16"),
     "sft.gradient_checkpointing": ({}, True),
+    "sft.keep_gradients": ({}, True),
     "sft.save_every": ({}, 7),
     "sft.save_minutes": ({}, 5),
     "sft.data_workers": ({}, 0),
