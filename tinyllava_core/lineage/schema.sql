@@ -240,7 +240,8 @@ CREATE TABLE attribute (
     damping DOUBLE,            -- of the kernel, in units of the mean eigenvalue
     store_bytes BIGINT,        -- of the records' gradients
     seconds DOUBLE,            -- of the gradients, in the last life
-    score_seconds DOUBLE       -- of comparing every record with every answer
+    score_seconds DOUBLE,      -- of comparing every record with every answer
+    in_run BOOLEAN             -- the records' gradients are those that the training kept, each at its own step
 );
 COMMENT ON TABLE attribute IS 'Stage attribute: what ties a checkpoint''s answers to the records of its plan; the rows are in views attributions and attributed_groups.';
 

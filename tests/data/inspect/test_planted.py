@@ -113,6 +113,17 @@ def test_a_lost_record_and_one_that_is_there_twice_would_be_seen(tmp_path):
         assert ask(connection, "nothing_lost", {}).rows == [("s", 5, 2, 1, 1, 1, 1)]
 
 
+def test_a_source_without_one_good_record_is_seen_and_one_whose_rows_are_nowhere(tmp_path):
+    folder = tmp_path / "artifacts" / "inspect" / ("a" * 16)
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"source": ["s"], "index": pa.array([0], pa.int32())}), folder / "dropped.parquet")
+    leave_inspection(tmp_path, "a" * 16, source="s", num_records=1, num_dropped=1)
+    leave_inspection(tmp_path, "b" * 16, source="t", num_records=2, num_good=2)
+    publish(tmp_path)
+    with open_read_only(tmp_path) as connection:
+        assert ask(connection, "nothing_lost", {}).rows == [("s", 1, 0, 1, 0, 0, 0), ("t", 2, 0, 0, 0, 2, 0)]
+
+
 def test_the_shipped_query_counts_what_was_mended(workspace, sources):
     with open_read_only(workspace) as connection:
         rows = ask(connection, "what_was_mended", {"source": "planted-chat"}).rows

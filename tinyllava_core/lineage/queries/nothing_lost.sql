@@ -26,15 +26,16 @@ WITH counted AS (
 SELECT
     inspect.source,
     inspect.num_records AS records,
-    counted.good,
-    counted.quarantined,
+    coalesce(counted.good, 0) AS good,
+    coalesce(counted.quarantined, 0) AS quarantined,
     inspect.num_left_out AS left_out,
-    inspect.num_records - counted.good - counted.quarantined - inspect.num_left_out AS missing,
-    counted.twice
+    inspect.num_records - coalesce(counted.good + counted.quarantined, 0) - inspect.num_left_out AS missing,
+    coalesce(counted.twice, 0) AS twice
 FROM (SELECT DISTINCT * FROM inspect) AS inspect
-JOIN counted ON counted.fingerprint = inspect.fingerprint
+LEFT JOIN counted ON counted.fingerprint = inspect.fingerprint
+ANTI JOIN (SELECT inspect_fingerprint FROM source WHERE kind = 'benchmark') AS benchmark -- whose questions are no records
+    ON benchmark.inspect_fingerprint = inspect.fingerprint
 WHERE (inspect.source = $source OR $source IS NULL)
-    AND counted.good > 0 -- a benchmark's questions are no records
 ORDER BY
     inspect.source,
     inspect.fingerprint;
