@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from tinyllava_core.artifact import file_sha256
 from tinyllava_core.data.tensors.stream import PlannedPacks, Reading, lost_workers_told
 from tinyllava_core.errors import BadInput
-from tinyllava_core.job import HEAD, TrainJob, write_result
+from tinyllava_core.job import TrainJob, write_result
 from tinyllava_core.model import checkpoint, lora, quantize, trainable
 from tinyllava_core.model.assemble import assemble, pin
 from tinyllava_core.model.attention import name_of
@@ -38,13 +38,10 @@ from tinyllava_core.tokenizer import load_tokenizer
 from tinyllava_core.train import flops, memory
 from tinyllava_core.train.average import Averaged
 from tinyllava_core.train.compiled import compile_blocks
+from tinyllava_core.train.engines.chosen import engine_and_gradients
 from tinyllava_core.train.engines.engine import Engine
-from tinyllava_core.train.engines.fsdp import FsdpEngine
-from tinyllava_core.train.engines.plain import TorchEngine
 from tinyllava_core.train.engines.ranks import barrier, rank, start_ranks, world_size
-from tinyllava_core.train.engines.zero import DeepSpeedEngine
 from tinyllava_core.train.frozen import Frozen, worth_halving
-from tinyllava_core.train.kept.gradients import RecordGradients
 from tinyllava_core.train.kept.losses import RecordLosses
 from tinyllava_core.train.ledger import Ledger, append_rows, read_rows
 from tinyllava_core.train.loop import Paused, Stopped, Work, train
@@ -91,10 +88,7 @@ def run(job: TrainJob, should_stop: list[bool]) -> None:
     make_repeatable(job.recipe, training, device)
     model, frozen = begin(job, training, device)
     spare_and_speed(model, training, job.recipe.launch)
-    gradients = RecordGradients(job.out, model.lm_head, HEAD) if training.keep_gradients else None
-    engine = make_engine(model, job)
-    if gradients:
-        gradients.watch(model.lm_head)
+    engine, gradients = engine_and_gradients(model, job)
     moved, attends = Moved(engine, model, job.stage), name_of(model.config.text_config, device, training.precision)
     packs = PlannedPacks(job.shards, job.plan, reading(job), job.features)
     ledger, losses = Ledger(job.out), RecordLosses(job.out)
@@ -186,17 +180,6 @@ def load_start(job: TrainJob) -> TinyLlava:
     make_room(model, parts, load_tokenizer(folder, parts.scheme.marks).size, recipe.seed)
     lora.start(model, language.lora, language.trainable_from_layer or 0, recipe.seed)
     return model
-
-
-def make_engine(model: TinyLlava, job: TrainJob) -> Engine:
-    """Choose the back that the recipe's launch section names."""
-    training, launch = job.recipe.training(job.stage), job.recipe.launch
-    groups = trainable.groups(model, training)
-    if launch.zero_stage is not None:
-        return DeepSpeedEngine(model, groups, training, launch)
-    if launch.fsdp is not None:
-        return FsdpEngine(model, groups, training, launch)
-    return TorchEngine(model, groups, training)
 
 
 def reading(job: TrainJob) -> Reading:
