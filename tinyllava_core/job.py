@@ -73,7 +73,7 @@ class EvaluateJob(Frozen):
     """
 
     MODULE: ClassVar[str] = "tinyllava_core.evaluate.answer"
-    VERSION: ClassVar[int] = 4  # raise when the same job gives another result than before
+    VERSION: ClassVar[int] = 5  # raise when the same job gives another result than before
     kind: Literal["evaluate"] = "evaluate"
     recipe: Recipe
     checkpoint: Path
