@@ -12,9 +12,11 @@ import pytest
 from browser import browser
 from made_up_run import COLOURS, MadeUp, evaluate, lines, made_up_run
 
+import tinyllava_core
 from tinyllava_core import cli
 from tinyllava_core.data.inspect.small import small
 from tinyllava_core.evaluate.questions.questions import Question
+from tinyllava_core.evaluate.score.scoring import RIGHT
 from tinyllava_core.report.answers.collect import collect, expected, gold, openings
 from tinyllava_core.report.answers.write import columns, write_answers
 from tinyllava_core.report.facts import RunFacts, read_jsonl
@@ -286,3 +288,9 @@ def test_nothing_that_a_model_says_becomes_html(run: MadeUp, chromium: Any, tmp_
 def test_a_run_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["answers", "nope", "--workspace", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"error: run 'nope': {tmp_path} has no run yet; is it the right workspace?\n"
+
+
+def test_what_counts_as_right_is_one_number_in_python_sql_and_javascript() -> None:
+    home = Path(tinyllava_core.__file__).parent
+    assert f"RIGHT = {RIGHT}," in (home / "report" / "answers" / "answers.js").read_text()
+    assert f"items.score >= {RIGHT})" in (home / "lineage" / "queries" / "stand_out.sql").read_text()

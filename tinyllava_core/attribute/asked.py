@@ -23,9 +23,9 @@ from tinyllava_core.evaluate.answer.answer import Answerer, Size
 from tinyllava_core.evaluate.questions.answers import own_id
 from tinyllava_core.evaluate.questions.questions import Files, Question
 from tinyllava_core.evaluate.score.benchmarks import benchmark
+from tinyllava_core.evaluate.score.scoring import RIGHT
 from tinyllava_core.job import EvaluateJob
 
-RIGHT = 0.5  # an item's score from which an answer counts as right, as on the page of a run
 _TOGETHER = 16  # questions of one pack
 
 
@@ -52,7 +52,7 @@ def given_answers(evaluation: Path) -> list[Given]:
     questions = {
         str(one.question_id): one for one in variant.read(Files(annotations=job.annotations, images=job.images))
     }
-    right = {str(row["question_id"]): row["score"] > RIGHT for row in _rows(evaluation / "items.jsonl")}
+    right = {str(row["question_id"]): row["score"] >= RIGHT for row in _rows(evaluation / "items.jsonl")}
     found = []
     for row in _rows(evaluation / "answers.jsonl"):
         name = str(own_id(row, "answers.jsonl"))

@@ -12,13 +12,13 @@ from tinyllava_core.data.files.places import Piece
 from tinyllava_core.data.inspect.small import inline, small
 from tinyllava_core.evaluate.questions.answers import own_id
 from tinyllava_core.evaluate.score.benchmarks import benchmark
+from tinyllava_core.evaluate.score.scoring import RIGHT
 from tinyllava_core.report.answers.collect import images_of, official
 from tinyllava_core.report.facts import RunFacts, read_jsonl
 from tinyllava_core.results import EvaluateResult
 from tinyllava_core.settings.condition import SEEN
 
 PICTURE_SIZE = 192  # pixels of the longer edge
-RIGHT = 0.5  # an item's score from which an answer counts as right here
 _EACH = 2  # right ones, and wrong ones, of a benchmark
 
 

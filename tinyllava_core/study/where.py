@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from tinyllava_core.report.answers.collect import RIGHT, Answered, Asked
+from tinyllava_core.evaluate.score.scoring import RIGHT
+from tinyllava_core.report.answers.collect import Answered, Asked
 from tinyllava_core.report.html import plain, signed
 from tinyllava_core.settings.condition import SEEN
 

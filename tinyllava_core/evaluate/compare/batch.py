@@ -16,9 +16,8 @@ from tinyllava_core.evaluate.compare.compare import Difference, compare, holm
 from tinyllava_core.evaluate.questions.questions import Files, Question
 from tinyllava_core.evaluate.score.benchmarks.rules.vqa_text import normalise_vqa, soft_accuracy
 from tinyllava_core.evaluate.score.score_file import Scoring, Told, score_file
-from tinyllava_core.evaluate.score.scoring import Benchmark, Variant
+from tinyllava_core.evaluate.score.scoring import RIGHT, Benchmark, Variant
 
-RIGHT = 0.5  # an item that is worth more counts as right
 KINDS = (".jsonl", ".json", ".xlsx")
 _MOST = 40  # models: 780 pairs
 
@@ -111,8 +110,8 @@ def flags(questions: Sequence[Question], told: Mapping[str, Told], blind: Told |
     right: dict[int | str, int] = {}
     for one in told.values():
         for item in one.scored.items:
-            right[item.question_id] = right.get(item.question_id, 0) + (item.score > RIGHT)
-    unseen = {item.question_id for item in blind.scored.items if item.score > RIGHT} if blind else set()
+            right[item.question_id] = right.get(item.question_id, 0) + (item.score >= RIGHT)
+    unseen = {item.question_id for item in blind.scored.items if item.score >= RIGHT} if blind else set()
     found = []
     for question in questions:
         name = question.question_id

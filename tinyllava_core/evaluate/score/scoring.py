@@ -17,6 +17,8 @@ from tinyllava_core.evaluate.questions.questions import Files, Question, Questio
 from tinyllava_core.evaluate.score.judge import Judge
 from tinyllava_core.evaluate.score.statistics import Estimate, Floats, Measure, codes, estimate, mean_measure, ratio
 
+RIGHT = 0.5  # an item's score from which its answer counts as right, wherever it is said of one answer; answers.js has the same
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:

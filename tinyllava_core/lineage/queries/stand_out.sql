@@ -9,7 +9,7 @@ WITH answered AS (
         items.question_id,
         any_value(items.image) AS image,
         count(*) AS num_models,
-        count(*) FILTER (WHERE items.score > 0.5) AS num_right
+        count(*) FILTER (WHERE items.score >= 0.5) AS num_right
     FROM items
     JOIN evaluate ON evaluate.fingerprint = items.fingerprint
     WHERE evaluate.corruption IS NULL AND ($benchmark IS NULL OR evaluate.benchmark = $benchmark)

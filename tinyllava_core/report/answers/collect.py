@@ -23,7 +23,6 @@ from tinyllava_core.report.scores import contaminated
 from tinyllava_core.results import DownloadResult, EvaluateResult
 from tinyllava_core.settings.condition import SEEN
 
-RIGHT = 0.5  # an item's score from which its answer counts as right; answers.js has the same
 _FEW = 4  # right answers of a benchmark that are kinds of their own: yes and no, A to D
 _SUBJECTS = {"how many": " (counting)"}  # what a question that begins so is about, where the words do not say it
 _SHOWN_GOLD = 3  # right answers named for a question; VQA has ten humans'
