@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
-import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,21 +164,19 @@ def test_jobs_of_two_checkpoints_are_refused(
     assert "error: the jobs are of several checkpoints" in capsys.readouterr().err
 
 
-def killed_when_it_tells(path: Path) -> None:
-    """Do a job in this process, which is killed in the midst of its first word of progress."""
-    job.print = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-    main([str(path)])
-
-
 def test_a_killed_evaluation_goes_on_and_answers_each_question_once(
     tmp_path: Path, checkpoint_folder: Path, annotations: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     path = write_job(out, checkpoint_folder, annotations, images)
-    process = multiprocessing.get_context("fork").Process(target=killed_when_it_tells, args=(path,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
+    command = [sys.executable, "-m", "tinyllava_core.evaluate.answer", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(job.PROGRESS_MARK):
+                process.kill()
+                break
+    assert process.returncode == -signal.SIGKILL
     answers = out / "answers.jsonl"
     kept = answers.read_bytes()
     kept = kept[: kept.rfind(b"\n") + 1]
