@@ -86,6 +86,9 @@ class DrawnSteps:
     def num_tiles(self, step: int) -> int:
         return sum(len(record.image_ends) for pack in self._packs[step] for record in pack)
 
+    def first_learned(self, *, with_pictures: bool) -> int | None:
+        return next((step for step in range(len(self._packs)) if self.num_tiles(step) or not with_pictures), None)
+
     def describe(self, step: int) -> str:
         return f"drawn records of step {step}"
 
