@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from tiny import make_shards, png
 from tinyllava_core.data.plan.plan import plan, plan_spec
 from tinyllava_core.job import TrainJob
 from tinyllava_core.recipe import Recipe
+from tinyllava_core.train import loop
+from tinyllava_core.train.__main__ import run
 
 COLOURS = ["red", "blue", "green", "no it is not", "2 cats sit on the mat"]
 
@@ -30,6 +33,24 @@ def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         records.append((turns, images))
     make_shards(folder, records)
     return folder
+
+
+def run_until_killed(job: TrainJob, dies_after: int) -> None:
+    """Run a job as far as so many steps; what was to be saved until then is saved. What a death in between leaves is test_writing's."""
+    left, true_run_packs = iter(range(dies_after)), loop.run_packs
+
+    def die(*args: Any) -> torch.Tensor:
+        if next(left, None) is None:
+            for thread in threading.enumerate():
+                if thread.name == "resume-writer":
+                    thread.join()
+            raise KeyboardInterrupt
+        return true_run_packs(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "run_packs", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(job, [False])
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from train.conftest import run_until_killed
 
 from tinyllava_core.artifact import Artifact, file_sha256
 from tinyllava_core.attribute.sketch import Sketches
@@ -18,7 +19,6 @@ from tinyllava_core.data.plan.plan import plan, plan_spec
 from tinyllava_core.data.plan.void import Void
 from tinyllava_core.data.tensors.stream import PlannedPacks
 from tinyllava_core.job import HEAD, TrainJob
-from tinyllava_core.train import loop
 from tinyllava_core.train.__main__ import load_start, reading, run
 from tinyllava_core.why.found import kept_gradients
 from tinyllava_core.why.scores import block_of
@@ -55,27 +55,14 @@ def test_where_weights_hardly_move_they_are_those_of_a_stores_own_pass(make_job:
     np.testing.assert_allclose(mine, theirs, atol=1.01 * step)  # rounded apart by one at most
 
 
-def test_they_change_no_weight_and_a_killed_run_has_the_same(
-    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain, whole, killed, calls = make_job("plain"), keeping(make_job("whole")), keeping(make_job("killed")), []
+def test_they_change_no_weight_and_a_killed_run_has_the_same(make_job: MakeJob) -> None:
+    plain, whole, killed = make_job("plain"), keeping(make_job("whole")), keeping(make_job("killed"))
     run(plain, [False])
     run(whole, [False])
     weights = "checkpoint/model.safetensors"
     assert file_sha256(whole.out / weights) == file_sha256(plain.out / weights)
     assert not (plain.out / "record_gradients.parquet").exists()
-    true_run_packs = loop.run_packs
-
-    def die(*args: object) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) > 4:
-            raise KeyboardInterrupt
-        return true_run_packs(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "run_packs", die)
-    with pytest.raises(KeyboardInterrupt):
-        run(killed, [False])
-    monkeypatch.setattr(loop, "run_packs", true_run_packs)
+    run_until_killed(killed, 4)
     run(killed, [False])
     assert kept(killed).equals(kept(whole))
     assert not (killed.out / "record_gradients").exists()
@@ -91,8 +78,10 @@ def test_halves_of_packs_give_the_same_and_a_void_record_is_nothing(make_job: Ma
     void = Void(record_ids=frozenset({"tiny-00000003", "tiny-00000009"}), named_in="test")
     for job in (whole, halved):
         plan(job.shards, plan_spec(job.recipe, job.stage, void), job.plan, void=void)
-    run(whole, [False])
-    run(halved.model_copy(update={"has_halved_packs": True}), [False])
+    (halved.out / "halved_packs").touch()
+    assert halved.has_halved_packs
+    for job in (whole, halved):
+        run(job, [False])
     mine, theirs = kept(halved), kept(whole)
     assert mine["record_id"].to_pylist() == theirs["record_id"].to_pylist()
     np.testing.assert_allclose(block_of(mine).head_NK, block_of(theirs).head_NK, atol=0.05)

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from train.conftest import run_until_killed
 
 from tinyllava_core.data.tensors.example import Places
 from tinyllava_core.job import TrainJob
 from tinyllava_core.tokenizer import IGNORE
-from tinyllava_core.train import loop
 from tinyllava_core.train.__main__ import run
 from tinyllava_core.train.kept.losses import _answers
 from tinyllava_core.train.ledger import read_rows
@@ -58,21 +58,10 @@ def test_every_answer_of_every_record_is_there_once_and_they_add_up_to_the_steps
 
 
 @pytest.mark.parametrize("dies_after", [1, 3, 5])
-def test_a_killed_run_has_the_same_rows(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, dies_after: int) -> None:
-    whole, killed, calls = make_job("whole"), make_job("killed"), []
+def test_a_killed_run_has_the_same_rows(make_job: MakeJob, dies_after: int) -> None:
+    whole, killed = make_job("whole"), make_job("killed")
     run(whole, [False])
-    true_run_packs = loop.run_packs
-
-    def die(*args: object) -> torch.Tensor:
-        calls.append(1)
-        if len(calls) > dies_after:
-            raise KeyboardInterrupt
-        return true_run_packs(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(loop, "run_packs", die)
-    with pytest.raises(KeyboardInterrupt):
-        run(killed, [False])
-    monkeypatch.setattr(loop, "run_packs", true_run_packs)
+    run_until_killed(killed, dies_after)
     run(killed, [False])
     assert rows_of(killed) == rows_of(whole)
 

@@ -7,7 +7,6 @@ import math
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from train.conftest import run_until_killed
 from transformers import get_wsd_schedule
 
 from tinyllava_core.errors import BadInput
@@ -56,34 +56,11 @@ def test_a_stage_trains_every_planned_step_and_says_what_moved(make_job: MakeJob
     assert checkpoint.load(job.out / "checkpoint").prompt == "short"
 
 
-def wait_for_writers() -> None:
-    """Let states that are being written come to the disk; what a death in between leaves is test_writing's."""
-    for thread in threading.enumerate():
-        if thread.name == "resume-writer":
-            thread.join()
-
-
 @pytest.mark.parametrize("dies_after", [1, 2, 5])
-def test_a_killed_run_goes_on_to_bit_identical_weights_and_the_same_ledger(
-    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, dies_after: int
-) -> None:
+def test_a_killed_run_goes_on_to_bit_identical_weights_and_the_same_ledger(make_job: MakeJob, dies_after: int) -> None:
     whole, killed = make_job("whole"), make_job("killed")
     run(whole, [False])
-    calls = 0
-    true_run_packs = loop.run_packs
-
-    def die(*args: Any) -> torch.Tensor:
-        nonlocal calls
-        calls += 1
-        if calls > dies_after:
-            wait_for_writers()
-            raise KeyboardInterrupt
-        return true_run_packs(*args)
-
-    monkeypatch.setattr(loop, "run_packs", die)
-    with pytest.raises(KeyboardInterrupt):
-        run(killed, [False])
-    monkeypatch.setattr(loop, "run_packs", true_run_packs)
+    run_until_killed(killed, dies_after)
     run(killed, [False])
     assert all(torch.equal(a, b) for a, b in zip(weights(whole).values(), weights(killed).values(), strict=True))
     keys = ("step", "loss", "grad_norm", "lr_language", "num_tokens")
@@ -292,23 +269,11 @@ def test_the_process_tells_its_progress_and_ends_with_2_on_bad_input(make_job: M
 
 @pytest.mark.parametrize("harm", ["flip", "cut"])
 def test_a_training_state_that_was_changed_is_told_and_the_one_before_it_goes_on_to_the_same_end(
-    make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], harm: str
+    make_job: MakeJob, capsys: pytest.CaptureFixture[str], harm: str
 ) -> None:
     whole, job = make_job("whole"), make_job("harmed")
     run(whole, [False])
-    calls, true_run_packs = [0], loop.run_packs
-
-    def die(*args: Any) -> torch.Tensor:
-        calls[0] += 1
-        if calls[0] > 5:  # states after steps 2 and 4
-            wait_for_writers()
-            raise KeyboardInterrupt
-        return true_run_packs(*args)
-
-    monkeypatch.setattr(loop, "run_packs", die)
-    with pytest.raises(KeyboardInterrupt):
-        run(job, [False])
-    monkeypatch.setattr(loop, "run_packs", true_run_packs)
+    run_until_killed(job, 5)  # states after steps 2 and 4
     (state,) = (job.out / "resume" / "step-00000004").glob("*.safetensors")
     data = bytearray(state.read_bytes())
     data[len(data) // 2] ^= 4
