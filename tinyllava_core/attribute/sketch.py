@@ -9,25 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tinyllava_core.model.sketch import HeadSketch, product, random_signs
+from tinyllava_core.model.sketch import Found, HeadSketch, product, random_signs
 from tinyllava_core.model.tinyllava import TinyLlava
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What one pack told."""
-
-    loss_R: Tensor  # summed over each record's supervised tokens, float32
-    tokens_R: Tensor  # how many those are
-    greedy_R: Tensor  # bool: at each of them the label was the likeliest token
-    head_RK: Tensor  # H * E numbers
-    layers_RK: Tensor | None  # 0 or more numbers of every linear layer
 
 
 class Sketches:
@@ -35,10 +24,8 @@ class Sketches:
 
     def __init__(self, model: TinyLlava, *, hidden: int, error: int, side: int, layers: bool, seed: int) -> None:
         self.model, self.side = model.requires_grad_(False), side  # gradients of activations alone
-        self._small, device = (
-            HeadSketch(model.lm_head, hidden=hidden, error=error, seed=seed),
-            model.lm_head.weight.device,
-        )
+        self._small = HeadSketch(model.lm_head, hidden=hidden, error=error, seed=seed)
+        device = model.lm_head.weight.device
         modules = dict(model.model.language_model.named_modules()) if layers else {}
         self.linear = {name: module for name, module in modules.items() if isinstance(module, nn.Linear)}
         self._sides = {
@@ -54,30 +41,13 @@ class Sketches:
         if not self.linear:
             with torch.no_grad():
                 hidden_SD, labels_S = self.model.supervised_states(*pack)
-                return self._head(hidden_SD, labels_S, record_S, num_records, None)
+                return self._small.summed(self._small.factors(hidden_SD, labels_S), record_S, num_records)
         layers_RK = torch.zeros(num_records, len(self.linear), self.side**2, device=record_T.device)
         with self._watched(record_T, record_S, layers_RK):
             hidden_SD, labels_S = self.model.supervised_states(*pack)
-            found = self._head(hidden_SD.detach(), labels_S, record_S, num_records, layers_RK)
+            found = self._small.summed(self._small.factors(hidden_SD.detach(), labels_S), record_S, num_records)
             self.model.lm_head(hidden_SD, labels_S).sum().backward()
-        return found
-
-    def _head(
-        self, hidden_SD: Tensor, labels_S: Tensor, record_S: Tensor, num_records: int, layers_RK: Tensor | None
-    ) -> Found:
-        """Add up each record's head gradient, and what its tokens told."""
-        factors = self._small.factors(hidden_SD, labels_S)
-        loss_R, wrong_R, tokens_R = (torch.zeros(num_records, device=hidden_SD.device) for _ in range(3))
-        loss_R.index_add_(0, record_S, factors.loss_S)
-        wrong_R.index_add_(0, record_S, (~factors.greedy_S).float())
-        tokens_R.index_add_(0, record_S, torch.ones_like(factors.loss_S))
-        return Found(
-            loss_R=loss_R,
-            tokens_R=tokens_R.int(),
-            greedy_R=(wrong_R == 0) & (tokens_R > 0),
-            head_RK=self._small.summed(factors, record_S, num_records),
-            layers_RK=None if layers_RK is None else layers_RK.flatten(1),
-        )
+        return replace(found, layers_RK=layers_RK.flatten(1))
 
     @contextmanager
     def _watched(self, record_T: Tensor, record_S: Tensor, layers_RK: Tensor) -> Iterator[None]:

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import torch
 
 from tinyllava_core.attribute.asked import Given, packs
-from tinyllava_core.attribute.sketch import Found, Sketches
+from tinyllava_core.attribute.sketch import Sketches
 from tinyllava_core.data.tensors.example import Pack
 from tinyllava_core.data.tensors.stream import PlannedPacks
 from tinyllava_core.evaluate.answer.answer import Answerer
-from tinyllava_core.model.sketch import Narrow
+from tinyllava_core.model.sketch import Found, Narrow
 from tinyllava_core.parts import Vision
 from tinyllava_core.train.kept.gradients import gradient_columns, write
 from tinyllava_core.train.passes import given as arguments

@@ -30,6 +30,17 @@ class Factors:
     greedy_S: Tensor  # bool: the label was the likeliest token
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What one pack told of its records."""
+
+    loss_R: Tensor  # summed over each record's supervised tokens, float32
+    tokens_R: Tensor  # how many those are
+    greedy_R: Tensor  # bool: at each of them the label was the likeliest token
+    head_RK: Tensor  # H * E numbers
+    layers_RK: Tensor | None = None  # 0 or more numbers of every linear layer
+
+
 class HeadSketch:
     """The two random matrices of one seed, for a head of some size."""
 
@@ -65,13 +76,22 @@ class HeadSketch:
             logits.argmax(-1) == labels_S,
         )
 
-    def summed(self, factors: Factors, record_S: Tensor, num_records: int) -> Tensor:
-        """Add up each record's -> [R, H * E]."""
+    def summed(self, factors: Factors, record_S: Tensor, num_records: int) -> Found:
+        """Add up what each record's tokens told."""
+        loss_R, wrong_R, tokens_R = (torch.zeros(num_records, device=record_S.device) for _ in range(3))
+        loss_R.index_add_(0, record_S, factors.loss_S)
+        wrong_R.index_add_(0, record_S, (~factors.greedy_S).float())
+        tokens_R.index_add_(0, record_S, torch.ones_like(factors.loss_S))
         head_RK = torch.zeros(num_records, self.size, device=record_S.device)
         of = zip(*(one.split(_TOGETHER) for one in (factors.hidden_SH, factors.error_SE, record_S)), strict=True)
         for hidden, error, record in of:
             head_RK.index_add_(0, record, (hidden[:, :, None] * error[:, None, :]).flatten(1))
-        return head_RK
+        return Found(
+            loss_R=loss_R,
+            tokens_R=tokens_R.int(),
+            greedy_R=(wrong_R == 0) & (tokens_R > 0),
+            head_RK=head_RK,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

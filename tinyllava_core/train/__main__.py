@@ -219,7 +219,7 @@ def finish(
     how: dict[str, str],
 ) -> None:
     """Save the checkpoint, of the mean where that is asked for, leave the result, and say where not just the right tensors moved."""
-    out, ledger, kept = job.out, work.ledger, [one for one in (work.losses, work.gradients) if one]
+    out, ledger = job.out, work.ledger
     for wrong in trainable.not_as_wanted(rows, job.stage):
         print(f"warning: {wrong}; the checkpoint is kept, parts.jsonl has the numbers", file=sys.stderr, flush=True)
     (out / "parts.jsonl").unlink(missing_ok=True)
@@ -227,8 +227,8 @@ def finish(
     if work.averaged:
         work.averaged.put()
     save_checkpoint(model, job, out / "checkpoint")
-    for one in kept:
-        one.join(job.plan)
+    for kept in work.kept:
+        kept.join(job.plan)
     steps, measured = read_rows(ledger.steps), read_rows(out / "held_out.jsonl")
     tail = steps[-max(1, len(steps) // 10) :]
     result = TrainResult(
@@ -251,8 +251,8 @@ def finish(
     write_result(out, "train", result)
     for folder in ("resume", "average"):
         shutil.rmtree(out / folder, ignore_errors=True)
-    for one in kept:
-        one.parts.clear()
+    for kept in work.kept:
+        kept.parts.clear()
 
 
 def choose_device(name: str) -> torch.device:

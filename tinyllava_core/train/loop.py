@@ -67,6 +67,11 @@ class Work:
     halving: int | None = None  # the image token: cut every pack in two
     until: int | None = None  # steps to take now; None: all of the plan
 
+    @property
+    def kept(self) -> list[RecordLosses | RecordGradients]:
+        """List what is kept of each record."""
+        return [self.losses, self.gradients] if self.gradients else [self.losses]
+
 
 def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
     """Train steps `first_step` .. end of the plan. Raises Stopped after saving if `should_stop` is set meanwhile, Paused at `until`."""
@@ -99,9 +104,8 @@ def train(work: Work, first_step: int, should_stop: list[bool]) -> None:
             late = training.save_minutes is not None and time.monotonic() - saved_at > 60 * training.save_minutes
             stop, late = any_rank([should_stop[0], late], work.device)
             if stop or late or (step + 1) % training.save_every == 0 or step + 1 == end:
-                for kept in (work.losses, work.gradients):
-                    if kept:
-                        kept.save(step + 1)  # before the state: what goes on from there has them
+                for kept in work.kept:
+                    kept.save(step + 1)  # before the state: what goes on from there has them
                 work.ledger.save(work.engine, step + 1)
                 saved_at = time.monotonic()
             if stop:

@@ -163,9 +163,9 @@ def _trusted() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())  # besides the system's own, which a small container lacks
     for name in _OWN[1:]:
-        if (place := os.environ.get(name)) and not Path(place).exists():
-            raise BadInput(f"{name}={place}: no such file; name the certificates of your authority, or unset it")
-        if place:
+        if place := os.environ.get(name):
+            if not Path(place).exists():
+                raise BadInput(f"{name}={place}: no such file; name the certificates of your authority, or unset it")
             context.load_verify_locations(**{"capath" if Path(place).is_dir() else "cafile": place})
     return context
 

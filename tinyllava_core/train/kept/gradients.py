@@ -61,12 +61,9 @@ class RecordGradients:
             return
         slots = np.unique(record_S := pack.places.record_S.numpy())
         of_S = torch.from_numpy(np.searchsorted(slots, record_S)).to(factors.loss_S.device, non_blocking=True)
-        zeros = torch.zeros(len(slots), device=of_S.device)
-        loss_R, wrong_R = (
-            zeros.index_add(0, of_S, row) for row in (factors.loss_S, (~factors.greedy_S).to(zeros.dtype))
-        )
+        found = self._sketch.summed(factors, of_S, len(slots))
         place = np.column_stack([np.full(len(slots), step), np.full(len(slots), number), slots])
-        self._waiting.append((place, Narrow.of(self._sketch.summed(factors, of_S, len(slots))), loss_R, wrong_R == 0))
+        self._waiting.append((place, Narrow.of(found.head_RK), found.loss_R, found.greedy_R))
         if sum(len(place) for place, *_ in self._waiting) >= _ON_DEVICE:
             self._bring()
 
